@@ -1,0 +1,113 @@
+//! A sealed main block: the header, and everything a proof is made from.
+
+use super::{ChainId, Columns, ColumnsRef, Hash, Height, MainHeader};
+
+/// The blocks of one side chain in one main block: consecutive, in the columns from `first_leaf` on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Section {
+    /// The side chain.
+    pub chain: ChainId,
+    /// How many blocks; at least 1.
+    pub count: u32,
+    /// Height of the first of them.
+    pub first_height: Height,
+    /// Hash of the side block before the first one.
+    pub parent: Hash,
+    /// Root of the tree over their side leaves.
+    pub chain_root: Hash,
+    /// Where its blocks start in the columns: the sum of the counts before.
+    pub first_leaf: u32,
+    /// Where its stored nodes start in [`BlockView::chain_nodes`].
+    pub first_node: u32,
+}
+
+impl Section {
+    /// Height of the last block.
+    pub fn last_height(&self) -> Height {
+        Height(self.first_height.0 + u64::from(self.count) - 1)
+    }
+
+    /// Where its blocks lie in the columns.
+    pub fn leaves(&self) -> std::ops::Range<usize> {
+        let first = self.first_leaf as usize;
+        first..first + self.count as usize
+    }
+}
+
+/// A sealed block in memory, between the stage that hashes it and the stage that stores it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MainBlock {
+    /// The header.
+    pub header: MainHeader,
+    /// Its hash.
+    pub hash: Hash,
+    /// One section a chain, by ascending chain id.
+    pub sections: Vec<Section>,
+    /// All side blocks, section after section.
+    pub columns: Columns,
+    /// The upper nodes of each chain's tree ([`crate::merkle::tree`] says which), section after section.
+    pub chain_nodes: Vec<Hash>,
+    /// The upper nodes of the tree over the chain leaves.
+    pub side_nodes: Vec<Hash>,
+    /// The nodes of the history tree that this block completes, from level 1 up: as many as its height has
+    /// trailing zero bits ([`crate::merkle::history`]).
+    pub history_nodes: Vec<Hash>,
+}
+
+/// A sealed block wherever it lies: in memory ([`MainBlock`]) or in the map of a log. Proofs are built from
+/// this alone, without copying.
+pub trait BlockView {
+    /// The header.
+    fn header(&self) -> MainHeader;
+    /// How many sections there are.
+    fn section_count(&self) -> usize;
+    /// Section `index`, which must be below [`BlockView::section_count`].
+    fn section(&self, index: usize) -> Section;
+    /// All side blocks, section after section.
+    fn columns(&self) -> ColumnsRef<'_>;
+    /// See [`MainBlock::chain_nodes`].
+    fn chain_nodes(&self) -> &[Hash];
+    /// See [`MainBlock::side_nodes`].
+    fn side_nodes(&self) -> &[Hash];
+    /// See [`MainBlock::history_nodes`].
+    fn history_nodes(&self) -> &[Hash];
+
+    /// The position and the section of `chain`, if it has blocks here. A binary search.
+    fn find(&self, chain: ChainId) -> Option<(usize, Section)> {
+        let (mut low, mut high) = (0, self.section_count());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let section = self.section(middle);
+            match section.chain.cmp(&chain) {
+                std::cmp::Ordering::Equal => return Some((middle, section)),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+}
+
+impl BlockView for MainBlock {
+    fn header(&self) -> MainHeader {
+        self.header
+    }
+    fn section_count(&self) -> usize {
+        self.sections.len()
+    }
+    fn section(&self, index: usize) -> Section {
+        self.sections[index]
+    }
+    fn columns(&self) -> ColumnsRef<'_> {
+        self.columns.as_ref()
+    }
+    fn chain_nodes(&self) -> &[Hash] {
+        &self.chain_nodes
+    }
+    fn side_nodes(&self) -> &[Hash] {
+        &self.side_nodes
+    }
+    fn history_nodes(&self) -> &[Hash] {
+        &self.history_nodes
+    }
+}

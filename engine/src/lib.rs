@@ -1,0 +1,16 @@
+//! The chain logic of Mainstem: what a main chain does with the irreversible blocks of its side chains.
+//!
+//! Blocks flow one way: [`lane`] (cache of one chain) -> [`quorum`] (what is final) -> [`pipeline`] (seal, make
+//! durable, publish) -> [`proof`] (show it to an outsider). [`state`] is the deterministic state machine of
+//! the main chain, [`merkle`] its trees, [`chain`] its types, [`store`] what it needs of a disk.
+//!
+//! # Architecture invariant
+//! No socket, no file, no clock, no randomness, no async: time and storage are arguments ([`clock::Clock`],
+//! [`store::BlockStore`]), so the engine can be model-checked, simulated and replayed.
+
+pub mod chain;
+pub mod clock;
+pub mod merkle;
+pub mod quorum;
+pub mod state;
+pub mod store;

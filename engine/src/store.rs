@@ -1,0 +1,50 @@
+//! What the engine needs of a disk. The `storage` package implements it on an append-only log;
+//! [`memory::MemoryStore`] serves tests and simulation.
+
+pub mod memory;
+
+use std::error::Error;
+
+use crate::chain::{BlockView, ChainId, Height, MainBlock};
+
+/// Why a store could not do as asked. After an error from [`BlockStore::append`] or [`BlockStore::sync`] the
+/// store takes no more: it must be opened anew.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StoreError(Box<dyn Error + Send + Sync>);
+
+impl StoreError {
+    /// Wraps the store's own error.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}
+
+/// The writing side: one owner, the persist stage.
+pub trait BlockStore: Send {
+    /// Appends the block after the last appended one. It is neither durable nor visible to readers yet.
+    fn append(&mut self, block: &MainBlock) -> Result<(), StoreError>;
+
+    /// Makes everything appended durable, then visible to readers. An error is final: no retry.
+    fn sync(&mut self) -> Result<(), StoreError>;
+}
+
+/// The reading side: cheap to clone, used from any thread, sees durable blocks only.
+pub trait BlockReader: Clone + Send + Sync + 'static {
+    /// A block where it lies.
+    type Block<'a>: BlockView
+    where
+        Self: 'a;
+
+    /// Height of the newest durable block; 0 of an empty store.
+    fn head(&self) -> Height;
+
+    /// The block at `height`; `None` above the head or at 0.
+    fn block(&self, height: Height) -> Result<Option<Self::Block<'_>>, StoreError>;
+
+    /// The main block that indexed this side block; `None` if none has yet.
+    fn locate(&self, chain: ChainId, height: Height) -> Result<Option<Height>, StoreError>;
+
+    /// The newest indexed height of a side chain; `None` if none is indexed.
+    fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, StoreError>;
+}
