@@ -1,0 +1,1 @@
+//! Sessions of a side-chain node.

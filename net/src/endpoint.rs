@@ -1,0 +1,1 @@
+//! QUIC endpoints of a reactor, with our limits.

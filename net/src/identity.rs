@@ -1,0 +1,1 @@
+//! ed25519 node keys and TLS pinned to them.

@@ -1,0 +1,1 @@
+//! A small single-threaded runtime over mio that drives quinn.
