@@ -8,9 +8,15 @@
 //! No socket, no file, no clock, no randomness, no async: time and storage are arguments ([`clock::Clock`],
 //! [`store::BlockStore`]), so the engine can be model-checked, simulated and replayed.
 
+pub mod cache;
 pub mod chain;
 pub mod clock;
+pub mod lane;
 pub mod merkle;
+pub mod pipeline;
 pub mod quorum;
+pub mod sim;
+pub mod source;
 pub mod state;
 pub mod store;
+pub mod sync;

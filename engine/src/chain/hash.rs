@@ -8,7 +8,19 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A 32-byte digest: of a block, of a header, of a tree node, of a set of transactions.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
 )]
 #[repr(transparent)]
 pub struct Hash(pub [u8; 32]);
@@ -91,7 +103,9 @@ mod tests {
         let text = hash.to_string();
         assert_eq!(text, format!("0x{}", "ab".repeat(32)));
         assert_eq!(text.parse::<Hash>(), Ok(hash));
-        for wrong in ["", "0x", &text[2..], &text[..65], &format!("{text}0"), &format!("0x{text}"), &"zz".repeat(33)] {
+        for wrong in
+            ["", "0x", &text[2..], &text[..65], &format!("{text}0"), &format!("0x{text}"), &"zz".repeat(33)]
+        {
             assert!(wrong.parse::<Hash>().is_err(), "{wrong}");
         }
     }

@@ -131,7 +131,19 @@ impl fmt::Display for Height {
 ///
 /// Kept little-endian, so that a column of times is used where it lies, in a frame or in a map.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
 )]
 #[repr(transparent)]
 pub struct Timestamp(U64);
@@ -221,7 +233,9 @@ mod tests {
     #[test]
     fn chain_ids_read_and_print_as_aelf_does() {
         // Pairs of the AElf reference: spec of chain ids, section 4.2.
-        for (number, text) in [(9_992_731, "AELF"), (1_866_392, "tDVV"), (1_931_928, "tDVW"), (4_200_270, "TELF")] {
+        for (number, text) in
+            [(9_992_731, "AELF"), (1_866_392, "tDVV"), (1_931_928, "tDVW"), (4_200_270, "TELF")]
+        {
             assert_eq!(ChainId(number).to_string(), text);
             assert_eq!(text.parse(), Ok(ChainId(number)));
             assert_eq!(number.to_string().parse(), Ok(ChainId(number)));

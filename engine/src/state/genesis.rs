@@ -86,8 +86,8 @@ struct Document {
 impl Genesis {
     /// Reads and validates a document.
     pub fn parse(text: &str) -> Result<Self, GenesisError> {
-        let document: Document =
-            toml::from_str(text).map_err(|error| GenesisError::Syntax(error.to_string().trim_end().to_owned()))?;
+        let document: Document = toml::from_str(text)
+            .map_err(|error| GenesisError::Syntax(error.to_string().trim_end().to_owned()))?;
         let Document { main, mut chain } = document;
         let wrong = |key: String, value: String, expected| Err(GenesisError::Value { key, value, expected });
         if main.name.is_empty() {

@@ -91,9 +91,9 @@ impl BlockReader for MemoryReader {
 
     fn locate(&self, chain: ChainId, height: Height) -> Result<Option<Height>, StoreError> {
         let holds = |block: &Arc<MainBlock>| {
-            block.find(chain).is_some_and(|(_, section)| {
-                section.first_height <= height && height <= section.last_height()
-            })
+            block
+                .find(chain)
+                .is_some_and(|(_, section)| section.first_height <= height && height <= section.last_height())
         };
         Ok(self.newest_first().find(holds).map(|block| block.header.height))
     }

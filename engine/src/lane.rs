@@ -1,0 +1,394 @@
+//! A lane: the cache of one side chain, from the moment a block is received until it is stored for good.
+//!
+//! Only the next height is accepted, linked to the block before. Reading does not remove: slots come back when
+//! the block is durable, so a lane that is full stops its sender, and nothing is ever dropped.
+//!
+//! # Ownership
+//! The ingest side holds the lane and takes a lock once a section (never once a block). The sealing and the
+//! persisting stage own the ring's other two ends and take no lock to read blocks.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::chain::{ChainId, ColumnsRef, Hash, Height, NodeKey, Timestamp};
+use crate::quorum::FinalityRule;
+use crate::state::SideChain;
+use crate::sync::Doorbell;
+use crate::sync::ring::{self, Consumer, Observer, Producer, Releaser};
+
+/// What a slot of a lane holds: a side block without its height.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Slot {
+    /// Block hash.
+    pub hash: Hash,
+    /// Transaction root.
+    pub tx_root: Hash,
+    /// Block time.
+    pub time: Timestamp,
+}
+
+/// The ingest side of a lane; shared by every session that speaks for the chain.
+#[derive(Debug)]
+pub struct Lane {
+    chain: ChainId,
+    nodes: Vec<NodeKey>,
+    rule: FinalityRule,
+    observer: Observer<Slot>,
+    doorbell: Doorbell,
+    tail: Mutex<Tail>,
+}
+
+/// The stages' side of a lane.
+#[derive(Debug)]
+pub struct LaneEnds {
+    /// For the sealing stage.
+    pub outlet: Outlet,
+    /// For the persisting stage.
+    pub drain: Drain,
+}
+
+/// Which connection speaks. The network layer counts them up from 1 and never uses one twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct SessionId(pub u64);
+
+/// Where a lane stands, as a sender must know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// Newest height stored for good: what may be acknowledged.
+    pub durable: Height,
+    /// Newest height received; the next one wanted is the one after it.
+    pub received: Height,
+    /// Hash of the block at `received`; `None` before the first block of a chain.
+    pub hash: Option<Hash>,
+    /// Highest height that may be sent.
+    pub limit: Height,
+}
+
+/// What a session may do after [`Lane::claim`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// It speaks for the chain from here on.
+    Speaker(Position),
+    /// Another node of the chain speaks; this one stands by and claims again later.
+    Standby(Position),
+}
+
+/// Why a section, or a claim, was refused. The peer's fault, always: it never stops another session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The key is not registered for the chain.
+    #[error(
+        "chain {chain}: key {key} is not registered for it; the operator must add it to the genesis document"
+    )]
+    UnknownKey {
+        /// Which chain.
+        chain: ChainId,
+        /// Whose key.
+        key: NodeKey,
+    },
+    /// Another session speaks for the chain.
+    #[error("chain {chain}: this session does not speak for it (another one of its nodes does)")]
+    NotSpeaker {
+        /// Which chain.
+        chain: ChainId,
+    },
+    /// Not the next height.
+    #[error("chain {chain}: height {got} is not the next one; expected {expected}")]
+    WrongHeight {
+        /// Which chain.
+        chain: ChainId,
+        /// The next height.
+        expected: Height,
+        /// What the section starts with.
+        got: Height,
+    },
+    /// Not linked to the block before.
+    #[error(
+        "chain {chain}: the block at height {height} names parent {got}; expected {expected}, the block received before it"
+    )]
+    WrongParent {
+        /// Which chain.
+        chain: ChainId,
+        /// Height of the block whose parent is wrong.
+        height: Height,
+        /// Hash of the block received before.
+        expected: Hash,
+        /// What the section says.
+        got: Hash,
+    },
+    /// Two hashes for one height: evidence of equivocation.
+    #[error("chain {chain}: height {height} was received as {have} and now comes as {got}")]
+    Conflict {
+        /// Which chain.
+        chain: ChainId,
+        /// Which height.
+        height: Height,
+        /// The hash received first, which stands.
+        have: Hash,
+        /// The other one.
+        got: Hash,
+    },
+    /// Above the limit that the sender was given.
+    #[error("chain {chain}: height {got} is above the limit {limit} that was granted")]
+    AboveLimit {
+        /// Which chain.
+        chain: ChainId,
+        /// Highest height that may be sent.
+        limit: Height,
+        /// Last height of the section.
+        got: Height,
+    },
+}
+
+#[derive(Debug)]
+struct Tail {
+    producer: Producer<Slot>,
+    hash: Option<Hash>,
+    speaker: Option<(SessionId, NodeKey)>,
+    /// The last conflicting hash, kept and shown.
+    evidence: Option<Refusal>,
+    /// When the blocks up to a height arrived, oldest first; at most one entry a section, so at most one a slot.
+    arrivals: VecDeque<Arrival>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    last: u64,
+    count: u32,
+    at: Duration,
+}
+
+impl Lane {
+    /// A lane for `side` that continues after the block `start` (height, and hash if there is such a block),
+    /// holding `capacity` blocks at most.
+    pub fn new(
+        side: &SideChain,
+        start: Height,
+        hash: Option<Hash>,
+        capacity: usize,
+        doorbell: Doorbell,
+    ) -> (Arc<Self>, LaneEnds) {
+        let (producer, consumer, releaser) = ring::ring(capacity, start.0);
+        let lane = Arc::new(Self {
+            chain: side.id,
+            nodes: side.nodes.clone(),
+            rule: side.finality,
+            observer: producer.observer(),
+            doorbell,
+            tail: Mutex::new(Tail {
+                producer,
+                hash,
+                speaker: None,
+                evidence: None,
+                arrivals: VecDeque::new(),
+            }),
+        });
+        let outlet = Outlet { chain: side.id, parent: hash.unwrap_or(Hash::ZERO), consumer };
+        let drain = Drain { lane: Arc::clone(&lane), releaser };
+        (lane, LaneEnds { outlet, drain })
+    }
+
+    /// Whose lane it is.
+    pub fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    /// Where it stands. For senders: see [`Lane::claim`] and [`Lane::position`].
+    pub fn cursors(&self) -> ring::Cursors {
+        self.observer.cursors()
+    }
+
+    /// Asks to speak for the chain. A node that connects again takes over from its own older session; while
+    /// another node of the chain speaks, the claim stands by.
+    pub fn claim(&self, key: NodeKey, session: SessionId) -> Result<Claim, Refusal> {
+        if !self.nodes.contains(&key) {
+            return Err(Refusal::UnknownKey { chain: self.chain, key });
+        }
+        let mut tail = self.tail();
+        if tail.speaker.is_some_and(|(_, speaker)| speaker != key) {
+            return Ok(Claim::Standby(tail.position()));
+        }
+        tail.speaker = Some((session, key));
+        Ok(Claim::Speaker(tail.position()))
+    }
+
+    /// Ends a session's claim, if it still holds one.
+    pub fn release(&self, session: SessionId) {
+        let mut tail = self.tail();
+        if tail.speaker.is_some_and(|(speaker, _)| speaker == session) {
+            tail.speaker = None;
+        }
+    }
+
+    /// Who speaks for the chain now.
+    pub fn speaker(&self) -> Option<NodeKey> {
+        self.tail().speaker.map(|(_, key)| key)
+    }
+
+    /// The last evidence of equivocation.
+    pub fn evidence(&self) -> Option<Refusal> {
+        self.tail().evidence
+    }
+
+    /// Where the lane stands.
+    pub fn position(&self) -> Position {
+        self.tail().position()
+    }
+
+    /// Takes a section of consecutive blocks that starts at `first` and follows the block with hash `parent`:
+    /// all of it or nothing. `now` is the engine's monotonic clock. Returns the newest height received.
+    pub fn push(
+        &self,
+        session: SessionId,
+        first: Height,
+        parent: Hash,
+        blocks: ColumnsRef<'_>,
+        now: Duration,
+    ) -> Result<Height, Refusal> {
+        let chain = self.chain;
+        let mut tail = self.tail();
+        if tail.speaker.is_none_or(|(speaker, _)| speaker != session) {
+            return Err(Refusal::NotSpeaker { chain });
+        }
+        let received = tail.producer.received();
+        let Some(newest) = blocks.hashes.last() else { return Ok(Height(received)) };
+        if first.0 != received + 1 {
+            let refusal = tail.conflict(chain, first, blocks).unwrap_or(Refusal::WrongHeight {
+                chain,
+                expected: Height(received + 1),
+                got: first,
+            });
+            return Err(refusal);
+        }
+        if let Some(expected) = tail.hash
+            && expected != parent
+        {
+            let refusal = Refusal::WrongParent { chain, height: first, expected, got: parent };
+            tail.evidence = Some(refusal);
+            return Err(refusal);
+        }
+        let limit = tail.producer.limit().min(Height::MAX.0);
+        let last = received + blocks.len() as u64;
+        if last > limit {
+            return Err(Refusal::AboveLimit { chain, limit: Height(limit), got: Height(last) });
+        }
+        let slots = blocks.hashes.iter().zip(blocks.tx_roots).zip(blocks.times);
+        tail.producer.push(slots.map(|((hash, tx_root), time)| Slot {
+            hash: *hash,
+            tx_root: *tx_root,
+            time: *time,
+        }));
+        tail.hash = Some(*newest);
+        tail.arrivals.push_back(Arrival { last, count: blocks.len() as u32, at: now });
+        let finalized = self.rule.final_height(Height(last));
+        tail.producer.finalize(finalized.0);
+        drop(tail);
+        self.doorbell.ring();
+        Ok(Height(last))
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        // A panic under the lock would be a bug in this file; the cursors stay consistent whatever happened.
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tail {
+    fn position(&mut self) -> Position {
+        let limit = self.producer.limit();
+        Position {
+            durable: Height(self.producer.observer().cursors().indexed),
+            received: Height(self.producer.received()),
+            hash: self.hash,
+            limit: Height(limit.min(Height::MAX.0)),
+        }
+    }
+
+    /// Evidence that a section contradicts blocks that are still in the ring.
+    fn conflict(&mut self, chain: ChainId, first: Height, blocks: ColumnsRef<'_>) -> Option<Refusal> {
+        let received = self.producer.received();
+        let found = blocks.hashes.iter().zip(first.0..=received).find_map(|(got, height)| {
+            let have = self.producer.get(height)?.hash;
+            let conflict = Refusal::Conflict { chain, height: Height(height), have, got: *got };
+            (have != *got).then_some(conflict)
+        });
+        self.evidence = found.or(self.evidence);
+        found
+    }
+}
+
+/// Where the sealing stage takes final blocks from.
+#[derive(Debug)]
+pub struct Outlet {
+    chain: ChainId,
+    /// Hash of the newest block taken; zero before the first block of a chain.
+    parent: Hash,
+    consumer: Consumer<Slot>,
+}
+
+impl Outlet {
+    /// Whose blocks they are.
+    pub fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    /// How many final blocks wait.
+    pub fn available(&self) -> u64 {
+        self.consumer.available()
+    }
+
+    /// Height of the next block to take.
+    pub fn next_height(&self) -> Height {
+        Height(self.consumer.taken() + 1)
+    }
+
+    /// Hash of the newest block taken; zero before the first block of a chain.
+    pub fn parent(&self) -> Hash {
+        self.parent
+    }
+
+    /// Takes the next `count` blocks, which must be available.
+    pub fn take(&mut self, count: u64, mut each: impl FnMut(&Slot)) {
+        let parent = &mut self.parent;
+        self.consumer.take(count, |slot| {
+            *parent = slot.hash;
+            each(slot);
+        });
+    }
+}
+
+/// Where the persisting stage gives slots back.
+#[derive(Debug)]
+pub struct Drain {
+    lane: Arc<Lane>,
+    releaser: Releaser<Slot>,
+}
+
+impl Drain {
+    /// Whose slots they are.
+    pub fn chain(&self) -> ChainId {
+        self.lane.chain
+    }
+
+    /// Gives back every slot up to `height`, whose blocks are durable, and tells `latency` how long they took
+    /// since they were received and how many they were.
+    pub fn release(&mut self, height: Height, now: Duration, mut latency: impl FnMut(Duration, u64)) {
+        self.releaser.release(height.0);
+        let mut tail = self.lane.tail();
+        while let Some(arrival) = tail.arrivals.front_mut() {
+            let first = arrival.last - u64::from(arrival.count) + 1;
+            if height.0 < first {
+                break;
+            }
+            let stored = height.0.min(arrival.last) - first + 1;
+            latency(now.saturating_sub(arrival.at), stored);
+            if stored == u64::from(arrival.count) {
+                tail.arrivals.pop_front();
+            } else {
+                arrival.count -= stored as u32;
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A doorbell: many ingest threads tell one sealing thread that there is work, at the cost of one atomic
+//! exchange when it has been told already.
+
+use std::time::Duration;
+
+use crossbeam::sync::{Parker, Unparker};
+
+use super::facade::{Arc, AtomicBool, Ordering};
+
+/// Rings. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Doorbell {
+    /// True from a ring until the waiter has heard it. Set by any ringer, cleared by the waiter.
+    rung: Arc<AtomicBool>,
+    unparker: Unparker,
+}
+
+/// Waits for rings.
+#[derive(Debug)]
+pub struct Waiter {
+    rung: Arc<AtomicBool>,
+    parker: Parker,
+}
+
+impl Doorbell {
+    /// A doorbell and the one who waits at it.
+    pub fn new() -> (Self, Waiter) {
+        let parker = Parker::new();
+        let rung = Arc::new(AtomicBool::new(false));
+        (Self { rung: Arc::clone(&rung), unparker: parker.unparker().clone() }, Waiter { rung, parker })
+    }
+
+    /// Tells the waiter that there is work.
+    pub fn ring(&self) {
+        // AcqRel: the Release half pairs with the Acquire half in `Waiter::hear`, also when this exchange finds
+        // the bell rung already, because it continues the release sequence: whatever was published before the
+        // ring is seen by the waiter after it has heard.
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.unparker.unpark();
+        }
+    }
+}
+
+impl Waiter {
+    /// Waits until someone rings or `timeout` passes.
+    pub fn wait(&self, timeout: Duration) {
+        if !self.hear() {
+            self.parker.park_timeout(timeout);
+            self.hear();
+        }
+    }
+
+    /// Whether someone has rung since the last time; forgets it.
+    pub fn hear(&self) -> bool {
+        // AcqRel: see `Doorbell::ring`. Whoever rings after this exchange rings anew.
+        self.rung.swap(false, Ordering::AcqRel)
+    }
+}
