@@ -14,6 +14,7 @@ pub mod clock;
 pub mod lane;
 pub mod merkle;
 pub mod pipeline;
+pub mod proof;
 pub mod quorum;
 pub mod sim;
 pub mod source;

@@ -1,0 +1,142 @@
+//! The history tree: every main header, in order; its root stands in each later header.
+//!
+//! Kept as its peaks: the roots of the complete subtrees of 2^k leaves that a tree of n leaves is made of, one
+//! for each 1 in n. Appending leaf n completes one subtree for each trailing zero of n; these *completed nodes*
+//! are stored with block n, level 1 first, and each node of a complete subtree is so stored exactly once: the
+//! node at (level, index) with block `(index + 1) << level`. From them a proof for any header in any later one
+//! takes O(log n) look-ups (RFC 9162 section 2.1.3).
+
+use crate::chain::Hash;
+
+use super::node;
+use super::path::{Step, siblings};
+
+/// Where the nodes of complete subtrees are kept.
+pub trait Nodes {
+    /// Why a node could not be had.
+    type Error;
+
+    /// The node at `level` (0: the leaves) and `index`. Asked only for complete subtrees.
+    fn node(&self, level: u32, index: u64) -> Result<Hash, Self::Error>;
+}
+
+/// The tree over the headers so far, as its peaks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct History {
+    size: u64,
+    /// From the largest subtree to the smallest.
+    peaks: Vec<Hash>,
+}
+
+impl History {
+    /// The history of `size` headers, its peaks read from `nodes`.
+    pub fn load<N: Nodes>(size: u64, nodes: &N) -> Result<Self, N::Error> {
+        let peaks =
+            peaks_of(size).map(|(level, index)| nodes.node(level, index)).collect::<Result<_, _>>()?;
+        Ok(Self { size, peaks })
+    }
+
+    /// How many headers it has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The root; zero of nothing.
+    pub fn root(&self) -> Hash {
+        fold_peaks(self.peaks.iter().copied()).unwrap_or(Hash::ZERO)
+    }
+
+    /// Appends the leaf of the next header and returns the nodes that it completes, from level 1 up.
+    pub fn append(&mut self, leaf: Hash) -> Vec<Hash> {
+        self.size += 1;
+        let mut top = leaf;
+        let completed = (0..self.size.trailing_zeros()).map(|_| {
+            let left = self.peaks.pop().expect("one peak for each 1 of the size before");
+            top = node(left, top);
+            top
+        });
+        let completed = completed.collect();
+        self.peaks.push(top);
+        completed
+    }
+}
+
+/// The path of leaf `index` to the root of the tree of the first `size` leaves.
+///
+/// # Panics
+/// When `index` is not below `size`.
+pub fn path<N: Nodes>(index: u64, size: u64, nodes: &N) -> Result<Vec<Step>, N::Error> {
+    assert!(index < size, "leaf {index} of a history of {size}");
+    siblings(index, size)
+        .map(|sibling| {
+            let hash = subtree(sibling.level, sibling.index, size, nodes)?;
+            Ok(Step { hash, left: sibling.left })
+        })
+        .collect()
+}
+
+/// The node at (level, index) in the tree of `size` leaves: stored if its subtree is complete, else folded from
+/// the peaks that lie in it.
+fn subtree<N: Nodes>(level: u32, index: u64, size: u64, nodes: &N) -> Result<Hash, N::Error> {
+    let (first, width) = (index << level, 1_u64 << level);
+    if size - first >= width {
+        return nodes.node(level, index);
+    }
+    let peaks = peaks_of(size - first)
+        .map(|(level, index)| nodes.node(level, index + (first >> level)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(fold_peaks(peaks.into_iter()).expect("a node of the tree has at least one leaf"))
+}
+
+/// The complete subtrees that a tree of `size` leaves is made of, largest first, as (level, index).
+fn peaks_of(size: u64) -> impl Iterator<Item = (u32, u64)> {
+    (0..u64::BITS).rev().filter(move |level| size >> level & 1 == 1).map(move |level| {
+        let before = size >> level >> 1 << 1;
+        (level, before)
+    })
+}
+
+/// The root over peaks, largest first: the smaller ones hang on the right.
+fn fold_peaks(peaks: impl DoubleEndedIterator<Item = Hash>) -> Option<Hash> {
+    peaks.rev().reduce(|right, left| node(left, right))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::merkle::{digest, path::fold, tree};
+
+    struct Kept(HashMap<(u32, u64), Hash>);
+
+    impl Nodes for Kept {
+        type Error = Infallible;
+        fn node(&self, level: u32, index: u64) -> Result<Hash, Infallible> {
+            Ok(self.0[&(level, index)])
+        }
+    }
+
+    #[test]
+    fn every_header_is_proven_in_every_later_one_from_the_completed_nodes() {
+        let (mut history, mut leaves, mut kept) = (History::default(), Vec::new(), Kept(HashMap::new()));
+        assert_eq!(history.root(), Hash::ZERO);
+        for size in 1..=130_u64 {
+            let leaf = digest(&size.to_le_bytes());
+            leaves.push(leaf);
+            kept.0.insert((0, size - 1), leaf);
+            for (hash, level) in history.append(leaf).into_iter().zip(1..) {
+                assert!(kept.0.insert((level, (size >> level) - 1), hash).is_none(), "stored once");
+            }
+            let mut stored = vec![Hash::ZERO; tree::stored_nodes(leaves.len())];
+            let root = tree::root(&mut leaves.clone(), &mut stored);
+            assert_eq!(history.root(), root, "{size}");
+            assert_eq!(History::load(size, &kept), Ok(history.clone()), "{size}");
+            for index in 0..size {
+                let path = path(index, size, &kept).unwrap();
+                assert_eq!(fold(leaves[index as usize], index, size, &path), Ok(root), "{index} of {size}");
+            }
+        }
+    }
+}

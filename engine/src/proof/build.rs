@@ -1,0 +1,134 @@
+//! Building proofs from stored blocks.
+
+use crate::chain::{BlockView, ChainId, Hash, Height};
+use crate::merkle::{history, leaf, tree};
+use crate::store::{BlockReader, StoreError};
+
+use super::{ChainPart, Proof, ProvenBlock};
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// The side block is not indexed, or not yet.
+    #[error("chain {chain}: height {height} is not indexed{}", newest_of(*.newest))]
+    NotIndexed {
+        /// Which chain.
+        chain: ChainId,
+        /// Which height.
+        height: Height,
+        /// The newest height of the chain that is.
+        newest: Option<Height>,
+    },
+    /// The asked-for head is not a durable block above or at the one that indexed the side block.
+    #[error(
+        "head: {head} is not a main block from {indexed_in}, which indexed the side block, to {newest}, the newest"
+    )]
+    NoSuchHead {
+        /// What was asked for.
+        head: Height,
+        /// The main block that indexed the side block.
+        indexed_in: Height,
+        /// The newest main block.
+        newest: Height,
+    },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store contradicts itself.
+    #[error("main block {height}: {what}; check the log")]
+    Inconsistent {
+        /// Which main block.
+        height: Height,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+fn newest_of(height: Option<Height>) -> String {
+    height.map_or_else(|| " (no block of this chain is yet)".into(), |height| format!(" (newest: {height})"))
+}
+
+/// Builds the proof of a side block, up to the header of main block `head` if one is asked for.
+pub fn build<R: BlockReader>(
+    reader: &R,
+    chain_id: ChainId,
+    height: Height,
+    head: Option<Height>,
+) -> Result<Proof, ProofError> {
+    let Some(main) = reader.locate(chain_id, height)? else {
+        return Err(ProofError::NotIndexed { chain: chain_id, height, newest: reader.chain_head(chain_id)? });
+    };
+    let wrong = |what| ProofError::Inconsistent { height: main, what };
+    let block = reader.block(main)?.ok_or(wrong("the index names it, but it is not there"))?;
+    let (index, section) = block.find(chain_id).ok_or(wrong("the index names it for a chain it has not"))?;
+    let offset = height.0.checked_sub(section.first_height.0).filter(|offset| *offset < section.count.into());
+    let offset = offset.ok_or(wrong("the index names it for a height it has not"))? as usize;
+
+    let (columns, sections) = (block.columns(), block.section_count());
+    let columns = columns.slice(section.leaves().start, section.leaves().end);
+    let count = section.count as usize;
+    let nodes = section.first_node as usize;
+    let chain_nodes = block.chain_nodes().get(nodes..nodes + tree::stored_nodes(count));
+    let chain_nodes = chain_nodes.ok_or(wrong("stored nodes are missing"))?;
+    if block.side_nodes().len() != tree::stored_nodes(sections) {
+        return Err(wrong("stored nodes are missing"));
+    }
+    let chain_path = tree::path(offset, count, chain_nodes, |leaf| {
+        let height = Height(section.first_height.0 + leaf as u64);
+        leaf::side(chain_id, height, columns.hashes[leaf], columns.tx_roots[leaf])
+    });
+    let side_path = tree::path(index, sections, block.side_nodes(), |leaf| {
+        let section = block.section(leaf);
+        leaf::chain(section.chain, section.first_height, section.count, section.chain_root)
+    });
+
+    let header = block.header();
+    let (history_path, head) = match head {
+        None => (None, None),
+        Some(head) if head == main => (None, None),
+        Some(head) => {
+            let newest = reader.head();
+            if head < main || head > newest {
+                return Err(ProofError::NoSuchHead { head, indexed_in: main, newest });
+            }
+            let later = reader.block(head)?.ok_or(wrong("a block above it is missing"))?.header();
+            let path = history::path(main.0 - 1, head.0 - 1, &StoredHistory(reader))?;
+            (Some(path), Some(later))
+        }
+    };
+    let proven = ProvenBlock { height, hash: columns.hashes[offset], tx_root: columns.tx_roots[offset] };
+    let part = ChainPart { first_height: section.first_height, count: section.count, index: index as u32 };
+    Ok(Proof {
+        version: Proof::VERSION,
+        chain_id,
+        block: proven,
+        chain_path,
+        chain: part,
+        side_path,
+        header,
+        history_path,
+        head,
+    })
+}
+
+/// The history tree as it lies in the blocks of a store.
+#[derive(Debug)]
+pub(crate) struct StoredHistory<'a, R>(pub(crate) &'a R);
+
+impl<R: BlockReader> history::Nodes for StoredHistory<'_, R> {
+    type Error = ProofError;
+
+    fn node(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
+        let height = Height((index + 1) << level);
+        let wrong = |what| ProofError::Inconsistent { height, what };
+        let block = self.0.block(height)?.ok_or(wrong("it is missing"))?;
+        match level.checked_sub(1) {
+            None => Ok(leaf::history(height, block.header().hash())),
+            Some(above) => block
+                .history_nodes()
+                .get(above as usize)
+                .copied()
+                .ok_or(wrong("a node of the history is missing")),
+        }
+    }
+}
