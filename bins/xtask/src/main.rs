@@ -1,2 +1,77 @@
-//! Entry point.
-fn main() {}
+//! The chores of the project: everything that a person or CI does to this tree besides building it.
+//!
+//! One entry point, `cargo xtask COMMAND`, so that no shell script grows and so that what CI runs is what anyone
+//! can run. It stays light (two dependencies), because it is compiled before every chore.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
+
+mod audit;
+mod peers;
+mod probe;
+mod step;
+mod test;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The chores of the project.", long_about = LONG)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG: &str = "The chores of the project.
+
+New here? `cargo xtask test` checks everything that CI checks, and says at the end how long each step took.
+While you work, `cargo xtask test --fast` leaves out the two slow steps. Works from any folder of the tree.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check everything that CI checks, in order, and stop at the first failure
+    #[command(long_about = test::LONG)]
+    Test(test::Options),
+    /// Check the formatting (to mend it: cargo fmt --all)
+    Fmt,
+    /// Lint every target of the workspace; a warning is an error
+    Clippy,
+    /// Build the documentation; a warning (a broken link, say) is an error
+    Doc,
+    /// Model-check the lock-free parts with loom
+    #[command(long_about = test::LOOM)]
+    Loom,
+    /// Run the end-to-end tests: real processes, real sockets, real EVM nodes
+    #[command(long_about = test::E2E)]
+    E2e(test::E2eOptions),
+    /// Install the real EVM nodes that the end-to-end tests index, and check that they answer
+    #[command(long_about = peers::LONG)]
+    Peers,
+    /// Check licences, bans and sources of all dependencies, and known vulnerabilities
+    #[command(long_about = audit::LONG)]
+    Audit {
+        /// Folder with a copy of the RustSec advisory database [default: ../shared/advisory-db, where it is there]
+        #[arg(long, value_name = "DIR")]
+        advisory_db: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(options) => test::all(&options),
+        Command::Fmt => Ok(step::run(vec![test::fmt()])),
+        Command::Clippy => Ok(step::run(vec![test::clippy()])),
+        Command::Doc => Ok(step::run(vec![test::doc()])),
+        Command::Loom => Ok(step::run(vec![test::loom()])),
+        Command::E2e(options) => test::e2e(&options),
+        Command::Peers => Ok(step::run(vec![test::peers()])),
+        Command::Audit { advisory_db } => audit::audit(advisory_db.as_deref()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,263 @@
+//! `cargo xtask test` and its single steps.
+//!
+//! Built to be quick from nothing on two cores. Which packages a command selects decides which features their
+//! dependencies get, and every new set of features builds those again. So all steps but the documentation say
+//! `--workspace`, build and test both take `--all-targets`' set (with the features of dev-dependencies), and the
+//! benches run in the dev profile: what is shown is that they run, not how fast. Only loom needs its own artifacts.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::step::{self, Step, Work};
+use crate::{peers, workspace};
+
+pub(crate) const LONG: &str = "\
+Check everything that CI checks, in order, and stop at the first failure.
+
+Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all targets), \
+test (unit, property, documentation and end-to-end tests), bench (each bench once, not measured), doc (documentation \
+without warnings), loom (model checks). A table of step, result and seconds ends the run; the exit code is that of \
+the step that failed.
+
+Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C compiler, Node.js 20 or newer with npm, and the \
+registries of cargo and npm. From nothing on two cores it takes up to 25 minutes, afterwards a few.";
+
+pub(crate) const LOOM: &str = "\
+Model-check the lock-free parts with loom: every interleaving that the memory model allows, within loom's bounds.
+
+Builds with `--cfg loom` into target/loom, apart from all other artifacts.";
+
+pub(crate) const E2E: &str = "\
+Run the end-to-end tests: real processes, real sockets, real EVM nodes.
+
+They are the tests in bins/*/tests. They find the EVM nodes by MAINSTEM_PEERS (see `cargo xtask help peers`). To run \
+one of them: `cargo xtask e2e NAME`.";
+
+/// What `cargo xtask test` may leave out.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Leave out loom and the tests that need EVM nodes, the two slow parts
+    #[arg(long)]
+    fast: bool,
+    /// Leave out the tests that need EVM nodes (for where npm or its registry cannot be reached)
+    #[arg(long)]
+    without_peers: bool,
+}
+
+/// Which end-to-end tests to run.
+#[derive(Args)]
+pub(crate) struct E2eOptions {
+    /// Leave out the tests that need EVM nodes
+    #[arg(long)]
+    without_peers: bool,
+    /// Only tests whose name contains this
+    name: Option<String>,
+    /// What follows `--` goes to the test programs, e.g. `-- --nocapture`
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// Why something is left out. Shown in the table, so that a shortened run is never taken for a whole one.
+#[derive(Clone, Copy)]
+enum Peers {
+    Wanted,
+    LeftOut(&'static str),
+}
+
+/// All steps, in order: what fails soonest and cheapest comes first.
+pub(crate) fn all(options: &Options) -> Result<ExitCode> {
+    let peers = wanted_peers(options.without_peers, options.fast);
+    require_tools(peers)?;
+    let code = step::run(plan(options, has_benches()?));
+    warn_of_left_out(peers);
+    Ok(code)
+}
+
+/// The end-to-end tests alone.
+pub(crate) fn e2e(options: &E2eOptions) -> Result<ExitCode> {
+    let peers = wanted_peers(options.without_peers, false);
+    require_tools(peers)?;
+    let mut steps = vec![peers_step(peers)];
+    let packages = ["-p", "mainstem", "-p", "tributary"];
+    steps.push(cargo_step(
+        "build",
+        "the programs that the tests start",
+        &["build", "--all-targets"],
+        &packages,
+    ));
+    let mut tests = cargo_step("e2e", "end-to-end tests", &["test", "--test", "*"], &packages);
+    if let Work::Program(command) = &mut tests.work {
+        command.args(&options.name).arg("--").args(&options.args);
+    }
+    steps.push(with_peers(tests, peers));
+    let code = step::run(steps);
+    warn_of_left_out(peers);
+    Ok(code)
+}
+
+fn plan(options: &Options, benches: bool) -> Vec<Step> {
+    let peers = wanted_peers(options.without_peers, options.fast);
+    let mut steps = vec![fmt(), peers_step(peers), clippy()];
+    let about = "all targets, among them the programs that end-to-end tests start";
+    steps.push(cargo_step("build", about, &["build", "--workspace", "--all-targets"], &[]));
+    let about = "unit, property, documentation and end-to-end tests";
+    steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
+    let about = "each bench runs once (its speed is not measured)";
+    steps.push(if benches {
+        cargo_step("bench", about, &["test", "--workspace", "--bench", "*"], &[])
+    } else {
+        left_out("bench", about, "the workspace has no bench target")
+    });
+    steps.push(doc());
+    steps.push(if options.fast { left_out("loom", LOOM_ABOUT, "--fast") } else { loom() });
+    steps
+}
+
+pub(crate) fn fmt() -> Step {
+    let step = cargo_step("fmt", "every file is formatted by rustfmt", &["fmt", "--all", "--check"], &[]);
+    Step { hint: "`cargo fmt --all` formats the files", ..step }
+}
+
+pub(crate) fn clippy() -> Step {
+    let args = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    cargo_step("clippy", "lints of every target; a warning is an error", &args, &[])
+}
+
+pub(crate) fn doc() -> Step {
+    let about = "the documentation builds without a warning";
+    let mut step = cargo_step("doc", about, &["doc", "--workspace", "--no-deps"], &[]);
+    if let Work::Program(command) = &mut step.work {
+        command.env("RUSTDOCFLAGS", "-Dwarnings");
+    }
+    step
+}
+
+const LOOM_ABOUT: &str = "model checks of the lock-free parts";
+
+pub(crate) fn loom() -> Step {
+    let mut step = cargo_step("loom", LOOM_ABOUT, &["test", "-p", "mainstem-loom-tests", "--release"], &[]);
+    if let Work::Program(command) = &mut step.work {
+        command
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("CARGO_TARGET_DIR", workspace::target("loom"))
+            // Models need speed of search and all our assertions, not the last per cent that thin LTO brings.
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
+    }
+    step
+}
+
+pub(crate) fn peers() -> Step {
+    Step {
+        name: "peers",
+        about: "real EVM nodes for the end-to-end tests",
+        work: Work::Own(peers::install),
+        hint: "the nodes come from the registry that npm is configured for; `--without-peers` of `cargo xtask test` \
+               leaves out the tests that need them",
+    }
+}
+
+fn peers_step(wanted: Peers) -> Step {
+    match wanted {
+        Peers::Wanted => peers(),
+        Peers::LeftOut(reason) => Step { work: Work::LeftOut(reason), ..peers() },
+    }
+}
+
+/// Tells the tests where the peers are, or that they are left out on purpose.
+fn with_peers(mut step: Step, wanted: Peers) -> Step {
+    if let Work::Program(command) = &mut step.work {
+        match wanted {
+            Peers::Wanted => command.env(peers::FOLDER_VAR, peers::folder()).env_remove(peers::WITHOUT_VAR),
+            Peers::LeftOut(_) => command.env(peers::WITHOUT_VAR, "1"),
+        };
+    }
+    step
+}
+
+fn wanted_peers(without_peers: bool, fast: bool) -> Peers {
+    match (without_peers, fast) {
+        (true, _) => Peers::LeftOut("--without-peers"),
+        (false, true) => Peers::LeftOut("--fast"),
+        (false, false) => Peers::Wanted,
+    }
+}
+
+fn warn_of_left_out(peers: Peers) {
+    if let Peers::LeftOut(reason) = peers {
+        eprintln!("WARNING: {reason}: the tests against real EVM nodes were LEFT OUT. CI runs them.");
+    }
+}
+
+/// Says at once what is missing, rather than after ten minutes of building.
+fn require_tools(peers: Peers) -> Result<()> {
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    workspace::require(&compiler, "install a C compiler (gcc or clang), which the crate `ring` needs")?;
+    match peers {
+        Peers::Wanted => peers::require_tools(),
+        Peers::LeftOut(_) => Ok(()),
+    }
+}
+
+/// `--bench '*'` is an error where nothing matches, so ask first.
+fn has_benches() -> Result<bool> {
+    let mut metadata = workspace::cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let output = metadata.output().context("cargo metadata does not start")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).contains(r#""kind":["bench"]"#))
+}
+
+fn cargo_step(name: &'static str, about: &'static str, args: &[&str], more: &[&str]) -> Step {
+    let mut command = workspace::cargo(args);
+    command.args(more);
+    Step { name, about, work: Work::Program(command), hint: "" }
+}
+
+fn left_out(name: &'static str, about: &'static str, reason: &'static str) -> Step {
+    Step { name, about, work: Work::LeftOut(reason), hint: "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    fn names(steps: &[Step]) -> Vec<&str> {
+        let runs = steps.iter().filter(|step| !matches!(step.work, Work::LeftOut(_)));
+        runs.map(|step| step.name).collect()
+    }
+
+    fn env_of_test<'a>(steps: &'a [Step], name: &str) -> Option<&'a OsStr> {
+        let step = steps.iter().find(|step| step.name == "test").unwrap();
+        let Work::Program(command) = &step.work else { panic!("the tests are a program") };
+        command.get_envs().find(|(env, _)| *env == name).and_then(|(_, value)| value)
+    }
+
+    #[test]
+    fn whole_run_leaves_nothing_out() {
+        let steps = plan(&Options { fast: false, without_peers: false }, true);
+        assert_eq!(names(&steps), ["fmt", "peers", "clippy", "build", "test", "bench", "doc", "loom"]);
+        assert_eq!(env_of_test(&steps, peers::FOLDER_VAR), Some(peers::folder().as_os_str()));
+        assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), None);
+    }
+
+    #[test]
+    fn fast_leaves_out_loom_and_peers_only() {
+        let steps = plan(&Options { fast: true, without_peers: false }, true);
+        assert_eq!(names(&steps), ["fmt", "clippy", "build", "test", "bench", "doc"]);
+        assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
+    }
+
+    #[test]
+    fn without_peers_still_runs_loom() {
+        let steps = plan(&Options { fast: false, without_peers: true }, false);
+        assert_eq!(names(&steps), ["fmt", "clippy", "build", "test", "doc", "loom"]);
+        assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
+    }
+}
