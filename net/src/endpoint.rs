@@ -1,1 +1,295 @@
-//! QUIC endpoints of a reactor, with our limits.
+//! QUIC endpoints on a reactor, and the limits of their connections: what a peer can make us hold.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use engine::chain::NodeKey;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::identity::{Identity, KnownKeys, SERVER_NAME, client_tls, server_tls};
+use crate::reactor::Handle;
+
+/// Where and how to bind.
+#[derive(Debug, Clone)]
+pub struct Bind {
+    /// The local address; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Share the port with other sockets, one per reactor (`SO_REUSEPORT`): the kernel spreads peers over them by
+    /// address. The number of this one among them; each has its own. Default: the port is not shared.
+    pub share: Option<u16>,
+    /// Bytes asked for each of the socket's two buffers. Default 4 MiB: 5 ms at 6 Gbit/s, since a receiver that is
+    /// busy for longer than its buffer lasts loses datagrams. Systems grant less without `net.core.rmem_max` and
+    /// `wmem_max`; it is said once, in the log.
+    pub socket_buffer_bytes: usize,
+    /// The largest UDP payload that peers may send, in bytes, 1,200 to 65,527. Default 6,500: jumbo frames, and ten
+    /// of them are one GSO send. The buffers of an endpoint take 2 to 3 MB whatever it is.
+    pub max_udp_payload: u16,
+}
+
+impl Bind {
+    /// The defaults at `address`.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, share: None, socket_buffer_bytes: 4 << 20, max_udp_payload: MAX_DATAGRAM }
+    }
+}
+
+/// What a connection may hold and how long it may be silent. Either side sets its own.
+///
+/// A peer that knows how can make us hold `connection_window_bytes` of stream data that we have not read yet; that
+/// is by far the most. Multiplied by the number of connections it is the memory to reckon with.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Unidirectional streams that the peer may have open, for data. Default 8. Beside them, one bidirectional
+    /// stream for control.
+    pub data_streams: u32,
+    /// Bytes that the peer may send ahead of our reading on one stream. Default 2 MiB: 200 MB/s at 10 ms.
+    pub stream_window_bytes: u32,
+    /// The same over all streams of a connection. Default 8 MiB.
+    pub connection_window_bytes: u32,
+    /// Bytes that we keep for one connection until the peer has acknowledged them. Default 8 MiB.
+    pub send_window_bytes: u32,
+    /// A connection that is silent for so long is over. Default 30 s; the lower of both sides counts.
+    pub idle_timeout: Duration,
+    /// After so much silence we say that we are there. Default 10 s, so that two may be lost.
+    pub keep_alive: Duration,
+    /// The first datagrams' UDP payload. Default 1,200, which passes everywhere.
+    pub initial_mtu: u16,
+    /// The largest UDP payload that discovery tries. Default 6,500: with GSO ten datagrams go out in one send of at
+    /// most 64 KiB, and above that quinn falls back to single small ones.
+    pub max_mtu: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            data_streams: 8,
+            stream_window_bytes: 2 << 20,
+            connection_window_bytes: 8 << 20,
+            send_window_bytes: 8 << 20,
+            idle_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(10),
+            initial_mtu: 1_200,
+            max_mtu: MAX_DATAGRAM,
+        }
+    }
+}
+
+impl Limits {
+    fn transport(&self) -> Result<TransportConfig, EndpointError> {
+        self.check()?;
+        let mut transport = TransportConfig::default();
+        let idle = IdleTimeout::try_from(self.idle_timeout)
+            .map_err(|_| refused("idle_timeout", &self.idle_timeout, "at most 2^62 ms"))?;
+        transport
+            .max_concurrent_bidi_streams(1_u32.into())
+            .max_concurrent_uni_streams(self.data_streams.into())
+            .stream_receive_window(self.stream_window_bytes.into())
+            .receive_window(self.connection_window_bytes.into())
+            .send_window(self.send_window_bytes.into())
+            .max_idle_timeout(Some(idle))
+            .keep_alive_interval(Some(self.keep_alive))
+            .initial_mtu(self.initial_mtu)
+            .mtu_discovery_config(Some({
+                let mut discovery = MtuDiscoveryConfig::default();
+                discovery.upper_bound(self.max_mtu);
+                discovery
+            }))
+            // Nothing of ours is sent as datagrams.
+            .datagram_receive_buffer_size(None)
+            .datagram_send_buffer_size(0);
+        Ok(transport)
+    }
+
+    /// quinn raises a low MTU without a word; here it is an error, like everything out of range.
+    fn check(&self) -> Result<(), EndpointError> {
+        if !(MIN_DATAGRAM..=MAX_DATAGRAM).contains(&self.initial_mtu) {
+            return Err(refused("initial_mtu", &self.initial_mtu, "1200 to 6500"));
+        }
+        if !(self.initial_mtu..=MAX_DATAGRAM).contains(&self.max_mtu) {
+            return Err(refused("max_mtu", &self.max_mtu, "initial_mtu to 6500"));
+        }
+        if self.keep_alive.is_zero() || self.keep_alive * 2 > self.idle_timeout {
+            return Err(refused("keep_alive", &self.keep_alive, "above 0 and at most half of idle_timeout"));
+        }
+        for (name, bytes) in [
+            ("stream_window_bytes", self.stream_window_bytes),
+            ("connection_window_bytes", self.connection_window_bytes),
+            ("send_window_bytes", self.send_window_bytes),
+        ] {
+            if bytes < MIN_WINDOW {
+                return Err(refused(name, &bytes, "at least 16384"));
+            }
+        }
+        if self.data_streams == 0 {
+            return Err(refused("data_streams", &self.data_streams, "at least 1"));
+        }
+        Ok(())
+    }
+
+}
+
+/// QUIC of a server: `identity` shown, the keys that `known` knows let in, `limits` kept.
+///
+/// To be used for all endpoints of a server, also those that share a port: the tokens of one are good for the others.
+///
+/// # Errors
+/// A limit is out of range.
+pub fn server_config(
+    identity: &Identity,
+    known: Arc<dyn KnownKeys>,
+    limits: &Limits,
+) -> Result<ServerConfig, EndpointError> {
+    let transport = limits.transport()?;
+    let crypto = QuicServerConfig::try_from(server_tls(identity, known))
+        .expect("our one suite is the one that QUIC demands");
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config
+        .transport_config(Arc::new(transport))
+        // A node behind NAT changes its address whenever its router forgets it; without migration it would talk
+        // into the void until its idle timeout. A new address is used only after it has answered a challenge
+        // (RFC 9000 section 9), and only peers with a registered key get that far. Where sockets share a port, the
+        // new address may lead to another of them; then the node does have to wait and to reconnect.
+        .migration(true)
+        // Handshakes that wait for us to look at them: a second's worth. quinn's own 65,536 with 100 MiB in their
+        // buffers would be an invitation.
+        .max_incoming(1_024)
+        .incoming_buffer_size(64 << 10)
+        .incoming_buffer_size_total(16 << 20);
+    Ok(config)
+}
+
+/// QUIC of a client that talks to the holder of `server` only.
+///
+/// # Errors
+/// A limit is out of range.
+pub fn client_config(
+    identity: &Identity,
+    server: NodeKey,
+    limits: &Limits,
+) -> Result<ClientConfig, EndpointError> {
+    let transport = limits.transport()?;
+    let crypto = QuicClientConfig::try_from(client_tls(identity, server))
+        .expect("our one suite is the one that QUIC demands");
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+/// Binds a socket and opens a QUIC endpoint of `reactor` on it: a server if there is a `server` configuration, and
+/// in any case able to [`connect`].
+///
+/// After a restart the endpoint of the same `identity` recognises what peers still send on the connections of its
+/// former life and tells them at once that those are gone (stateless reset, RFC 9000 section 10.3), so that they
+/// reconnect without waiting for their idle timeout.
+///
+/// # Errors
+/// The address cannot be bound, or a setting is out of range.
+pub fn open(
+    reactor: &Handle,
+    bind: &Bind,
+    identity: &Identity,
+    server: Option<ServerConfig>,
+) -> Result<quinn::Endpoint, EndpointError> {
+    // Of sockets that share a port each has secrets of its own: one that could reset the connections of another
+    // would do so for whoever sends it a packet (RFC 9000 section 21.11).
+    let secret = |purpose| identity.derive(&format!("mainstem/1 {purpose} {}", bind.share.unwrap_or(0)));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &secret("stateless reset"));
+    let mut config = EndpointConfig::new(Arc::new(key));
+    config
+        .max_udp_payload_size(bind.max_udp_payload)
+        .map_err(|_| refused("max_udp_payload", &bind.max_udp_payload, "1200 to 65527"))?;
+    let [a, b, c, d, e, f, g, h, ..] = secret("connection ids");
+    let ids = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+
+    let socket = bound(bind).and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload));
+    let failed = |source| EndpointError::Bind { address: bind.address, source };
+    let socket = socket.map_err(failed)?;
+    quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(reactor.clone())).map_err(failed)
+}
+
+/// Starts a connection; the server is the one whose key is in `config`.
+///
+/// # Errors
+/// The endpoint is closed, or the address is of another family than its socket.
+pub fn connect(
+    endpoint: &quinn::Endpoint,
+    config: ClientConfig,
+    server: SocketAddr,
+) -> Result<quinn::Connecting, quinn::ConnectError> {
+    endpoint.connect_with(config, server, SERVER_NAME)
+}
+
+/// Why there is no endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The address cannot be used.
+    #[error("cannot listen on UDP {address}: {source}")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A setting is out of range.
+    #[error("{field} is {value}, expected {expected}")]
+    Limit {
+        /// The setting.
+        field: &'static str,
+        /// What it was.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+fn refused(field: &'static str, value: &dyn fmt::Debug, expected: &'static str) -> EndpointError {
+    EndpointError::Limit { field, value: format!("{value:?}"), expected }
+}
+
+fn bound(bind: &Bind) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(bind.address), Type::DGRAM, Some(Protocol::UDP))?;
+    if bind.address.is_ipv6() {
+        // `[::]` speaks IPv4 too, whatever the system's default is.
+        socket.set_only_v6(false)?;
+    }
+    if bind.share.is_some() {
+        socket.set_reuse_port(true)?;
+    }
+    set_buffers(&socket, bind.socket_buffer_bytes)?;
+    socket.bind(&bind.address.into())?;
+    Ok(socket.into())
+}
+
+fn set_buffers(socket: &Socket, bytes: usize) -> io::Result<()> {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    socket.set_recv_buffer_size(bytes)?;
+    socket.set_send_buffer_size(bytes)?;
+    // Linux reports twice what it granted: the other half is for its own bookkeeping.
+    let halved = if cfg!(target_os = "linux") { 2 } else { 1 };
+    let (receive, send) = (socket.recv_buffer_size()? / halved, socket.send_buffer_size()? / halved);
+    if receive.min(send) < bytes {
+        SAID.call_once(|| {
+            tracing::info!(
+                asked = bytes, receive, send,
+                "the system grants smaller socket buffers than asked for; raise net.core.rmem_max and wmem_max for throughput"
+            );
+        });
+    }
+    Ok(())
+}
+
+/// What every path of QUIC must carry (RFC 9000 section 14).
+const MIN_DATAGRAM: u16 = 1_200;
+
+/// Ten of them fit into the 64 KiB of one GSO send, and ten is what quinn sends at most.
+const MAX_DATAGRAM: u16 = 6_500;
+
+/// Below, a control message of ordinary size would have to wait for the next window.
+const MIN_WINDOW: u32 = 16 << 10;

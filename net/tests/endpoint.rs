@@ -1,0 +1,415 @@
+//! Endpoints over real sockets on loopback: who gets in, who does not, and that bytes arrive as they were sent.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::chain::NodeKey;
+use mainstem_net::endpoint::{Bind, Limits, client_config, connect, open, server_config};
+use mainstem_net::identity::{ALPN, Identity, Refusal, peer_key, refusal};
+use mainstem_net::reactor::{Handle, Reactor};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{Connection, ConnectionError, Endpoint};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn server_identity() -> Identity {
+    Identity::from_seed([1; 32])
+}
+
+fn client_identity() -> Identity {
+    Identity::from_seed([2; 32])
+}
+
+/// Two reactors, a server that knows the key of [`client_identity`], and a client endpoint.
+struct Pair {
+    server: Endpoint,
+    client: Endpoint,
+    server_reactor: Reactor,
+    client_reactor: Reactor,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (server_reactor, client_reactor) =
+            (Reactor::spawn_thread("server").unwrap(), Reactor::spawn_thread("client").unwrap());
+        let server = open_server(&server_reactor.handle(), loopback());
+        let client = open(&client_reactor.handle(), &Bind::new(loopback()), &client_identity(), None).unwrap();
+        Self { server, client, server_reactor, client_reactor }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.local_addr().unwrap()
+    }
+
+    /// Connects with `config` and gives the error that the client ends with, and the one the server does.
+    fn refused(&self, config: quinn::ClientConfig) -> (ConnectionError, ConnectionError) {
+        let server = self.server.clone();
+        let accepted = self.server_reactor.handle().spawn(async move { server.accept().await.unwrap().await.map(|_| ()) });
+        let connecting = connect(&self.client, config, self.address()).unwrap();
+        let at_client = within(&self.client_reactor.handle(), async move {
+            match connecting.await {
+                // The client is done before the server has looked at its certificate.
+                Ok(connection) => {
+                    let mut stream = connection.open_uni().await.unwrap();
+                    // May or may not be too late already; in no case does it arrive.
+                    let _ = stream.write_all(b"not to be read").await;
+                    connection.closed().await
+                }
+                Err(error) => error,
+            }
+        });
+        (at_client, accepted.wait().unwrap().unwrap_err())
+    }
+}
+
+fn open_server(reactor: &Handle, address: SocketAddr) -> Endpoint {
+    let known = client_identity().public();
+    let config =
+        server_config(&server_identity(), Arc::new(move |key: &NodeKey| *key == known), &Limits::default()).unwrap();
+    open(reactor, &Bind::new(address), &server_identity(), Some(config)).unwrap()
+}
+
+fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+fn within<T: Send + 'static>(reactor: &Handle, future: impl Future<Output = T> + Send + 'static) -> T {
+    let handle = reactor.clone();
+    reactor.block_on(async move { handle.timeout(LONG, future).await }).unwrap().expect("a minute is enough")
+}
+
+fn good_client() -> quinn::ClientConfig {
+    client_config(&client_identity(), server_identity().public(), &Limits::default()).unwrap()
+}
+
+/// Deterministic noise, so that a swapped or repeated piece is seen.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed;
+    (0..bytes / 8)
+        .flat_map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state ^ state >> 29).to_le_bytes()
+        })
+        .collect()
+}
+
+async fn echo(connection: Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (mut send, mut receive) = connection.accept_bi().await?;
+    while let Some(chunk) = receive.read_chunk(1 << 16, true).await? {
+        send.write_chunk(chunk.bytes).await?;
+    }
+    send.finish()?;
+    send.stopped().await?;
+    Ok(())
+}
+
+#[test]
+fn megabytes_cross_both_ways_bit_exact() {
+    let pair = Pair::new();
+    let server = pair.server.clone();
+    let echoed = pair.server_reactor.handle().spawn(async move {
+        let connection = server.accept().await.unwrap().await.unwrap();
+        assert_eq!(peer_key(&connection), Some(client_identity().public()));
+        echo(connection).await.unwrap();
+    });
+    let connecting = connect(&pair.client, good_client(), pair.address()).unwrap();
+    let data = noise(7, 12 << 20);
+    let sent = data.clone();
+    let handle = pair.client_reactor.handle();
+    let received = within(&pair.client_reactor.handle(), async move {
+        let connection = connecting.await.unwrap();
+        assert_eq!(peer_key(&connection), Some(server_identity().public()));
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        let writer = handle.spawn(async move {
+            send.write_all(&sent).await.unwrap();
+            send.finish().unwrap();
+        });
+        let received = receive.read_to_end(64 << 20).await.unwrap();
+        writer.await.unwrap();
+        received
+    });
+    assert!(received == data, "{} bytes came back of {}", received.len(), data.len());
+    echoed.wait().unwrap();
+    pair.client.close(0_u32.into(), b"done");
+    pair.server.close(0_u32.into(), b"done");
+    drop((pair.client, pair.server));
+    pair.client_reactor.shutdown(LONG);
+    pair.server_reactor.shutdown(LONG);
+}
+
+#[test]
+fn many_connections_share_one_socket() {
+    let pair = Pair::new();
+    let server = pair.server.clone();
+    let handle = pair.server_reactor.handle();
+    drop(pair.server_reactor.handle().spawn(async move {
+        while let Some(incoming) = server.accept().await {
+            drop(handle.spawn(async move { echo(incoming.await.unwrap()).await.unwrap() }));
+        }
+    }));
+    let clients: Vec<_> = (0..20_u64)
+        .map(|number| {
+            let connecting = connect(&pair.client, good_client(), pair.address()).unwrap();
+            pair.client_reactor.handle().spawn(async move {
+                let connection = connecting.await.unwrap();
+                let (mut send, mut receive) = connection.open_bi().await.unwrap();
+                let data = noise(number, 64 << 10);
+                send.write_all(&data).await.unwrap();
+                send.finish().unwrap();
+                assert!(receive.read_to_end(1 << 20).await.unwrap() == data, "connection {number}");
+            })
+        })
+        .collect();
+    for client in clients {
+        client.wait().unwrap();
+    }
+}
+
+#[test]
+fn an_unknown_client_is_refused_and_told_so() {
+    let pair = Pair::new();
+    let stranger = Identity::from_seed([3; 32]);
+    let config = client_config(&stranger, server_identity().public(), &Limits::default()).unwrap();
+    let (at_client, at_server) = pair.refused(config);
+    assert_eq!(refusal(&at_client), Some(Refusal::KeyNotRegistered), "{at_client}");
+    assert!(matches!(refusal(&at_server), Some(Refusal::ByUs { .. })), "{at_server}");
+}
+
+#[test]
+fn a_server_with_another_key_is_refused_by_the_client() {
+    let pair = Pair::new();
+    let expected = Identity::from_seed([4; 32]).public();
+    let config = client_config(&client_identity(), expected, &Limits::default()).unwrap();
+    let (at_client, at_server) = pair.refused(config);
+    let Some(Refusal::ByUs { reason }) = refusal(&at_client) else { panic!("{at_client}") };
+    assert!(reason.contains(&expected.to_string()), "{reason}");
+    assert!(reason.contains(&server_identity().public().to_string()), "{reason}");
+    assert!(matches!(refusal(&at_server), Some(Refusal::ByPeer { .. })), "{at_server}");
+}
+
+/// A client that believes any server, to try what a stranger could try.
+mod stranger {
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, SignatureScheme};
+
+    #[derive(Debug)]
+    struct Credulous;
+
+    impl ServerCertVerifier for Credulous {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+    }
+
+    pub(super) fn builder() -> ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+        ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(std::sync::Arc::new(Credulous))
+    }
+}
+
+fn quic(mut tls: rustls::ClientConfig, alpn: &[u8]) -> quinn::ClientConfig {
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+}
+
+/// The client's private key, as rcgen takes it.
+fn rcgen_key(seed: [u8; 32]) -> (rcgen::KeyPair, PrivatePkcs8KeyDer<'static>) {
+    let header = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let der = PrivatePkcs8KeyDer::from([&header[..], &seed[..]].concat());
+    (rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519).unwrap(), der)
+}
+
+#[test]
+fn a_client_without_certificate_is_refused() {
+    let (at_client, at_server) = Pair::new().refused(quic(stranger::builder().with_no_client_auth(), ALPN));
+    assert_eq!(refusal(&at_client), Some(Refusal::NoCertificate), "{at_client}");
+    assert!(matches!(refusal(&at_server), Some(Refusal::ByUs { .. })), "{at_server}");
+}
+
+#[test]
+fn another_protocol_is_refused() {
+    let (key, der) = rcgen_key([2; 32]);
+    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
+    let tls = stranger::builder().with_client_auth_cert(vec![certificate.into()], der.into()).unwrap();
+    let (at_client, _) = Pair::new().refused(quic(tls, b"mainstem/2"));
+    assert_eq!(refusal(&at_client), Some(Refusal::OtherProtocol), "{at_client}");
+}
+
+/// The certificate is public, anyone can send it; only the holder of the key can sign the handshake.
+#[test]
+fn the_certificate_of_another_without_his_key_is_refused() {
+    let (key, _) = rcgen_key([2; 32]);
+    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
+    let (_, thief) = rcgen_key([3; 32]);
+    let signer = rustls::crypto::ring::sign::any_supported_type(&thief.into()).unwrap();
+    let stolen = rustls::sign::CertifiedKey::new(vec![certificate.into()], signer);
+    let tls = stranger::builder()
+        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(stolen)));
+    let (at_client, at_server) = Pair::new().refused(quic(tls, ALPN));
+    assert!(matches!(refusal(&at_client), Some(Refusal::ByPeer { .. })), "{at_client}");
+    let Some(Refusal::ByUs { reason }) = refusal(&at_server) else { panic!("{at_server}") };
+    assert!(reason.contains("BadSignature"), "{reason}");
+}
+
+#[test]
+fn a_key_of_another_kind_and_a_chain_are_refused() {
+    let p256 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&p256).unwrap();
+    let der = PrivatePkcs8KeyDer::from(p256.serialize_der());
+    let of_p256 = stranger::builder().with_client_auth_cert(vec![certificate.into()], der.into()).unwrap();
+
+    let (key, der) = rcgen_key([2; 32]);
+    let good = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
+    let (other_key, _) = rcgen_key([3; 32]);
+    let other = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&other_key).unwrap();
+    let chain =
+        stranger::builder().with_client_auth_cert(vec![good.into(), other.into()], der.into()).unwrap();
+
+    let pair = Pair::new();
+    for tls in [of_p256, chain] {
+        let (at_client, at_server) = pair.refused(quic(tls, ALPN));
+        assert!(refusal(&at_client).is_some(), "{at_client}");
+        assert!(refusal(&at_server).is_some(), "{at_server}");
+    }
+}
+
+/// Any name and any dates: what counts is the key.
+#[test]
+fn a_foreign_certificate_over_a_known_key_gets_in_whatever_its_dates() {
+    let (key, der) = rcgen_key([2; 32]);
+    let mut params = rcgen::CertificateParams::new(vec!["elsewhere.example".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2001, 1, 2);
+    let certificate = params.self_signed(&key).unwrap();
+    let tls = stranger::builder().with_client_auth_cert(vec![certificate.into()], der.into()).unwrap();
+    let pair = Pair::new();
+    let server = pair.server.clone();
+    let accepted = pair.server_reactor.handle().spawn(async move {
+        let connection = server.accept().await.unwrap().await.unwrap();
+        peer_key(&connection)
+    });
+    let connecting = connect(&pair.client, quic(tls, ALPN), pair.address()).unwrap();
+    let _connection = within(&pair.client_reactor.handle(), connecting).unwrap();
+    assert_eq!(accepted.wait().unwrap(), Some(client_identity().public()));
+}
+
+#[test]
+fn a_restarted_server_tells_its_former_clients_at_once() {
+    let pair = Pair::new();
+    let address = pair.address();
+    let server = pair.server.clone();
+    let accepted = pair.server_reactor.handle().spawn(async move { server.accept().await.unwrap().await.unwrap() });
+    let connecting = connect(&pair.client, good_client(), address).unwrap();
+    let connection = within(&pair.client_reactor.handle(), connecting).unwrap();
+
+    // The server vanishes without a word: nothing of it is run any more.
+    let accepted = accepted.wait().unwrap();
+    drop(pair.server_reactor);
+    drop((accepted, pair.server));
+    let reborn = Reactor::spawn_thread("reborn").unwrap();
+    let server = open_server(&reborn.handle(), address);
+    let reason = within(&pair.client_reactor.handle(), async move {
+        let mut stream = connection.open_uni().await.unwrap();
+        let _ = stream.write_all(&[0; 4096]).await;
+        connection.closed().await
+    });
+    assert_eq!(reason, ConnectionError::Reset);
+    drop(server);
+}
+
+#[test]
+fn settings_out_of_range_are_refused_by_name() {
+    let refuses = |field: &str, change: &dyn Fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let error = client_config(&client_identity(), server_identity().public(), &limits).unwrap_err().to_string();
+        assert!(error.starts_with(field), "{error}");
+    };
+    refuses("initial_mtu", &|limits| limits.initial_mtu = 1_199);
+    refuses("max_mtu", &|limits| limits.max_mtu = 6_501);
+    refuses("max_mtu", &|limits| limits.max_mtu = limits.initial_mtu - 1);
+    refuses("keep_alive", &|limits| limits.keep_alive = Duration::from_secs(16));
+    refuses("keep_alive", &|limits| limits.keep_alive = Duration::ZERO);
+    refuses("stream_window_bytes", &|limits| limits.stream_window_bytes = 1);
+    refuses("connection_window_bytes", &|limits| limits.connection_window_bytes = 0);
+    refuses("send_window_bytes", &|limits| limits.send_window_bytes = 0);
+    refuses("data_streams", &|limits| limits.data_streams = 0);
+
+    let reactor = Reactor::spawn_thread("range").unwrap();
+    let bind = Bind { max_udp_payload: 1_199, ..Bind::new(loopback()) };
+    let error = open(&reactor.handle(), &bind, &client_identity(), None).unwrap_err().to_string();
+    assert!(error.starts_with("max_udp_payload"), "{error}");
+}
+
+#[test]
+fn a_taken_address_is_named() {
+    let pair = Pair::new();
+    let error = open(&pair.client_reactor.handle(), &Bind::new(pair.address()), &client_identity(), None).unwrap_err();
+    assert!(error.to_string().contains(&pair.address().to_string()), "{error}");
+}
+
+#[test]
+fn sockets_that_share_a_port_serve_it_together() {
+    let pair = Pair::new();
+    let first = Bind { share: Some(0), ..Bind::new(loopback()) };
+    let known = client_identity().public();
+    let config =
+        server_config(&server_identity(), Arc::new(move |key: &NodeKey| *key == known), &Limits::default()).unwrap();
+    let first = open(&pair.server_reactor.handle(), &first, &server_identity(), Some(config.clone())).unwrap();
+    let address = first.local_addr().unwrap();
+    let reactor = Reactor::spawn_thread("second").unwrap();
+    let second = Bind { share: Some(1), ..Bind::new(address) };
+    let second = open(&reactor.handle(), &second, &server_identity(), Some(config)).unwrap();
+    for (endpoint, reactor) in [(&first, &pair.server_reactor), (&second, &reactor)] {
+        let endpoint = endpoint.clone();
+        let handle = reactor.handle();
+        drop(reactor.handle().spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                drop(handle.spawn(async move { incoming.await.unwrap().closed().await }));
+            }
+        }));
+    }
+    for _ in 0..8 {
+        // Each from a port of its own.
+        let client = open(&pair.client_reactor.handle(), &Bind::new(loopback()), &client_identity(), None).unwrap();
+        let connecting = connect(&client, good_client(), address).unwrap();
+        within(&pair.client_reactor.handle(), connecting).unwrap();
+    }
+    let (first, second) = (first.stats().accepted_handshakes, second.stats().accepted_handshakes);
+    assert_eq!(first + second, 8);
+}
