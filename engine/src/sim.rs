@@ -1,2 +1,267 @@
 //! A simulated side chain: hash-linked blocks with transactions and a real transaction tree, all from a seed.
 //! The same seed gives the same chain, whoever reads it and from whatever height.
+//!
+//! ```text
+//! transaction i  = bytes of a counter-mode generator over (seed, chain, height, i), hashed: H(0x10 || bytes)
+//! tx_root        = tree (RFC 9162 shape) over the transaction hashes
+//! hash           = H(0x11 || chain u32 || height u64 || parent[32] || tx_root[32] || time u64)
+//! time           = GENESIS_TIME + height * 1000 / blocks_per_second
+//! ```
+//! The parent of block 1 is zero.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::chain::{ChainId, Columns, Hash, Height, Timestamp};
+use crate::clock::Clock;
+use crate::merkle::{digest, tree};
+use crate::source::{Source, SourceError};
+
+/// What the simulated chains are like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimConfig {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// The chains.
+    pub chains: Vec<ChainId>,
+    /// Blocks a second that become irreversible on each chain; 0: as many as are asked for.
+    pub blocks_per_second: f64,
+    /// Transactions in a block.
+    pub transactions: u32,
+    /// Bytes of a transaction.
+    pub transaction_bytes: u32,
+    /// Height of the first block that is sent; the chain itself starts at 1.
+    pub first_height: Height,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            chains: Vec::new(),
+            blocks_per_second: 10.0,
+            transactions: 4,
+            transaction_bytes: 100,
+            first_height: Height(1),
+        }
+    }
+}
+
+/// 2023-11-14 22:13:20 UTC: the time of the block before the first one of every simulated chain.
+const GENESIS_TIME: u64 = 1_700_000_000_000;
+
+/// Heights between two remembered states: what going back may cost in blocks made again.
+const CHECKPOINT: u64 = 4096;
+
+/// One simulated chain, standing at some height.
+#[derive(Clone, Debug)]
+pub struct SimChain {
+    seed: u64,
+    chain: ChainId,
+    config: Arc<SimConfig>,
+    height: u64,
+    hash: Hash,
+    /// The hash at each multiple of [`CHECKPOINT`] that was passed.
+    checkpoints: Vec<Hash>,
+    scratch: Vec<Hash>,
+    bytes: Vec<u8>,
+}
+
+impl SimChain {
+    /// A chain before its first block.
+    pub fn new(chain: ChainId, config: Arc<SimConfig>) -> Self {
+        Self {
+            seed: config.seed,
+            chain,
+            config,
+            height: 0,
+            hash: Hash::ZERO,
+            checkpoints: vec![Hash::ZERO],
+            scratch: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Where it stands.
+    pub fn height(&self) -> Height {
+        Height(self.height)
+    }
+
+    /// Hash of the block where it stands; zero before the first.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Goes to `height`, making what blocks lie between, and returns the hash there.
+    pub fn seek(&mut self, height: Height) -> Hash {
+        if height.0 < self.height {
+            let checkpoint = (height.0 / CHECKPOINT) as usize;
+            self.checkpoints.truncate(checkpoint + 1);
+            self.height = checkpoint as u64 * CHECKPOINT;
+            self.hash = self.checkpoints[checkpoint];
+        }
+        while self.height < height.0 {
+            self.step();
+        }
+        self.hash
+    }
+
+    /// Makes the next block and returns its hash, transaction root and time.
+    pub fn step(&mut self) -> (Hash, Hash, Timestamp) {
+        self.height += 1;
+        let tx_root = self.transactions();
+        let rate = if self.config.blocks_per_second > 0.0 { self.config.blocks_per_second } else { 1000.0 };
+        let time = GENESIS_TIME + (self.height as f64 * 1000.0 / rate) as u64;
+        let mut preimage = [0; 1 + 4 + 8 + 32 + 32 + 8];
+        preimage[0] = 0x11;
+        preimage[1..5].copy_from_slice(&self.chain.to_le_bytes());
+        preimage[5..13].copy_from_slice(&self.height.to_le_bytes());
+        preimage[13..45].copy_from_slice(self.hash.as_bytes());
+        preimage[45..77].copy_from_slice(tx_root.as_bytes());
+        preimage[77..85].copy_from_slice(&time.to_le_bytes());
+        self.hash = digest(&preimage);
+        if self.height.is_multiple_of(CHECKPOINT) {
+            self.checkpoints.push(self.hash);
+        }
+        (self.hash, tx_root, Timestamp::from_millis(time))
+    }
+
+    fn transactions(&mut self) -> Hash {
+        let length = self.config.transaction_bytes as usize;
+        self.scratch.clear();
+        for index in 0..self.config.transactions {
+            let mut state =
+                self.seed ^ u64::from(self.chain.0) << 32 ^ self.height.rotate_left(17) ^ u64::from(index);
+            self.bytes.clear();
+            self.bytes.push(0x10);
+            while self.bytes.len() <= length {
+                self.bytes.extend(split_mix(&mut state).to_le_bytes());
+            }
+            self.bytes.truncate(1 + length);
+            self.scratch.push(digest(&self.bytes));
+        }
+        let mut stored = vec![Hash::ZERO; tree::stored_nodes(self.scratch.len())];
+        tree::root(&mut self.scratch, &mut stored)
+    }
+}
+
+/// The SplitMix64 generator (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Simulated chains as a source: paced by a clock, or flat out.
+pub struct SimSource {
+    config: Arc<SimConfig>,
+    /// By ascending chain id.
+    chains: Vec<Paced>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Paced {
+    chain: SimChain,
+    /// The pace counts from here: at that time, blocks up to that height were irreversible. Set when the main
+    /// chain first says where it stands.
+    start: Option<(Duration, u64)>,
+}
+
+impl SimSource {
+    /// The chains of `config`, paced by `clock`.
+    pub fn new(config: SimConfig, clock: Arc<dyn Clock>) -> Self {
+        let config = Arc::new(config);
+        let mut ids = config.chains.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        let chains = ids
+            .into_iter()
+            .map(|id| Paced { chain: SimChain::new(id, Arc::clone(&config)), start: None })
+            .collect();
+        Self { config, chains, clock }
+    }
+
+    fn chain(&mut self, id: ChainId) -> Result<&mut Paced, SourceError> {
+        let position = self.chains.binary_search_by_key(&id, |paced| paced.chain.chain);
+        let position =
+            position.map_err(|_| SourceError::Fatal(format!("chain {id} is not simulated here")))?;
+        Ok(&mut self.chains[position])
+    }
+}
+
+impl Source for SimSource {
+    fn chains(&self) -> Vec<ChainId> {
+        self.chains.iter().map(|paced| paced.chain.chain).collect()
+    }
+
+    fn resume(&mut self, chain: ChainId, next: Height, parent: Option<Hash>) -> Result<(), SourceError> {
+        let now = self.clock.monotonic();
+        let first = self.config.first_height;
+        let paced = self.chain(chain)?;
+        if next < first {
+            let problem =
+                format!("chain {chain}: the main chain wants height {next}, this source starts at {first}");
+            return Err(SourceError::Fatal(problem));
+        }
+        let height = next.previous();
+        let ours = paced.chain.seek(height);
+        if let Some(theirs) = parent
+            && theirs != ours
+        {
+            return Err(SourceError::Fork { chain, height, ours, theirs });
+        }
+        paced.start.get_or_insert((now, height.0));
+        Ok(())
+    }
+
+    fn read(&mut self, chain: ChainId, max: usize, out: &mut Columns) -> Result<Hash, SourceError> {
+        let now = self.clock.monotonic();
+        let rate = self.config.blocks_per_second;
+        let paced = self.chain(chain)?;
+        let Some((since, base)) = paced.start else {
+            return Err(SourceError::Fatal(format!(
+                "chain {chain}: read before it was told where to resume"
+            )));
+        };
+        let irreversible = if rate > 0.0 {
+            base + (now.saturating_sub(since).as_secs_f64() * rate) as u64
+        } else {
+            Height::MAX.0
+        };
+        let parent = paced.chain.hash();
+        let count = irreversible.saturating_sub(paced.chain.height).min(max as u64);
+        for _ in 0..count {
+            let (hash, tx_root, time) = paced.chain.step();
+            out.push(hash, tx_root, time);
+        }
+        Ok(parent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(seed: u64) -> SimChain {
+        SimChain::new(ChainId(9), Arc::new(SimConfig { seed, ..SimConfig::default() }))
+    }
+
+    #[test]
+    fn going_back_and_forth_gives_the_same_blocks() {
+        let mut straight = chain(1);
+        let hashes: Vec<Hash> = (0..10_000).map(|_| straight.step().0).collect();
+        let mut jumping = chain(1);
+        for height in [9_999, 5, 4_096, 4_095, 8_193, 1, 10_000] {
+            assert_eq!(jumping.seek(Height(height)), hashes[height as usize - 1], "{height}");
+            assert_eq!(jumping.height(), Height(height));
+        }
+        assert_eq!(jumping.seek(Height(0)), Hash::ZERO);
+    }
+
+    #[test]
+    fn another_seed_is_another_chain() {
+        assert_ne!(chain(1).step().0, chain(2).step().0);
+    }
+}

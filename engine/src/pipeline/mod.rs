@@ -1,5 +1,309 @@
 //! The stages between lanes and store, each on its own thread.
+//!
+//! ```text
+//!   lanes -> [seal: gather, hash] -> bounded channel -> [persist: append, sync, publish, release] -> sinks
+//!              ^ used blocks come back to be filled again                |
+//!              +---------------------------------------------------------+
+//! ```
+//! While block N is made durable, N + 1 is gathered and hashed. Back-pressure runs the other way by itself: persist
+//! behind -> the channel is full -> seal waits -> lanes fill -> senders get no more credit.
+//!
+//! Shutdown is in order: the sealing stage seals what is final and returns, which closes the channel; the
+//! persisting stage drains it and returns.
 
+mod config;
 mod head;
+mod persist;
+mod resume;
+mod seal;
+mod select;
+mod stats;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use crate::cache::Cache;
+use crate::chain::{Columns, Hash, Height, MainBlock, MainHeader, Timestamp};
+use crate::clock::Clock;
+use crate::lane::{Drain, Lane, Outlet};
+use crate::state::Genesis;
+use crate::store::{BlockReader, BlockStore};
+use crate::sync::{Doorbell, Waiter};
+
+pub use config::{ConfigError, PipelineConfig};
 pub use head::{Head, HeadSink};
+pub use resume::ResumeError;
+pub use stats::Stats;
+
+use persist::Persister;
+use seal::Sealer;
+use select::fair_shares;
+
+/// Sealed blocks that may wait to be stored. They are stored with one sync, so this is also the group commit.
+const SEALED_WAITING: usize = 2;
+
+/// How long the sealing stage looks away while blocks wait but are too few to seal.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// An engine that knows where it stands and has its lanes, but does not run yet.
+pub struct Engine {
+    config: PipelineConfig,
+    cache: Cache,
+    doorbell: Doorbell,
+    waiter: Waiter,
+    outlets: Vec<Outlet>,
+    drains: Vec<Drain>,
+    sealer: Sealer,
+    store: Box<dyn BlockStore>,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What the stages and the outside see of each other.
+struct Shared {
+    /// The newest durable head. Written by the persisting stage.
+    head: RwLock<Option<Head>>,
+    /// Written by the persisting stage, once a main block.
+    stats: Mutex<Stats>,
+    /// Why a stage gave up. Written once, by the stage that did.
+    failure: OnceLock<String>,
+    /// Set once, by whoever stops the engine; the sealing stage sees it at its next turn.
+    stopping: AtomicBool,
+}
+
+impl Engine {
+    /// Reads where `reader`'s store ends and prepares to continue there. `store` and `reader` are two sides of
+    /// one store; `clock` is the only time the engine knows.
+    pub fn resume<R: BlockReader>(
+        config: PipelineConfig,
+        genesis: &Genesis,
+        store: impl BlockStore + 'static,
+        reader: &R,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ResumeError> {
+        config.validate(genesis.chains.len())?;
+        let resumed = resume::resume(genesis, reader)?;
+        let (doorbell, waiter) = Doorbell::new();
+        let cache = Cache::default();
+        let (mut outlets, mut drains) = (Vec::new(), Vec::new());
+        for (side, chain) in genesis.chains.iter().zip(resumed.state.chains()) {
+            let hash = (chain.indexed >= side.first_height).then_some(chain.hash);
+            let (lane, ends) = Lane::new(side, chain.indexed, hash, config.lane_blocks, doorbell.clone());
+            cache.insert(lane);
+            outlets.push(ends.outlet);
+            drains.push(ends.drain);
+        }
+        let sealer = Sealer::new(genesis, resumed.head.as_ref(), resumed.state, resumed.history);
+        let shared = Arc::new(Shared {
+            head: RwLock::new(resumed.head),
+            stats: Mutex::new(Stats::new()),
+            failure: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        });
+        let store = Box::new(store);
+        Ok(Self { config, cache, doorbell, waiter, outlets, drains, sealer, store, shared, clock })
+    }
+
+    /// The lanes, for whoever takes blocks in.
+    pub fn cache(&self) -> Cache {
+        self.cache.clone()
+    }
+
+    /// The newest durable head.
+    pub fn head(&self) -> Option<Head> {
+        self.shared.head()
+    }
+
+    /// Starts the stages. Every new head is announced to `sinks`, in order.
+    pub fn start(self, sinks: Vec<Box<dyn HeadSink>>) -> Running {
+        let Self { config, cache, doorbell, waiter, outlets, drains, sealer, store, shared, clock } = self;
+        let (to_persist, sealed) = bounded(SEALED_WAITING);
+        let (give_back, spare) = bounded(SEALED_WAITING + 2);
+        let seal = SealStage {
+            config,
+            waiter,
+            outlets,
+            sealer,
+            to_persist,
+            spare,
+            shared: Arc::clone(&shared),
+            clock: Arc::clone(&clock),
+        };
+        let persist = Persister::new(store, drains, sealed, give_back, sinks, Arc::clone(&shared), clock);
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(name.into()).spawn(run);
+            thread.expect("the machine can start one more thread")
+        };
+        let threads = vec![
+            spawn("seal", Box::new(move || seal.run())),
+            spawn("persist", Box::new(move || persist.run())),
+        ];
+        Running { shared, cache, doorbell, threads }
+    }
+}
+
+/// A running engine. Dropping it stops it, too.
+pub struct Running {
+    shared: Arc<Shared>,
+    cache: Cache,
+    doorbell: Doorbell,
+    /// In the order in which they end.
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// The lanes.
+    pub fn cache(&self) -> Cache {
+        self.cache.clone()
+    }
+
+    /// The newest durable head.
+    pub fn head(&self) -> Option<Head> {
+        self.shared.head()
+    }
+
+    /// What the stages did so far.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats().clone()
+    }
+
+    /// Why a stage gave up, if one did: nothing is indexed any more, and the process should end.
+    pub fn failed(&self) -> Option<String> {
+        self.shared.failure.get().cloned()
+    }
+
+    /// Seals what is final, makes it durable, and ends. The error is that of [`Running::failed`].
+    pub fn stop(mut self) -> Result<Stats, String> {
+        self.join();
+        self.failed().map_or_else(|| Ok(self.stats()), Err)
+    }
+
+    fn join(&mut self) {
+        // Release: pairs with the Acquire load in `SealStage::run`; the ring makes it look.
+        self.shared.stopping.store(true, Ordering::Release);
+        self.doorbell.ring();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                self.shared
+                    .fail("a stage of the engine panicked; please report it with the log output".into());
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+impl Shared {
+    fn head(&self) -> Option<Head> {
+        *self.head.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stats(&self) -> std::sync::MutexGuard<'_, Stats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, why: String) {
+        tracing::error!("{why}");
+        // The first failure is the cause; later ones follow from it.
+        let _ = self.failure.set(why);
+    }
+}
+
+/// A sealed block on its way to the store, and how long sealing took.
+struct Sealed {
+    block: Box<MainBlock>,
+    took: Duration,
+}
+
+/// The sealing stage.
+struct SealStage {
+    config: PipelineConfig,
+    waiter: Waiter,
+    outlets: Vec<Outlet>,
+    sealer: Sealer,
+    to_persist: Sender<Sealed>,
+    spare: Receiver<Box<MainBlock>>,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+}
+
+impl SealStage {
+    fn run(mut self) {
+        let (mut counts, mut sorted, mut turn) = (Vec::new(), Vec::new(), 0_u64);
+        let mut last = self.clock.monotonic();
+        loop {
+            // Acquire: pairs with the Release store in `Running::join`.
+            let stopping = self.shared.stopping.load(Ordering::Acquire);
+            counts.clear();
+            counts.extend(self.outlets.iter().map(Outlet::available));
+            let (waiting, most) = counts.iter().fold((0, 0), |(sum, most), &n| (sum + n, n.max(most)));
+            if waiting == 0 {
+                if stopping {
+                    return;
+                }
+                self.waiter.wait(Duration::from_secs(1));
+                continue;
+            }
+            let now = self.clock.monotonic();
+            let left = (last + self.config.seal_interval).saturating_sub(now);
+            let backlog = self.is_backlog(most);
+            if !(stopping || backlog || left.is_zero() || waiting >= self.config.seal_leaves) {
+                thread::sleep(left.min(GLANCE));
+                continue;
+            }
+            if !(backlog && self.config.catch_up) {
+                counts.iter_mut().for_each(|count| *count = self.config.max_per_chain.min(*count));
+            }
+            fair_shares(&mut counts, self.config.max_leaves, turn, &mut sorted);
+            turn += 1;
+            last = now;
+            let mut block = self.spare.try_recv().unwrap_or_else(|_| Box::new(empty_block()));
+            self.sealer.seal(&mut self.outlets, &counts, self.clock.wall(), &mut block);
+            let took = self.clock.monotonic().saturating_sub(now);
+            // Waits while the store is behind. Fails only when the persisting stage has given up.
+            if self.to_persist.send(Sealed { block, took }).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether a chain with `most` blocks waiting is behind: more than a main block takes of it, or a lane so full
+    /// that its sender may soon have to stop.
+    fn is_backlog(&self, most: u64) -> bool {
+        most > self.config.max_per_chain || 2 * most >= self.config.lane_blocks as u64
+    }
+}
+
+fn empty_block() -> MainBlock {
+    let header = MainHeader {
+        version: MainHeader::VERSION,
+        chain_id: crate::chain::ChainId(0),
+        height: Height(0),
+        time: Timestamp::default(),
+        parent: Hash::ZERO,
+        side_root: Hash::ZERO,
+        chain_count: 0,
+        leaf_count: 0,
+        ops_root: Hash::ZERO,
+        state_root: Hash::ZERO,
+        history_root: Hash::ZERO,
+        aelf_root: Hash::ZERO,
+    };
+    MainBlock {
+        header,
+        hash: Hash::ZERO,
+        sections: Vec::new(),
+        columns: Columns::default(),
+        chain_nodes: Vec::new(),
+        side_nodes: Vec::new(),
+        history_nodes: Vec::new(),
+    }
+}

@@ -1,5 +1,104 @@
-//! The deterministic state machine of the main chain: its registry and what each chain has indexed.
+//! The deterministic state machine of the main chain. Today: the registry of side chains, from the genesis
+//! document, and how far each is indexed. Replaying the log gives the same state and the same root.
 
 mod genesis;
 
+use sha2::{Digest, Sha256};
+
 pub use genesis::{Genesis, GenesisError, MainChain, SideChain};
+
+use crate::chain::{ChainId, Hash, Height};
+use crate::merkle::digest;
+use crate::merkle::tree::LiveTree;
+use crate::quorum::FinalityRule;
+
+/// The state after some main block (`docs/protocol.md`, section "State").
+#[derive(Clone, Debug)]
+pub struct State {
+    /// By ascending chain id.
+    chains: Vec<ChainState>,
+    tree: LiveTree,
+}
+
+/// The state of one side chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChainState {
+    /// The side chain.
+    pub id: ChainId,
+    /// Commits to its registration: name, first height, nodes, finality rule.
+    pub registration: Hash,
+    /// Newest indexed height; the height before the first one if none is.
+    pub indexed: Height,
+    /// Hash of the block at that height; zero if none is indexed.
+    pub hash: Hash,
+}
+
+impl State {
+    /// The state before block 1.
+    pub fn new(genesis: &Genesis) -> Self {
+        let chains = genesis.chains.iter().map(|side| ChainState {
+            id: side.id,
+            registration: registration(side),
+            indexed: side.first_height.previous(),
+            hash: Hash::ZERO,
+        });
+        let chains: Vec<_> = chains.collect();
+        let tree = LiveTree::new(chains.iter().map(ChainState::leaf).collect());
+        Self { chains, tree }
+    }
+
+    /// The chains, by ascending id.
+    pub fn chains(&self) -> &[ChainState] {
+        &self.chains
+    }
+
+    /// Moves indexed heads: (position in [`State::chains`], newest height, its hash), by ascending position.
+    pub fn index(&mut self, heads: impl IntoIterator<Item = (usize, Height, Hash)>) {
+        let chains = &mut self.chains;
+        self.tree.update(heads.into_iter().map(|(position, indexed, hash)| {
+            let chain = &mut chains[position];
+            debug_assert!(chain.indexed < indexed, "heads move forward");
+            (chain.indexed, chain.hash) = (indexed, hash);
+            (position, chain.leaf())
+        }));
+    }
+
+    /// The `state_root` of a header: `H(0x07 || parts u32 = 1 || chains root[32])`.
+    pub fn root(&self) -> Hash {
+        let mut preimage = [0; 1 + 4 + 32];
+        preimage[0] = 0x07;
+        preimage[1..5].copy_from_slice(&1_u32.to_le_bytes());
+        preimage[5..].copy_from_slice(self.tree.root().as_bytes());
+        digest(&preimage)
+    }
+}
+
+impl ChainState {
+    /// `H(0x05 || chain_id u32 || registration[32] || indexed height u64 || hash[32])`, 77 bytes.
+    fn leaf(&self) -> Hash {
+        let mut preimage = [0; 77];
+        preimage[0] = 0x05;
+        preimage[1..5].copy_from_slice(&self.id.to_le_bytes());
+        preimage[5..37].copy_from_slice(self.registration.as_bytes());
+        preimage[37..45].copy_from_slice(&self.indexed.0.to_le_bytes());
+        preimage[45..].copy_from_slice(self.hash.as_bytes());
+        digest(&preimage)
+    }
+}
+
+/// `H(0x06 || first_height u64 || finality u8 || nodes u32 || keys[32].. || name length u32 || name)`, the keys
+/// in the order of the document.
+fn registration(side: &SideChain) -> Hash {
+    let finality = match side.finality {
+        FinalityRule::Single => 1_u8,
+    };
+    let mut hasher = Sha256::new();
+    hasher.update([0x06]);
+    hasher.update(side.first_height.0.to_le_bytes());
+    hasher.update([finality]);
+    hasher.update((side.nodes.len() as u32).to_le_bytes());
+    side.nodes.iter().for_each(|node| hasher.update(node.0));
+    hasher.update((side.name.len() as u32).to_le_bytes());
+    hasher.update(&side.name);
+    Hash(hasher.finalize().into())
+}

@@ -1,0 +1,86 @@
+//! The settings of the pipeline.
+
+use std::time::Duration;
+
+use crate::lane::Slot;
+
+/// How the pipeline caches and seals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PipelineConfig {
+    /// A main block is sealed when blocks wait and this time has passed since the last one.
+    pub seal_interval: Duration,
+    /// A main block is sealed at once when so many side blocks wait.
+    pub seal_leaves: u64,
+    /// Side blocks in one main block at most; 72 bytes each, and it must fit a segment of the log.
+    pub max_leaves: u64,
+    /// Blocks of one chain in a main block at most (AElf: 256). A chain with more waiting is catching up.
+    pub max_per_chain: u64,
+    /// Whether a chain that is catching up is sealed at once and without [`PipelineConfig::max_per_chain`].
+    pub catch_up: bool,
+    /// Blocks of one chain in the cache at most, from received to durable (AElf: 1024). A chain's rate is at most
+    /// this divided by the time from received to durable.
+    pub lane_blocks: usize,
+    /// Memory of all lanes together at most, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for PipelineConfig {
+    fn default() -> Self {
+        Self {
+            seal_interval: Duration::from_millis(100),
+            seal_leaves: 16_384,
+            max_leaves: 262_144,
+            max_per_chain: 256,
+            catch_up: true,
+            lane_blocks: 1024,
+            cache_bytes: 1 << 30,
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{key}: {value} {expected}")]
+pub struct ConfigError {
+    /// Which setting: the name of a field of [`PipelineConfig`].
+    pub key: &'static str,
+    /// What it says.
+    pub value: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl PipelineConfig {
+    /// Memory that one lane takes, in bytes.
+    pub fn lane_bytes(&self) -> u64 {
+        self.lane_blocks.next_power_of_two() as u64 * size_of::<Slot>() as u64
+    }
+
+    /// Checks the settings for a main chain with `chains` side chains.
+    pub fn validate(&self, chains: usize) -> Result<(), ConfigError> {
+        let wrong = |key, value: String, expected: String| Err(ConfigError { key, value, expected });
+        for (key, value, from, to) in [
+            ("seal_leaves", self.seal_leaves, 1, u64::MAX),
+            ("max_leaves", self.max_leaves, 1, 1 << 23),
+            ("max_per_chain", self.max_per_chain, 1, 1 << 23),
+            ("lane_blocks", self.lane_blocks as u64, 1, 1 << 24),
+        ] {
+            if !(from..=to).contains(&value) {
+                return wrong(key, value.to_string(), format!("is out of range: expected {from} to {to}"));
+            }
+        }
+        if self.seal_interval > Duration::from_secs(3600) {
+            let value = format!("{:?}", self.seal_interval);
+            return wrong("seal_interval", value, "is out of range: expected at most an hour".into());
+        }
+        let needed = self.lane_bytes().saturating_mul(chains as u64);
+        if needed > self.cache_bytes {
+            let expected = format!(
+                "bytes are too few: {chains} chains of {} blocks take {needed}; raise it or lower lane_blocks",
+                self.lane_blocks
+            );
+            return wrong("cache_bytes", self.cache_bytes.to_string(), expected);
+        }
+        Ok(())
+    }
+}
