@@ -20,6 +20,11 @@ pub struct MemoryReader {
 }
 
 impl MemoryStore {
+    /// A store that continues where another one, whose reader is given, was synced last: what a restart sees.
+    pub fn reopen(reader: &MemoryReader) -> Self {
+        Self { appended: Vec::new(), reader: reader.clone() }
+    }
+
     /// A reader of what is synced.
     pub fn reader(&self) -> MemoryReader {
         self.reader.clone()

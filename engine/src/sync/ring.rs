@@ -14,6 +14,8 @@
 //! A cursor is stored with Release after the slots behind it were written (or read for the last time), and
 //! loaded with Acquire before the slots up to it are read (or written again).
 
+use std::sync::OnceLock;
+
 use crossbeam::utils::CachePadded;
 
 use super::facade::{Arc, AtomicU64, Ordering, UnsafeCell};
@@ -24,10 +26,9 @@ use super::facade::{Arc, AtomicU64, Ordering, UnsafeCell};
 /// When `capacity` is 0: a ring that can never hold anything is a mistake of the caller.
 pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Consumer<T>, Releaser<T>) {
     assert!(capacity > 0, "a ring holds at least one item");
-    let slots = (0..capacity.next_power_of_two()).map(|_| UnsafeCell::new(T::default())).collect();
     let cursor = || CachePadded::new(AtomicU64::new(start));
     let shared = Arc::new(Shared {
-        slots,
+        slots: OnceLock::new(),
         capacity: capacity as u64,
         received: cursor(),
         finalized: cursor(),
@@ -43,8 +44,9 @@ pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Con
 
 #[derive(Debug)]
 struct Shared<T> {
-    /// A power of two of them, so that a height is mapped by a mask.
-    slots: Box<[UnsafeCell<T>]>,
+    /// A power of two of them, so that a height is mapped by a mask. Made by the producer at its first push, so
+    /// that a chain which never sends takes no memory.
+    slots: OnceLock<Box<[UnsafeCell<T>]>>,
     /// How many of them may be in use.
     capacity: u64,
     /// Newest height in a slot. Written by the producer; others may see it stale, that is, too low.
@@ -67,9 +69,24 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 // SAFETY: nothing in it is bound to a thread: atomics, and slots of a type that may move between threads.
 unsafe impl<T: Send> Send for Shared<T> {}
 
+impl<T: Default> Shared<T> {
+    fn allocate(&self) -> Slots<'_, T> {
+        let count = (self.capacity as usize).next_power_of_two();
+        Slots(self.slots.get_or_init(|| (0..count).map(|_| UnsafeCell::new(T::default())).collect()))
+    }
+}
+
 impl<T> Shared<T> {
-    fn slot(&self, height: u64) -> &UnsafeCell<T> {
-        &self.slots[(height & (self.slots.len() as u64 - 1)) as usize]
+    fn slots(&self) -> Slots<'_, T> {
+        Slots(self.slots.get().expect("an item was pushed before any is read"))
+    }
+}
+
+struct Slots<'a, T>(&'a [UnsafeCell<T>]);
+
+impl<T> Slots<'_, T> {
+    fn at(&self, height: u64) -> &UnsafeCell<T> {
+        &self.0[(height & (self.0.len() as u64 - 1)) as usize]
     }
 }
 
@@ -110,7 +127,7 @@ pub struct Producer<T> {
     indexed: u64,
 }
 
-impl<T: Copy> Producer<T> {
+impl<T: Copy + Default> Producer<T> {
     /// Newest height in the ring.
     pub fn received(&self) -> u64 {
         self.received
@@ -131,13 +148,14 @@ impl<T: Copy> Producer<T> {
     pub fn push(&mut self, items: impl ExactSizeIterator<Item = T>) {
         let last = self.received + items.len() as u64;
         assert!(last <= self.indexed + self.shared.capacity, "pushed above the limit");
+        let slots = self.shared.allocate();
         for item in items {
             // Checked again item by item, because a safe iterator may claim any length.
             assert!(self.received < last, "the iterator yields more than it promised");
             self.received += 1;
             // SAFETY: this height is in (received as published, indexed + capacity], so neither end reads the
             // slot: the consumer stays at or below `finalized`, which is at most the published `received`.
-            self.shared.slot(self.received).with_mut(|slot| unsafe { *slot = item });
+            slots.at(self.received).with_mut(|slot| unsafe { *slot = item });
         }
         // Release: pairs with the Acquire load in `Observer::cursors`.
         self.shared.received.store(self.received, Ordering::Release);
@@ -164,7 +182,7 @@ impl<T: Copy> Producer<T> {
         (self.indexed < height && height <= self.received).then(|| {
             // SAFETY: the slot was written by this end, which holds `&mut self` and so does not write now; the
             // consumer only ever reads.
-            self.shared.slot(height).with(|slot| unsafe { *slot })
+            self.shared.slots().at(height).with(|slot| unsafe { *slot })
         })
     }
 
@@ -200,11 +218,15 @@ impl<T: Copy> Consumer<T> {
     /// When fewer are available.
     pub fn take(&mut self, count: u64, mut each: impl FnMut(&T)) {
         assert!(count <= self.available(), "took more than is final");
+        if count == 0 {
+            return;
+        }
+        let slots = self.shared.slots();
         for height in self.taken + 1..=self.taken + count {
             // SAFETY: the height is in (taken, finalized]: written before `finalized` was published (Acquire in
             // `available`), and not written again before this end has moved `taken` past it and the releaser
             // `indexed`.
-            self.shared.slot(height).with(|slot| each(unsafe { &*slot }));
+            slots.at(height).with(|slot| each(unsafe { &*slot }));
         }
         self.taken += count;
         // Release: pairs with the Acquire load in `Releaser::release`: the reads above have ended.
@@ -219,14 +241,19 @@ pub struct Releaser<T> {
 }
 
 impl<T> Releaser<T> {
+    /// Newest height that the consumer has taken: the highest that may be released.
+    pub fn taken(&self) -> u64 {
+        // Acquire: pairs with the Release store in `Consumer::take`: its reads happen before the slots are offered
+        // again.
+        self.shared.taken.load(Ordering::Acquire)
+    }
+
     /// Gives back every slot up to `height`.
     ///
     /// # Panics
     /// When the consumer has not taken up to `height`, or `height` was given back before.
     pub fn release(&mut self, height: u64) {
-        // Acquire: pairs with the Release store in `Consumer::take`: its reads happen before the slot is
-        // offered again.
-        assert!(height <= self.shared.taken.load(Ordering::Acquire), "released what was not taken");
+        assert!(height <= self.taken(), "released what was not taken");
         // Relaxed: only this end writes it.
         assert!(height >= self.shared.indexed.load(Ordering::Relaxed), "released backwards");
         // Release: pairs with the Acquire load in `Producer::limit`.

@@ -1,0 +1,321 @@
+//! The whole engine on a store in memory: lanes in, proofs out.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use engine::cache::Cache;
+use engine::chain::{BlockView, ChainId, Columns, Hash, Height, MainBlock, MainHeader, NodeKey, Timestamp};
+use engine::clock::Clock;
+use engine::lane::{Claim, Refusal, SessionId};
+use engine::pipeline::{Engine, Head, HeadSink, PipelineConfig, ResumeError};
+use engine::proof::{self, ProofError};
+use engine::sim::{SimChain, SimConfig};
+use engine::state::{Genesis, MainChain, SideChain};
+use engine::store::memory::{MemoryReader, MemoryStore};
+use engine::store::{BlockReader, BlockStore, StoreError};
+use mainstem_engine as engine;
+
+const KEY: NodeKey = NodeKey([1; 32]);
+const OTHER_KEY: NodeKey = NodeKey([2; 32]);
+const SESSION: SessionId = SessionId(1);
+
+struct TestClock(Instant);
+
+impl Clock for TestClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + self.monotonic().as_millis() as u64)
+    }
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(TestClock(Instant::now()))
+}
+
+fn genesis(chains: u32) -> Genesis {
+    let main = MainChain { id: ChainId(9_992_731), name: "main".into(), aelf_root: true };
+    let side = |id| SideChain {
+        id: ChainId(id),
+        name: format!("side {id}"),
+        first_height: Height(u64::from(id % 3) + 1),
+        nodes: vec![KEY, OTHER_KEY],
+        finality: engine::quorum::FinalityRule::Single,
+    };
+    Genesis::parse(&Genesis::document(&main, &(1..=chains).map(side).collect::<Vec<_>>())).unwrap()
+}
+
+fn config() -> PipelineConfig {
+    PipelineConfig {
+        seal_interval: Duration::from_millis(2),
+        max_per_chain: 8,
+        lane_blocks: 64,
+        max_leaves: 200,
+        ..Default::default()
+    }
+}
+
+/// A simulated chain and the session that sends it.
+struct Sender {
+    cache: Cache,
+    chain: ChainId,
+    sim: SimChain,
+}
+
+impl Sender {
+    fn new(cache: &Cache, chain: ChainId) -> Self {
+        let config = SimConfig { transactions: 1, ..Default::default() };
+        let mut sim = SimChain::new(chain, Arc::new(config));
+        let lane = cache.lane(chain).unwrap();
+        let Ok(Claim::Speaker(position)) = lane.claim(KEY, SESSION) else {
+            panic!("{chain} has another speaker")
+        };
+        let ours = sim.seek(position.received);
+        assert!(position.hash.is_none_or(|hash| hash == ours), "{chain} resumes on another block");
+        Self { cache: cache.clone(), chain, sim }
+    }
+
+    /// Sends up to `count` blocks, as many as there is room for.
+    fn send(&mut self, count: u64) -> u64 {
+        let lane = self.cache.lane(self.chain).unwrap();
+        let position = lane.position();
+        let count = count.min(position.limit.0 - position.received.0);
+        let (first, parent) = (self.sim.height().next(), self.sim.hash());
+        let mut blocks = Columns::default();
+        for _ in 0..count {
+            let (hash, tx_root, time) = self.sim.step();
+            blocks.push(hash, tx_root, time);
+        }
+        lane.push(SESSION, first, parent, blocks.as_ref(), Duration::ZERO).unwrap();
+        count
+    }
+
+    fn send_all(&mut self, mut count: u64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while count > 0 {
+            count -= self.send(count.min(7));
+            assert!(Instant::now() < deadline, "the lane of {} never got room", self.chain);
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn first_height(chain: u32) -> u64 {
+    u64::from(chain % 3) + 1
+}
+
+/// Checks that every block of every chain is there once, in order, with a proof that ends in the newest header.
+fn check_all(reader: &MemoryReader, genesis: &Genesis, counts: &[u64]) {
+    let head = reader.head();
+    let trusted = reader.block(head).unwrap().unwrap().header().hash();
+    let (mut parent, mut leaves) = (MainHeader::genesis_parent(genesis.main.id, genesis.hash), 0);
+    for height in 1..=head.0 {
+        let header = reader.block(Height(height)).unwrap().unwrap().header();
+        assert_eq!((header.height.0, header.parent), (height, parent));
+        parent = header.hash();
+        leaves += header.leaf_count;
+    }
+    assert_eq!(leaves, counts.iter().sum::<u64>(), "nothing twice, nothing lost");
+    for (&count, chain) in counts.iter().zip(1..) {
+        let config = SimConfig { transactions: 1, ..Default::default() };
+        let mut sim = SimChain::new(ChainId(chain), Arc::new(config));
+        sim.seek(Height(first_height(chain) - 1));
+        for height in (first_height(chain)..).take(count as usize) {
+            let (hash, tx_root, _) = sim.step();
+            let proof = proof::build(reader, ChainId(chain), Height(height), Some(head)).unwrap();
+            proof.verify_trusting(trusted).unwrap();
+            assert_eq!(
+                (proof.block.height.0, proof.block.hash, proof.block.tx_root),
+                (height, hash, tx_root)
+            );
+        }
+        let beyond = Height(first_height(chain) + count);
+        let refused = proof::build(reader, ChainId(chain), beyond, None);
+        assert!(matches!(refused, Err(ProofError::NotIndexed { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn every_block_is_indexed_once_and_proven_across_restarts() {
+    let genesis = genesis(12);
+    let mut store = MemoryStore::default();
+    let reader = store.reader();
+    let mut counts = vec![0; 12];
+    for round in 0..3 {
+        let engine = Engine::resume(config(), &genesis, store, &reader, clock()).unwrap();
+        let running = engine.start(Vec::new());
+        std::thread::scope(|scope| {
+            for (chain, count) in (1..).zip(&mut counts) {
+                let cache = running.cache();
+                let more = u64::from(chain) * 13 % 150 + round;
+                *count += more;
+                scope.spawn(move || Sender::new(&cache, ChainId(chain)).send_all(more));
+            }
+        });
+        let stats = running.stop().unwrap();
+        assert_eq!(stats.durable.len(), stats.side_blocks);
+        check_all(&reader, &genesis, &counts);
+        store = MemoryStore::reopen(&reader);
+    }
+}
+
+#[test]
+fn a_store_under_another_genesis_is_refused() {
+    let (one, other) = (genesis(3), genesis(4));
+    let store = MemoryStore::default();
+    let reader = store.reader();
+    let running = Engine::resume(config(), &one, store, &reader, clock()).unwrap().start(Vec::new());
+    Sender::new(&running.cache(), ChainId(1)).send_all(5);
+    running.stop().unwrap();
+    let refused = Engine::resume(config(), &other, MemoryStore::reopen(&reader), &reader, clock());
+    assert!(matches!(refused, Err(ResumeError::Root { root: "state_root", .. })));
+}
+
+/// A store whose syncs wait for permission, and may fail.
+struct Gated {
+    inner: MemoryStore,
+    open: Arc<AtomicBool>,
+    fail: Arc<AtomicBool>,
+}
+
+impl BlockStore for Gated {
+    fn append(&mut self, block: &MainBlock) -> Result<(), StoreError> {
+        self.inner.append(block)
+    }
+    fn sync(&mut self) -> Result<(), StoreError> {
+        while !self.open.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if self.fail.load(Ordering::Acquire) {
+            return Err(StoreError::new("the disk is gone"));
+        }
+        self.inner.sync()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Heads(Arc<Mutex<Vec<Head>>>);
+
+impl HeadSink for Heads {
+    fn publish(&mut self, head: &Head) {
+        self.0.lock().unwrap().push(*head);
+    }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_store_that_is_behind_stops_the_senders_and_nothing_is_published_before_it_is_durable() {
+    let genesis = genesis(2);
+    let (open, fail) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let inner = MemoryStore::default();
+    let reader = inner.reader();
+    let store = Gated { inner, open: Arc::clone(&open), fail };
+    let heads = Heads::default();
+    let engine = Engine::resume(config(), &genesis, store, &reader, clock()).unwrap();
+    let running = engine.start(vec![Box::new(heads.clone())]);
+    let mut sender = Sender::new(&running.cache(), ChainId(1));
+    let sent = AtomicU64::new(0);
+    for _ in 0..100 {
+        sent.fetch_add(sender.send(10), Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(sent.load(Ordering::Relaxed), 64, "exactly what the lane holds");
+    assert!(heads.0.lock().unwrap().is_empty() && running.head().is_none());
+    open.store(true, Ordering::Release);
+    sender.send_all(10);
+    wait_until("all is durable", || running.stats().side_blocks == 74);
+    running.stop().unwrap();
+    let heads = heads.0.lock().unwrap();
+    assert!(
+        heads.iter().zip(1..).all(|(head, height)| head.header.height.0 == height),
+        "in order, none left out"
+    );
+    assert_eq!(heads.len() as u64, reader.head().0);
+    drop(heads);
+    check_all(&reader, &genesis, &[74, 0]);
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_published_released_or_tried_again() {
+    let genesis = genesis(1);
+    let (open, fail) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    let inner = MemoryStore::default();
+    let reader = inner.reader();
+    let store = Gated { inner, open, fail: Arc::clone(&fail) };
+    let running = Engine::resume(config(), &genesis, store, &reader, clock()).unwrap().start(Vec::new());
+    let mut sender = Sender::new(&running.cache(), ChainId(1));
+    sender.send(5);
+    wait_until("the failure is seen", || running.failed().is_some());
+    fail.store(false, Ordering::Release);
+    sender.send(5);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(running.cache().lane(ChainId(1)).unwrap().position().durable, Height(first_height(1) - 1));
+    let error = running.stop().unwrap_err();
+    assert!(error.contains("the disk is gone"), "{error}");
+    assert_eq!(reader.head(), Height(0));
+}
+
+#[test]
+fn each_wrong_section_is_refused_with_its_reason_and_changes_nothing() {
+    let genesis = genesis(2);
+    let store = MemoryStore::default();
+    let reader = store.reader();
+    let engine = Engine::resume(config(), &genesis, store, &reader, clock()).unwrap();
+    let cache = engine.cache();
+    let chain = ChainId(1);
+    let lane = cache.lane(chain).unwrap();
+    let blocks = |hashes: &[u8]| {
+        let mut columns = Columns::default();
+        hashes.iter().for_each(|&hash| columns.push(Hash([hash; 32]), Hash::ZERO, Timestamp::default()));
+        columns
+    };
+    let push = |session, first, parent: u8, hashes: &[u8]| {
+        lane.push(session, Height(first), Hash([parent; 32]), blocks(hashes).as_ref(), Duration::ZERO)
+    };
+    let stranger = NodeKey([9; 32]);
+    assert_eq!(lane.claim(stranger, SESSION), Err(Refusal::UnknownKey { chain, key: stranger }));
+    assert_eq!(push(SESSION, 2, 1, &[2, 3]), Err(Refusal::NotSpeaker { chain }));
+
+    assert!(matches!(lane.claim(KEY, SESSION), Ok(Claim::Speaker(_))));
+    assert_eq!(push(SESSION, 2, 1, &[2, 3]), Ok(Height(3)));
+    let before = lane.position();
+    let (expected, got) = (Height(4), Height(6));
+    assert_eq!(push(SESSION, 6, 5, &[6]), Err(Refusal::WrongHeight { chain, expected, got }));
+    let got = Height(3);
+    assert_eq!(push(SESSION, 3, 2, &[3]), Err(Refusal::WrongHeight { chain, expected, got }));
+    let conflict = Refusal::Conflict { chain, height: Height(3), have: Hash([3; 32]), got: Hash([99; 32]) };
+    assert_eq!(push(SESSION, 2, 1, &[2, 99]), Err(conflict));
+    assert_eq!(lane.evidence(), Some(conflict));
+    let (expected, got) = (Hash([3; 32]), Hash([77; 32]));
+    assert_eq!(
+        push(SESSION, 4, 77, &[4]),
+        Err(Refusal::WrongParent { chain, height: Height(4), expected, got })
+    );
+    let (limit, got) = (Height(65), Height(66));
+    assert_eq!(push(SESSION, 4, 3, &[4; 63]), Err(Refusal::AboveLimit { chain, limit, got }));
+    assert_eq!(lane.position(), before, "a refused section leaves no trace");
+
+    // Another node of the chain stands by; the same node connecting again takes over.
+    assert!(matches!(lane.claim(OTHER_KEY, SessionId(2)), Ok(Claim::Standby(_))));
+    assert_eq!(push(SessionId(2), 4, 3, &[4]), Err(Refusal::NotSpeaker { chain }));
+    assert!(matches!(lane.claim(KEY, SessionId(3)), Ok(Claim::Speaker(_))));
+    assert_eq!(push(SESSION, 4, 3, &[4]), Err(Refusal::NotSpeaker { chain }));
+    lane.release(SESSION);
+    assert_eq!(
+        push(SessionId(3), 4, 3, &[4]),
+        Ok(Height(4)),
+        "an old session cannot release a new one's claim"
+    );
+    lane.release(SessionId(3));
+    assert!(matches!(lane.claim(OTHER_KEY, SessionId(2)), Ok(Claim::Speaker(_))));
+    assert_eq!(cache.lane(ChainId(2)).unwrap().position().received, Height(2), "the neighbour is untouched");
+}

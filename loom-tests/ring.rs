@@ -1,0 +1,99 @@
+//! Every interleaving of the three ends of a lane's ring, at sizes that wrap around.
+//!
+//! Each test says which weakening it catches; each was tried once by really weakening it.
+#![cfg(loom)]
+
+use engine::sync::ring::{Consumer, Producer, Releaser, ring};
+use loom::thread;
+
+/// Pushes `items` one by one, waiting for room.
+fn produce(producer: &mut Producer<u64>, items: u64) {
+    for item in 1..=items {
+        while producer.limit() == producer.received() {
+            thread::yield_now();
+        }
+        producer.push([item].into_iter());
+        producer.finalize(item);
+    }
+}
+
+/// Takes `items` items and checks that they come complete and in order.
+fn consume(consumer: &mut Consumer<u64>, items: u64, mut taken: impl FnMut(u64)) {
+    let mut next = 1;
+    while next <= items {
+        let available = consumer.available();
+        if available == 0 {
+            thread::yield_now();
+            continue;
+        }
+        consumer.take(available, |item| {
+            assert_eq!(*item, next);
+            next += 1;
+        });
+        taken(consumer.taken());
+    }
+}
+
+/// Gives back what was taken until `items` are.
+fn release(releaser: &mut Releaser<u64>, items: u64) {
+    let mut released = 0;
+    while released < items {
+        let taken = releaser.taken();
+        if taken == released {
+            thread::yield_now();
+            continue;
+        }
+        releaser.release(taken);
+        released = taken;
+    }
+}
+
+/// Catches: Relaxed in `Producer::finalize` or `Consumer::available` (an item is read before it is written), and in
+/// `Releaser::release` or `Producer::limit` (a slot is written while it is read).
+#[test]
+fn items_arrive_once_and_in_order_through_a_ring_that_wraps() {
+    loom::model(|| {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
+        let producing = thread::spawn(move || produce(&mut producer, 2));
+        consume(&mut consumer, 2, |taken| releaser.release(taken));
+        producing.join().unwrap();
+    });
+}
+
+/// Catches: Relaxed in `Consumer::take` together with `Releaser::taken` (a slot is given back, and written again,
+/// while the consumer still reads it).
+#[test]
+fn a_slot_is_given_back_only_after_it_was_read() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
+        let producing = thread::spawn(move || produce(&mut producer, 2));
+        let releasing = thread::spawn(move || release(&mut releaser, 2));
+        consume(&mut consumer, 2, |_| ());
+        producing.join().unwrap();
+        releasing.join().unwrap();
+    });
+}
+
+/// Catches: loading the cursors of `Observer::cursors` newest first (then `indexed` can be seen above `received`).
+#[test]
+fn an_observer_never_sees_more_indexed_than_received() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(2, 0);
+        let observer = producer.observer();
+        let working = thread::spawn(move || {
+            for item in 1..=2 {
+                producer.push([item].into_iter());
+                producer.finalize(item);
+                consumer.take(1, |_| ());
+                releaser.release(item);
+            }
+        });
+        let seen = observer.cursors();
+        assert!(seen.indexed <= seen.finalized && seen.finalized <= seen.received, "{seen:?}");
+        working.join().unwrap();
+    });
+}
