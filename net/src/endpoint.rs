@@ -131,7 +131,6 @@ impl Limits {
         }
         Ok(())
     }
-
 }
 
 /// QUIC of a server: `identity` shown, the keys that `known` knows let in, `limits` kept.
@@ -211,7 +210,8 @@ pub fn open(
     let socket = bound(bind).and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload));
     let failed = |source| EndpointError::Bind { address: bind.address, source };
     let socket = socket.map_err(failed)?;
-    quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(reactor.clone())).map_err(failed)
+    quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(reactor.clone()))
+        .map_err(failed)
 }
 
 /// Starts a connection; the server is the one whose key is in `config`.

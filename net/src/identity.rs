@@ -247,7 +247,14 @@ mod tests {
     use super::*;
 
     fn write(path: &Path, text: &[u8], mode: u32) {
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).unwrap().write_all(text).unwrap();
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+            .unwrap()
+            .write_all(text)
+            .unwrap();
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     }
 
@@ -307,7 +314,10 @@ mod tests {
         }
         let missing = Identity::load(&dir.path().join("missing.key")).unwrap_err().to_string();
         assert!(missing.contains("missing.key"), "{missing}");
-        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::Format { .. } | IdentityError::Permissions { .. })));
+        assert!(matches!(
+            Identity::load(dir.path()),
+            Err(IdentityError::Format { .. } | IdentityError::Permissions { .. })
+        ));
     }
 
     #[test]

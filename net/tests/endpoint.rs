@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use engine::chain::NodeKey;
@@ -35,7 +36,8 @@ impl Pair {
         let (server_reactor, client_reactor) =
             (Reactor::spawn_thread("server").unwrap(), Reactor::spawn_thread("client").unwrap());
         let server = open_server(&server_reactor.handle(), loopback());
-        let client = open(&client_reactor.handle(), &Bind::new(loopback()), &client_identity(), None).unwrap();
+        let client =
+            open(&client_reactor.handle(), &Bind::new(loopback()), &client_identity(), None).unwrap();
         Self { server, client, server_reactor, client_reactor }
     }
 
@@ -46,15 +48,19 @@ impl Pair {
     /// Connects with `config` and gives the error that the client ends with, and the one the server does.
     fn refused(&self, config: quinn::ClientConfig) -> (ConnectionError, ConnectionError) {
         let server = self.server.clone();
-        let accepted = self.server_reactor.handle().spawn(async move { server.accept().await.unwrap().await.map(|_| ()) });
+        let accepted = self
+            .server_reactor
+            .handle()
+            .spawn(async move { server.accept().await.unwrap().await.map(|_| ()) });
         let connecting = connect(&self.client, config, self.address()).unwrap();
         let at_client = within(&self.client_reactor.handle(), async move {
             match connecting.await {
                 // The client is done before the server has looked at its certificate.
                 Ok(connection) => {
-                    let mut stream = connection.open_uni().await.unwrap();
-                    // May or may not be too late already; in no case does it arrive.
-                    let _ = stream.write_all(b"not to be read").await;
+                    // It may be closed already; if it is not, nothing of this arrives.
+                    if let Ok(mut stream) = connection.open_uni().await {
+                        let _ = stream.write_all(b"not to be read").await;
+                    }
                     connection.closed().await
                 }
                 Err(error) => error,
@@ -67,7 +73,8 @@ impl Pair {
 fn open_server(reactor: &Handle, address: SocketAddr) -> Endpoint {
     let known = client_identity().public();
     let config =
-        server_config(&server_identity(), Arc::new(move |key: &NodeKey| *key == known), &Limits::default()).unwrap();
+        server_config(&server_identity(), Arc::new(move |key: &NodeKey| *key == known), &Limits::default())
+            .unwrap();
     open(reactor, &Bind::new(address), &server_identity(), Some(config)).unwrap()
 }
 
@@ -249,7 +256,8 @@ fn quic(mut tls: rustls::ClientConfig, alpn: &[u8]) -> quinn::ClientConfig {
 
 /// The client's private key, as rcgen takes it.
 fn rcgen_key(seed: [u8; 32]) -> (rcgen::KeyPair, PrivatePkcs8KeyDer<'static>) {
-    let header = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let header =
+        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
     let der = PrivatePkcs8KeyDer::from([&header[..], &seed[..]].concat());
     (rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519).unwrap(), der)
 }
@@ -278,8 +286,8 @@ fn the_certificate_of_another_without_his_key_is_refused() {
     let (_, thief) = rcgen_key([3; 32]);
     let signer = rustls::crypto::ring::sign::any_supported_type(&thief.into()).unwrap();
     let stolen = rustls::sign::CertifiedKey::new(vec![certificate.into()], signer);
-    let tls = stranger::builder()
-        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(stolen)));
+    let tls =
+        stranger::builder().with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(stolen)));
     let (at_client, at_server) = Pair::new().refused(quic(tls, ALPN));
     assert!(matches!(refusal(&at_client), Some(Refusal::ByPeer { .. })), "{at_client}");
     let Some(Refusal::ByUs { reason }) = refusal(&at_server) else { panic!("{at_server}") };
@@ -333,7 +341,8 @@ fn a_restarted_server_tells_its_former_clients_at_once() {
     let pair = Pair::new();
     let address = pair.address();
     let server = pair.server.clone();
-    let accepted = pair.server_reactor.handle().spawn(async move { server.accept().await.unwrap().await.unwrap() });
+    let accepted =
+        pair.server_reactor.handle().spawn(async move { server.accept().await.unwrap().await.unwrap() });
     let connecting = connect(&pair.client, good_client(), address).unwrap();
     let connection = within(&pair.client_reactor.handle(), connecting).unwrap();
 
@@ -357,7 +366,8 @@ fn settings_out_of_range_are_refused_by_name() {
     let refuses = |field: &str, change: &dyn Fn(&mut Limits)| {
         let mut limits = Limits::default();
         change(&mut limits);
-        let error = client_config(&client_identity(), server_identity().public(), &limits).unwrap_err().to_string();
+        let error =
+            client_config(&client_identity(), server_identity().public(), &limits).unwrap_err().to_string();
         assert!(error.starts_with(field), "{error}");
     };
     refuses("initial_mtu", &|limits| limits.initial_mtu = 1_199);
@@ -379,7 +389,8 @@ fn settings_out_of_range_are_refused_by_name() {
 #[test]
 fn a_taken_address_is_named() {
     let pair = Pair::new();
-    let error = open(&pair.client_reactor.handle(), &Bind::new(pair.address()), &client_identity(), None).unwrap_err();
+    let error = open(&pair.client_reactor.handle(), &Bind::new(pair.address()), &client_identity(), None)
+        .unwrap_err();
     assert!(error.to_string().contains(&pair.address().to_string()), "{error}");
 }
 
@@ -389,8 +400,10 @@ fn sockets_that_share_a_port_serve_it_together() {
     let first = Bind { share: Some(0), ..Bind::new(loopback()) };
     let known = client_identity().public();
     let config =
-        server_config(&server_identity(), Arc::new(move |key: &NodeKey| *key == known), &Limits::default()).unwrap();
-    let first = open(&pair.server_reactor.handle(), &first, &server_identity(), Some(config.clone())).unwrap();
+        server_config(&server_identity(), Arc::new(move |key: &NodeKey| *key == known), &Limits::default())
+            .unwrap();
+    let first =
+        open(&pair.server_reactor.handle(), &first, &server_identity(), Some(config.clone())).unwrap();
     let address = first.local_addr().unwrap();
     let reactor = Reactor::spawn_thread("second").unwrap();
     let second = Bind { share: Some(1), ..Bind::new(address) };
@@ -406,10 +419,137 @@ fn sockets_that_share_a_port_serve_it_together() {
     }
     for _ in 0..8 {
         // Each from a port of its own.
-        let client = open(&pair.client_reactor.handle(), &Bind::new(loopback()), &client_identity(), None).unwrap();
+        let client =
+            open(&pair.client_reactor.handle(), &Bind::new(loopback()), &client_identity(), None).unwrap();
         let connecting = connect(&client, good_client(), address).unwrap();
         within(&pair.client_reactor.handle(), connecting).unwrap();
     }
     let (first, second) = (first.stats().accepted_handshakes, second.stats().accepted_handshakes);
     assert_eq!(first + second, 8);
+}
+
+/// A resumed session would not show its certificate again, and a key that was struck off would get in.
+#[test]
+fn a_revoked_key_does_not_get_in_by_resuming_a_session() {
+    let reactor = Reactor::spawn_thread("server").unwrap();
+    let registered = Arc::new(AtomicBool::new(true));
+    let knows = registered.clone();
+    let config = server_config(
+        &server_identity(),
+        Arc::new(move |_: &NodeKey| knows.load(Ordering::Relaxed)),
+        &Limits::default(),
+    )
+    .unwrap();
+    let pair = Pair {
+        server: open(&reactor.handle(), &Bind::new(loopback()), &server_identity(), Some(config)).unwrap(),
+        server_reactor: reactor,
+        ..Pair::new()
+    };
+    // Willing to resume, as rustls is by default.
+    let (key, der) = rcgen_key([2; 32]);
+    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
+    let mut tls = stranger::builder().with_client_auth_cert(vec![certificate.into()], der.into()).unwrap();
+    tls.enable_early_data = true;
+    let config = quic(tls, ALPN);
+
+    let server = pair.server.clone();
+    let greeted = pair.server_reactor.handle().spawn(async move {
+        let connection = server.accept().await.unwrap().await.unwrap();
+        let mut stream = connection.open_uni().await.unwrap();
+        stream.write_all(b"welcome").await.unwrap();
+        stream.finish().unwrap();
+        connection.closed().await
+    });
+    let connecting = connect(&pair.client, config.clone(), pair.address()).unwrap();
+    within(&pair.client_reactor.handle(), async move {
+        let connection = connecting.await.unwrap();
+        // By then a ticket would have come as well.
+        let greeting = connection.accept_uni().await.unwrap().read_to_end(64).await.unwrap();
+        assert_eq!(greeting, b"welcome");
+        connection.close(0_u32.into(), b"");
+    });
+    greeted.wait().unwrap();
+
+    registered.store(false, Ordering::Relaxed);
+    let (at_client, _) = pair.refused(config);
+    assert_eq!(refusal(&at_client), Some(Refusal::KeyNotRegistered), "{at_client}");
+}
+
+#[test]
+fn a_peer_that_floods_pins_no_more_than_the_windows() {
+    let limits = Limits {
+        data_streams: 4,
+        stream_window_bytes: 64 << 10,
+        connection_window_bytes: 128 << 10,
+        send_window_bytes: 16 << 10,
+        ..Limits::default()
+    };
+    let reactor = Reactor::spawn_thread("server").unwrap();
+    let config = server_config(&server_identity(), Arc::new(|_: &NodeKey| true), &limits).unwrap();
+    let pair = Pair {
+        server: open(&reactor.handle(), &Bind::new(loopback()), &server_identity(), Some(config)).unwrap(),
+        server_reactor: reactor,
+        ..Pair::new()
+    };
+    let server = pair.server.clone();
+    // Never reads.
+    let accepted =
+        pair.server_reactor.handle().spawn(async move { server.accept().await.unwrap().await.unwrap() });
+    let config = client_config(&client_identity(), server_identity().public(), &limits).unwrap();
+    let connecting = connect(&pair.client, config, pair.address()).unwrap();
+    let handle = pair.client_reactor.handle();
+    let taken = within(&pair.client_reactor.handle(), async move {
+        let connection = connecting.await.unwrap();
+        assert!(connection.send_datagram(bytes::Bytes::from_static(b"datagram")).is_err());
+        let taken = Arc::new(AtomicUsize::new(0));
+        for _ in 0..4 {
+            let (mut stream, taken) = (connection.open_uni().await.unwrap(), taken.clone());
+            drop(handle.spawn(async move {
+                while let Ok(bytes) = stream.write(&[0; 4096]).await {
+                    taken.fetch_add(bytes, Ordering::Relaxed);
+                }
+            }));
+        }
+        let _control = connection.open_bi().await.unwrap();
+        let instant = Duration::from_millis(50);
+        assert!(handle.timeout(instant, connection.open_uni()).await.is_err(), "a fifth data stream");
+        assert!(handle.timeout(instant, connection.open_bi()).await.is_err(), "a second control stream");
+        while taken.load(Ordering::Relaxed) < 128 << 10 {
+            handle.sleep(Duration::from_millis(5)).await;
+        }
+        handle.sleep(Duration::from_millis(200)).await;
+        taken.load(Ordering::Relaxed)
+    });
+    assert!(taken <= (128 + 16) << 10, "{taken} bytes were taken");
+    drop(accepted);
+}
+
+#[test]
+fn a_connection_follows_its_client_to_a_new_address() {
+    let pair = Pair::new();
+    let server = pair.server.clone();
+    let served = pair.server_reactor.handle().spawn(async move {
+        let connection = server.accept().await.unwrap().await.unwrap();
+        let before = connection.remote_address();
+        echo(connection.clone()).await.unwrap();
+        (before, connection.remote_address())
+    });
+    let connecting = connect(&pair.client, good_client(), pair.address()).unwrap();
+    let (client, old) = (pair.client.clone(), pair.client.local_addr().unwrap());
+    let new = within(&pair.client_reactor.handle(), async move {
+        let connection = connecting.await.unwrap();
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        let mut answer = [0; 6];
+        send.write_all(b"before").await.unwrap();
+        receive.read_exact(&mut answer).await.unwrap();
+        client.rebind(std::net::UdpSocket::bind(loopback()).unwrap()).unwrap();
+        send.write_all(b"after!").await.unwrap();
+        receive.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"after!");
+        send.finish().unwrap();
+        receive.read_to_end(0).await.unwrap();
+        client.local_addr().unwrap()
+    });
+    assert_ne!(old, new);
+    assert_eq!(served.wait().unwrap(), (old, new));
 }

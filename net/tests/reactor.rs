@@ -358,9 +358,7 @@ fn a_reactor_can_be_dropped_by_its_own_task() {
 fn a_reactor_that_has_ended_refuses_work_and_keeps_nobody_waiting() {
     let reactor = reactor();
     let handle: Handle = reactor.handle();
-    let waker = handle
-        .block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())))
-        .unwrap();
+    let waker = handle.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone()))).unwrap();
     let sleep = handle.sleep(LONG);
     drop(reactor);
     assert!(handle.is_closed());

@@ -14,14 +14,15 @@ use std::sync::Arc;
 
 use engine::chain::NodeKey;
 use quinn::{ConnectionError, TransportErrorCode};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as provider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
+    SignatureScheme,
 };
 
 use super::Identity;
@@ -70,7 +71,10 @@ pub fn client_tls(identity: &Identity, server: NodeKey) -> rustls::ClientConfig 
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has a suite of TLS 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServerVerifier { expected: server, algorithms: algorithms() }))
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier {
+            expected: server,
+            algorithms: algorithms(),
+        }))
         .with_client_auth_cert(vec![certificate], key.into())
         .expect("our certificate carries our key");
     config.alpn_protocols = vec![ALPN.to_vec()];

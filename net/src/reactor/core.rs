@@ -49,11 +49,17 @@ pub(super) enum Message {
     Spawn(BoxFuture),
     Wake(Arc<Task>),
     /// Wake `waker` at `at`.
-    Alarm { at: Instant, waker: Waker },
+    Alarm {
+        at: Instant,
+        waker: Waker,
+    },
     /// The owner of this timer is gone.
     Cancel(usize),
     /// Tell this socket of its events.
-    Watch { token: usize, socket: Weak<UdpSocket> },
+    Watch {
+        token: usize,
+        socket: Weak<UdpSocket>,
+    },
     /// The socket of this token is gone.
     Forget(usize),
     Stop(Stop),
@@ -259,7 +265,8 @@ impl Core {
 
     /// Waits for events, not at all if a task is ready, and not beyond the next timer.
     fn wait(&mut self, local: &Local) -> io::Result<()> {
-        let wake_at = [local.timers.borrow().next(), self.stop.map(|stop| stop.deadline)].into_iter().flatten().min();
+        let wake_at =
+            [local.timers.borrow().next(), self.stop.map(|stop| stop.deadline)].into_iter().flatten().min();
         let mut timeout = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
         if !local.ready.borrow().is_empty() {
             timeout = Some(Duration::ZERO);

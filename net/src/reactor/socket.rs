@@ -44,7 +44,11 @@ pub(super) struct UdpSocket {
 
 impl UdpSocket {
     /// Takes a bound socket over. `max_payload` is the largest datagram that the endpoint takes.
-    pub(super) fn new(io: std::net::UdpSocket, shared: Arc<Shared>, max_payload: u16) -> io::Result<Arc<Self>> {
+    pub(super) fn new(
+        io: std::net::UdpSocket,
+        shared: Arc<Shared>,
+        max_payload: u16,
+    ) -> io::Result<Arc<Self>> {
         // Sets the socket non-blocking, among much else.
         let state = UdpSocketState::new((&io).into())?;
         let token = shared.new_token();
@@ -89,8 +93,11 @@ impl UdpSocket {
     }
 
     fn set_interest(&self, interest: Interest) {
-        let reregistered =
-            self.shared.registry().reregister(&mut SourceFd(&self.io.as_raw_fd()), Token(self.token), interest);
+        let reregistered = self.shared.registry().reregister(
+            &mut SourceFd(&self.io.as_raw_fd()),
+            Token(self.token),
+            interest,
+        );
         if let Err(error) = reregistered {
             tracing::error!(reactor = self.shared.name(), %error, "cannot change what a socket is watched for");
         }

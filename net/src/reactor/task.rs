@@ -155,9 +155,8 @@ pub(super) fn run(tasks: &std::cell::RefCell<Tasks>, task: &Arc<Task>) {
     task.start();
     // Nothing may be borrowed while the future runs: it spawns, wakes, and drops other futures.
     let Some(mut idle) = tasks.borrow_mut().take(task.place) else { return };
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        idle.future.as_mut().poll(&mut Context::from_waker(&idle.waker))
-    }));
+    let polled =
+        catch_unwind(AssertUnwindSafe(|| idle.future.as_mut().poll(&mut Context::from_waker(&idle.waker))));
     match polled {
         Ok(Poll::Pending) => return tasks.borrow_mut().put_back(idle),
         Ok(Poll::Ready(())) => {}

@@ -110,7 +110,11 @@ impl Drop for Sleep {
 pub struct Elapsed(pub Duration);
 
 /// The output of `future`, unless `limit` passes first.
-pub(super) async fn timeout<F: Future>(sleep: Sleep, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+pub(super) async fn timeout<F: Future>(
+    sleep: Sleep,
+    limit: Duration,
+    future: F,
+) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
     let mut sleep = pin!(sleep);
     poll_fn(|cx| {
