@@ -72,7 +72,7 @@ pub struct ColumnsRef<'a> {
     pub times: &'a [Timestamp],
 }
 
-impl<'a> ColumnsRef<'a> {
+impl ColumnsRef<'_> {
     /// How many blocks there are.
     pub fn len(&self) -> usize {
         self.hashes.len()

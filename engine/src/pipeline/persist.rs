@@ -86,7 +86,7 @@ impl Persister {
                     let drain = drains.find(|drain| drain.chain() == section.chain);
                     let drain = drain.expect("every section comes from a lane, in the same order");
                     drain.release(section.last_height(), now, |took, count| {
-                        record(&mut stats.durable, took, count)
+                        record(&mut stats.durable, took, count);
                     });
                 }
             }
