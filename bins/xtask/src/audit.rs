@@ -17,7 +17,7 @@ pub(crate) const LONG: &str = "\
 Check licences, bans and sources of all dependencies (cargo-deny, by deny.toml), and known vulnerabilities \
 (cargo-audit, against a copy of the RustSec advisory database; nothing is fetched).
 
-The two tools are built into target/tools the first time, which takes more than 10 minutes on two cores. That is why \
+The two tools are built into target/tools the first time, which takes some ten minutes on two cores. That is why \
 this is not part of `cargo xtask test`. The database is a folder with `crates/` in it; it need not be a git \
 repository. Without one the advisories are left out, with a warning.";
 
@@ -101,7 +101,7 @@ impl Tool {
             println!("     {} {version} is there", self.path().display());
             return Ok(());
         }
-        println!("     building {name} {version} into target/tools: some 10 minutes on two cores, once");
+        println!("     building {name} {version} into target/tools, once: several minutes on two cores");
         let root = workspace::target("tools");
         let mut command =
             workspace::cargo(&["install", "--locked", "--force", "--version", version, "--root"]);

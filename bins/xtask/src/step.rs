@@ -123,7 +123,7 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 fn table(outcomes: &[(&str, Outcome)]) -> String {
-    let mut text = format!("{:<10} {:<14} {:>8}\n", "step", "result", "seconds");
+    let mut text = format!("{:<12} {:<14} {:>8}\n", "step", "result", "seconds");
     let mut total = Duration::ZERO;
     for (name, outcome) in outcomes {
         let (result, took) = match outcome {
@@ -134,10 +134,10 @@ fn table(outcomes: &[(&str, Outcome)]) -> String {
         };
         total += took.unwrap_or_default();
         let seconds = took.map(|took| format!("{:.1}", took.as_secs_f64())).unwrap_or_default();
-        let line = format!("{name:<10} {result:<14} {seconds:>8}");
+        let line = format!("{name:<12} {result:<14} {seconds:>8}");
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    let _ = write!(text, "{:<10} {:<14} {:>8.1}", "total", "", total.as_secs_f64());
+    let _ = write!(text, "{:<12} {:<14} {:>8.1}", "total", "", total.as_secs_f64());
     text
 }
 
@@ -204,10 +204,10 @@ mod tests {
             ("loom", Outcome::NotRun),
         ]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "fmt        ok                  1.0");
-        assert_eq!(lines[2], "peers      LEFT OUT: --fast");
-        assert_eq!(lines[3], "test       FAILED (101)        1.0");
-        assert_eq!(lines[4], "loom       not run");
-        assert_eq!(lines[5], "total                          2.0");
+        assert_eq!(lines[1], "fmt          ok                  1.0");
+        assert_eq!(lines[2], "peers        LEFT OUT: --fast");
+        assert_eq!(lines[3], "test         FAILED (101)        1.0");
+        assert_eq!(lines[4], "loom         not run");
+        assert_eq!(lines[5], "total                            2.0");
     }
 }
