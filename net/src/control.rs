@@ -7,8 +7,10 @@
 
 mod codec;
 mod refusal;
+mod stream;
 
 pub use refusal::{CLOSE_DONE, RefusalCode};
+pub use stream::{ReceiveError, receive};
 
 use engine::chain::{ChainId, Hash, Height, MainHeader};
 use engine::lane::Position;

@@ -1,0 +1,315 @@
+//! The chains of one session: which of them it speaks for, and what it has to be told. No socket here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::cache::Cache;
+use engine::chain::{ChainId, Height, NodeKey};
+use engine::lane::{Claim, Lane, Position, SessionId};
+
+use crate::control::{
+    Ack, Entry, EntryState, MAX_DETAIL_BYTES, Message, RefusalCode, Refused, Resume, ServerMessage, shorten,
+};
+use crate::frame::{Frame, Section};
+
+use super::sessions::LastRefusal;
+
+/// The chains of a session, by ascending id, each with its lane: looked up once, not for every section.
+#[derive(Debug)]
+pub(super) struct Chains {
+    session: SessionId,
+    key: NodeKey,
+    chains: Vec<Chain>,
+    /// How many of them are [`State::Speaking`].
+    speaking: usize,
+    last_refusal: Option<LastRefusal>,
+}
+
+#[derive(Debug)]
+struct Chain {
+    id: ChainId,
+    lane: Option<Arc<Lane>>,
+    state: State,
+    /// The data stream that it travels on, once a section has come.
+    stream: Option<u64>,
+    /// Sections in earlier frames of that stream are ignored.
+    heard_from: u64,
+    /// `durable` and `limit` as the peer was told last.
+    told: (Height, Height),
+    /// To be told: it was refused.
+    refused: Option<Box<(RefusalCode, String)>>,
+    /// To be told: where it stands.
+    position: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Speaking,
+    Standby,
+    Refused(RefusalCode),
+    Left,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Taken {
+    /// Blocks that went into lanes.
+    pub(super) blocks: u64,
+    /// Whether a chain was refused: the peer is to be told.
+    pub(super) refused: bool,
+}
+
+/// What ends a connection.
+pub(super) type Fault = (RefusalCode, String);
+
+impl Chains {
+    pub(super) fn none(session: SessionId, key: NodeKey) -> Self {
+        Self { session, key, chains: Vec::new(), speaking: 0, last_refusal: None }
+    }
+
+    /// Claims the chains of a hello, which ascend.
+    pub(super) fn claim(&mut self, cache: &Cache, chains: &[ChainId]) -> Vec<Entry> {
+        self.chains.reserve_exact(chains.len());
+        for id in chains {
+            let mut chain = Chain {
+                id: *id,
+                lane: None,
+                state: State::Left,
+                stream: None,
+                heard_from: 0,
+                told: (Height(0), Height(0)),
+                refused: None,
+                position: false,
+            };
+            chain.claim(cache, self.key, self.session);
+            self.chains.push(chain);
+        }
+        self.count();
+        self.chains.iter_mut().map(Chain::entry).collect()
+    }
+
+    /// Why no chain at all can be served; `None` if one can.
+    pub(super) fn refusal(&self) -> Option<Fault> {
+        let mut codes = self.chains.iter().map(|chain| match chain.state {
+            State::Refused(code) => Some(code),
+            _ => None,
+        });
+        let first = codes.next().unwrap_or(Some(RefusalCode::NoChain))?;
+        let mut same = true;
+        for code in codes {
+            same &= code? == first;
+        }
+        Some(match (same, first) {
+            _ if self.chains.is_empty() => (first, "the hello names no chain".into()),
+            (true, RefusalCode::UnknownKey) => (first, self.about("the key is not registered for")),
+            (true, _) => (first, self.about("this main chain does not index")),
+            _ => (RefusalCode::NoChain, self.about("unknown, or not of this key:")),
+        })
+    }
+
+    /// Puts the sections of a frame into their lanes. `number` counts the frames of `stream`.
+    pub(super) fn take(
+        &mut self,
+        frame: &Frame<'_>,
+        stream: u64,
+        number: u64,
+        now: Duration,
+    ) -> Result<Taken, Fault> {
+        let mut taken = Taken::default();
+        let mut at = 0;
+        for section in frame.sections() {
+            at = self.find(at, section.chain).ok_or_else(|| {
+                let detail = format!("a frame names chain {}, which the hello did not", section.chain);
+                (RefusalCode::UnknownChain, detail)
+            })?;
+            let chain = &mut self.chains[at];
+            at += 1;
+            if *chain.stream.get_or_insert(stream) != stream {
+                let detail = format!("chain {} travels on two data streams; expected one", chain.id);
+                return Err((RefusalCode::BadFrame, detail));
+            }
+            if chain.state != State::Speaking || number < chain.heard_from {
+                continue;
+            }
+            match chain.push(self.session, &section, now) {
+                Ok(()) => taken.blocks += section.columns.len() as u64,
+                Err(refusal) => {
+                    taken.refused = true;
+                    self.speaking -= 1;
+                    self.last_refusal = Some(refusal);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The peer wants to speak for a chain again.
+    pub(super) fn resume(&mut self, cache: &Cache, resume: Resume) -> Result<(), Fault> {
+        let (session, key) = (self.session, self.key);
+        let chain = self.named(resume.chain)?;
+        chain.heard_from = resume.frames;
+        chain.claim(cache, key, session);
+        chain.refused = None;
+        chain.position = true;
+        self.count();
+        Ok(())
+    }
+
+    /// The peer gives a chain up. Returns whether it spoke for it.
+    pub(super) fn leave(&mut self, chain: ChainId) -> Result<bool, Fault> {
+        let session = self.session;
+        let chain = self.named(chain)?;
+        let spoke = chain.state == State::Speaking;
+        if spoke {
+            chain.release(session);
+        }
+        chain.state = State::Left;
+        self.count();
+        Ok(spoke)
+    }
+
+    /// Appends all that the peer is to be told: refusals, positions, acks of what has moved since the last time.
+    /// Chains that stand by claim again. Bounded by the number of chains, however long it was not called.
+    pub(super) fn collect(&mut self, out: &mut Vec<u8>) {
+        let mut acks = Vec::new();
+        let mut promoted = 0;
+        for chain in &mut self.chains {
+            if let Some(refused) = chain.refused.take() {
+                let (code, detail) = *refused;
+                ServerMessage::Refused(Refused { chain: chain.id, code, detail }).encode(out);
+            }
+            if chain.state == State::Standby && chain.promoted(self.key, self.session) {
+                promoted += 1;
+                chain.position = true;
+            }
+            if std::mem::take(&mut chain.position) {
+                ServerMessage::Position(chain.entry()).encode(out);
+            }
+            if let Some(lane) = &chain.lane {
+                let Position { durable, limit, .. } = lane.position();
+                if chain.told != (durable, limit) {
+                    chain.told = (durable, limit);
+                    acks.push(Ack { chain: chain.id, durable, limit });
+                }
+            }
+        }
+        self.speaking += promoted;
+        if !acks.is_empty() {
+            ServerMessage::Ack(acks).encode(out);
+        }
+    }
+
+    /// Gives all chains up. Returns whether it spoke for any.
+    pub(super) fn release(&mut self) -> bool {
+        let spoke = self.speaking > 0;
+        for chain in &mut self.chains {
+            if chain.state == State::Speaking {
+                chain.release(self.session);
+                chain.state = State::Left;
+            }
+        }
+        self.speaking = 0;
+        spoke
+    }
+
+    /// How many chains there are, and for how many the session speaks.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.chains.len(), self.speaking)
+    }
+
+    pub(super) fn last_refusal(&self) -> Option<&LastRefusal> {
+        self.last_refusal.as_ref()
+    }
+
+    /// The position of a chain at or after `from`: mostly `from` itself, since frames and this table ascend alike.
+    fn find(&self, from: usize, id: ChainId) -> Option<usize> {
+        let rest = self.chains.get(from..)?;
+        if rest.first().is_some_and(|chain| chain.id == id) {
+            return Some(from);
+        }
+        rest.binary_search_by_key(&id, |chain| chain.id).ok().map(|position| from + position)
+    }
+
+    fn named(&mut self, id: ChainId) -> Result<&mut Chain, Fault> {
+        let position = self.find(0, id).ok_or_else(|| {
+            (RefusalCode::BadMessage, format!("a message names chain {id}, which the hello did not"))
+        })?;
+        Ok(&mut self.chains[position])
+    }
+
+    fn count(&mut self) {
+        self.speaking = self.chains.iter().filter(|chain| chain.state == State::Speaking).count();
+    }
+
+    fn about(&self, text: &str) -> String {
+        let named: Vec<_> = self.chains.iter().take(8).map(|chain| chain.id.to_string()).collect();
+        let more = self.chains.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{text} {}{more}", named.join(", "))
+    }
+}
+
+impl Chain {
+    fn claim(&mut self, cache: &Cache, key: NodeKey, session: SessionId) {
+        if self.lane.is_none() {
+            self.lane = cache.lane(self.id);
+        }
+        let claim = self.lane.as_ref().map(|lane| lane.claim(key, session));
+        self.state = match claim {
+            Some(Ok(Claim::Speaker(_))) => State::Speaking,
+            Some(Ok(Claim::Standby(_))) => State::Standby,
+            Some(Err(refusal)) => {
+                // Not one of its nodes: nothing about the chain is told.
+                self.lane = None;
+                State::Refused(RefusalCode::from(&refusal))
+            }
+            None => State::Refused(RefusalCode::UnknownChain),
+        };
+    }
+
+    /// Claims again; whether the session speaks now.
+    fn promoted(&mut self, key: NodeKey, session: SessionId) -> bool {
+        let claim = self.lane.as_ref().map(|lane| lane.claim(key, session));
+        if let Some(Ok(Claim::Speaker(_))) = claim {
+            self.state = State::Speaking;
+        }
+        self.state == State::Speaking
+    }
+
+    fn release(&self, session: SessionId) {
+        if let Some(lane) = &self.lane {
+            lane.release(session);
+        }
+    }
+
+    /// A refused section silences the chain, and gives its place to another node.
+    #[inline]
+    fn push(&mut self, session: SessionId, section: &Section<'_>, now: Duration) -> Result<(), LastRefusal> {
+        let lane = self.lane.as_ref().expect("who speaks for a chain has its lane");
+        let Err(refusal) = lane.push(session, section.first, section.parent, section.columns, now) else {
+            return Ok(());
+        };
+        let code = RefusalCode::from(&refusal);
+        let detail = shorten(refusal.to_string(), MAX_DETAIL_BYTES);
+        self.release(session);
+        self.state = State::Refused(code);
+        self.refused = Some(Box::new((code, detail.clone())));
+        Err(LastRefusal { chain: Some(self.id), code, detail })
+    }
+
+    /// Where it stands, as the peer is told.
+    fn entry(&mut self) -> Entry {
+        let mut position = || {
+            let position = self.lane.as_ref().expect("a chain that can be claimed has a lane").position();
+            self.told = (position.durable, position.limit);
+            position
+        };
+        let state = match self.state {
+            State::Speaking => EntryState::Speaker(position()),
+            State::Standby => EntryState::Standby(position()),
+            State::Refused(code) => EntryState::Refused(code),
+            State::Left => EntryState::Refused(RefusalCode::NotSpeaker),
+        };
+        Entry { chain: self.id, state }
+    }
+}
