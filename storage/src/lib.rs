@@ -1,1 +1,42 @@
-//! To be filled.
+//! Everything of Mainstem that touches a file: an append-only log of main blocks, in segment files of one size.
+//!
+//! [`Log::open`] gives the one [`LogWriter`], which appends and syncs, and a [`LogReader`], which any number of
+//! threads clone to read durable blocks where they lie in the map of their file ([`LogBlock`]). Other processes
+//! open a [`LogReader`] of their own. `docs/format.md` gives the bytes and the rules of recovery.
+//!
+//! ```text
+//!  append: check -> lay out (block) -> roll? (writer, active) -> checksum -> pwrite      (medium)
+//!  sync:   fdatasync -> index (active) -> head                                           (reader)
+//!  open:   LOG, MARK (files) -> trailers (segment) -> last segment (scan) -> recover
+//!  read:   head -> segment -> offset -> checksum once -> slices of the map               (map, block)
+//! ```
+//!
+//! # Invariants
+//! - A record is visible only when it is durable, and published bytes never change.
+//! - A segment is sealed only when the next one exists; records of a segment follow only the seal before it.
+//! - Nothing is a record by its bytes alone: place, number and generation must be right, under the log's own key.
+
+mod active;
+mod block;
+mod check;
+mod error;
+mod files;
+mod format;
+mod log;
+mod map;
+mod medium;
+mod reader;
+mod recover;
+mod scan;
+mod segment;
+mod writer;
+
+pub use block::LogBlock;
+pub use check::{Report, check};
+pub use error::{Error, Part};
+pub use format::{Flaw, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+pub use log::{Log, Options, Prepare};
+pub use medium::{FileMedium, Medium, MediumFile};
+pub use reader::{LogReader, SegmentInfo};
+pub use recover::{Cut, Recovery};
+pub use writer::LogWriter;

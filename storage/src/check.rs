@@ -1,0 +1,75 @@
+//! [`check`]: reads a whole log and says what is wrong with it.
+
+use std::path::Path;
+
+use engine::chain::Height;
+use engine::store::BlockReader;
+
+use crate::error::Error;
+use crate::format::FIRST_RECORD;
+use crate::reader::LogReader;
+
+/// What [`check`] found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The newest block.
+    pub head: Height,
+    /// Segment files looked at.
+    pub segments: u64,
+    /// Records found right.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// All damage, in order. Empty: the log is sound.
+    pub damage: Vec<Error>,
+}
+
+/// Checks the log in `dir`: trailers and indexes, and if `deep` every record too. Needs no lock; of a log that is
+/// being written it checks what was durable when it began.
+///
+/// `progress` is told the bytes done and the bytes in all, after each piece. An error means that the log could not
+/// be opened at all; all other damage is in the report.
+pub fn check(dir: impl AsRef<Path>, deep: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, Error> {
+    // Opening checks the records of the last segment.
+    let reader = LogReader::open(dir)?;
+    let (sealed, last_bytes, last_records) = reader.shared().look(|index| {
+        let bytes = u64::from(index.active.end - FIRST_RECORD);
+        (index.sealed.clone(), bytes, u64::from(index.active.records()))
+    });
+    let bytes_of = |segment: &crate::segment::Segment| {
+        let records = u64::from(segment.trailer().records_end.get() - FIRST_RECORD);
+        let index = reader.segment_bytes() - u64::from(segment.trailer().index_offset.get());
+        if deep { records + index } else { index }
+    };
+    let total = sealed.iter().map(|segment| bytes_of(segment)).sum::<u64>() + last_bytes;
+    let mut report = Report {
+        head: reader.head(),
+        segments: sealed.len() as u64 + 1,
+        records: last_records,
+        bytes: last_bytes,
+        damage: Vec::new(),
+    };
+    progress(report.bytes, total);
+    for segment in sealed.iter() {
+        let before = report.bytes;
+        match segment.check_index() {
+            Err(error) => report.damage.push(error),
+            Ok(()) if deep => {
+                for number in segment.first()..=segment.last() {
+                    match segment.block(number) {
+                        Ok(block) => {
+                            report.records += 1;
+                            report.bytes += block.record_bytes();
+                            progress(report.bytes, total);
+                        }
+                        Err(error) => report.damage.push(error),
+                    }
+                }
+            }
+            Ok(()) => {}
+        }
+        report.bytes = before + bytes_of(segment);
+        progress(report.bytes, total);
+    }
+    Ok(report)
+}

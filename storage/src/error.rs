@@ -1,0 +1,205 @@
+//! [`Error`]: all that can be wrong with a log.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use engine::chain::{ChainId, Hash, Height};
+use engine::store::StoreError;
+
+use crate::format::{Flaw, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+
+/// Why a log cannot be opened, written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Another process, or another part of this one, writes this log.
+    #[error("{path} is locked: another process writes this log")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// There is no log in this directory.
+    #[error("{dir} holds no log: there is no file LOG")]
+    NoLog {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// There are segments, and the file that says what they are is gone.
+    #[error(
+        "{dir} holds segments but no file LOG: put it back from a backup, nothing can be read without it"
+    )]
+    LogFileLost {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The log belongs to another genesis document.
+    #[error("{dir} holds the log of genesis {found}, expected genesis {expected}")]
+    WrongGenesis {
+        /// The directory.
+        dir: PathBuf,
+        /// The genesis of the log.
+        found: Hash,
+        /// That of the caller.
+        expected: Hash,
+    },
+    /// The log belongs to another main chain.
+    #[error("{dir} holds the log of main chain {found}, expected {expected}")]
+    WrongChain {
+        /// The directory.
+        dir: PathBuf,
+        /// The main chain of the log.
+        found: ChainId,
+        /// That of the caller.
+        expected: ChainId,
+    },
+    /// An impossible size of segments was asked for.
+    #[error(
+        "segment_bytes is {bytes}, expected a multiple of 4096 from {MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES}"
+    )]
+    SegmentBytes {
+        /// What was asked for.
+        bytes: u64,
+    },
+    /// A part of the log is not what was written there.
+    #[error("{file} is damaged at byte {offset}, {part}: {flaw}")]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// Which part.
+        part: Part,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+    /// A file that must be there is not.
+    #[error("{file} is missing: {why}")]
+    Missing {
+        /// The file.
+        file: PathBuf,
+        /// Why it must be there.
+        why: &'static str,
+    },
+    /// A segment file has another length than all segments of this log.
+    #[error("{file} has {found} bytes, expected {expected}")]
+    SegmentLength {
+        /// The file.
+        file: PathBuf,
+        /// Its length.
+        found: u64,
+        /// That of a segment.
+        expected: u64,
+    },
+    /// No space for the next segment. Nothing was written: the log is as it was, and goes on once there is space.
+    #[error("no space for {file} ({bytes} bytes): {source}; free some and append again")]
+    DiskFull {
+        /// The segment that could not be made.
+        file: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The block does not fit an empty segment. Nothing was written.
+    #[error(
+        "block {height} needs {bytes} bytes of a segment with its index, and a segment has {segment_bytes}: seal \
+         smaller blocks, or make the log with larger segments"
+    )]
+    TooLarge {
+        /// The block.
+        height: Height,
+        /// What it needs.
+        bytes: u64,
+        /// The size of a segment.
+        segment_bytes: u64,
+    },
+    /// The block is not one that can follow. Nothing was written.
+    #[error("block {height} cannot be appended: {flaw}")]
+    Refused {
+        /// The block.
+        height: Height,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+    /// The block would index a side block again. Nothing was written.
+    #[error(
+        "block {height} cannot be appended: its blocks of chain {chain} begin at {got}, and {head} is indexed"
+    )]
+    Indexed {
+        /// The block.
+        height: Height,
+        /// The side chain.
+        chain: ChainId,
+        /// Where the block's section begins.
+        got: Height,
+        /// The newest indexed height of the chain.
+        head: Height,
+    },
+    /// An earlier write or sync failed, after which nobody knows what is on disk.
+    #[error("the log takes no more since an earlier failure ({cause}): open it again")]
+    Failed {
+        /// The earlier failure.
+        cause: String,
+    },
+}
+
+/// A part of a log, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The whole file.
+    File,
+    /// The header of a segment.
+    SegmentHeader,
+    /// A record, by its number: the height of its main block.
+    Record(u64),
+    /// The index of a sealed segment: one of its tables.
+    Index(&'static str),
+    /// The trailer of a sealed segment.
+    Trailer,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File => f.write_str("the file"),
+            Self::SegmentHeader => f.write_str("the segment's header"),
+            Self::Record(number) => write!(f, "record {number}"),
+            Self::Index(table) => write!(f, "the segment's table of {table}"),
+            Self::Trailer => f.write_str("the segment's trailer"),
+        }
+    }
+}
+
+impl Error {
+    /// For `map_err`: an error of the operating system, with what was tried on what.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn damaged(file: &Path, offset: u64, part: Part, flaw: Flaw) -> Self {
+        Self::Damaged { file: file.to_owned(), offset, part, flaw }
+    }
+
+    /// Whether the writer is as it was before the call, and may be used again.
+    pub fn leaves_log_usable(&self) -> bool {
+        matches!(
+            self,
+            Self::DiskFull { .. } | Self::TooLarge { .. } | Self::Refused { .. } | Self::Indexed { .. }
+        )
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        Self::new(error)
+    }
+}

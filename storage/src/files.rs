@@ -1,0 +1,259 @@
+//! [`Context`]: the directory of a log, its names, and the two small files that say what it is.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use engine::chain::{ChainId, Hash};
+use rustix::fs::FlockOperation;
+
+use crate::error::{Error, Part};
+use crate::format::{FIRST_RECORD, Flaw, Key, LogFile, Mark, SegmentHeader, Trailer};
+use crate::medium::{Medium, MediumFile};
+
+const LOG: &str = "LOG";
+const MARK: &str = "MARK";
+const LOCK: &str = "LOCK";
+const SEGMENT: &str = "seg";
+/// Of a file that is still being made: never read, removed when found.
+const UNFINISHED: &str = "tmp";
+
+/// What a log is: constant for its life.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) dir: PathBuf,
+    pub(crate) genesis_hash: Hash,
+    pub(crate) main_chain: ChainId,
+    pub(crate) segment_bytes: u64,
+    pub(crate) key: Key,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+impl Context {
+    /// Reads the file `LOG`.
+    pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(LOG);
+        let Some(bytes) = read_small(&path)? else {
+            return Err(Error::NoLog { dir: dir.to_owned() });
+        };
+        let file = LogFile::decode(&bytes).map_err(|flaw| Error::damaged(&path, 0, Part::File, flaw))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            genesis_hash: file.genesis_hash(),
+            main_chain: file.main_chain(),
+            segment_bytes: file.segment_bytes(),
+            key: file.key(),
+        })
+    }
+
+    /// Makes a log in a directory that holds none. The file `LOG` comes last: with it, all the rest is there.
+    pub(crate) fn create(self, medium: &dyn Medium) -> Result<Self, Error> {
+        for number in self.segment_numbers()? {
+            let path = self.segment_path(number);
+            // A creation that was cut short leaves an empty first segment; anything else was a log once.
+            if number != 1 || self.holds_records(number)? {
+                return Err(Error::LogFileLost { dir: self.dir });
+            }
+            medium.remove(&path).map_err(Error::io("remove", &path))?;
+        }
+        self.write_mark(medium, Mark::NEW)?;
+        self.create_segment(medium, 1)?;
+        let log = LogFile::new(self.main_chain, self.genesis_hash, self.segment_bytes, self.key);
+        self.replace(medium, LOG, zerocopy::IntoBytes::as_bytes(&log))?;
+        Ok(self)
+    }
+
+    /// Refuses a log that is not that of this genesis and main chain.
+    pub(crate) fn expect(&self, genesis_hash: Hash, main_chain: ChainId) -> Result<(), Error> {
+        let dir = self.dir.clone();
+        if self.genesis_hash != genesis_hash {
+            return Err(Error::WrongGenesis { dir, found: self.genesis_hash, expected: genesis_hash });
+        }
+        if self.main_chain != main_chain {
+            return Err(Error::WrongChain { dir, found: self.main_chain, expected: main_chain });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read_mark(&self) -> Result<Mark, Error> {
+        let path = self.dir.join(MARK);
+        let bytes = read_small(&path)?
+            .ok_or_else(|| Error::Missing { file: path.clone(), why: "every log has one" })?;
+        Mark::decode(&bytes, &self.key).map_err(|flaw| Error::damaged(&path, 0, Part::File, flaw))
+    }
+
+    pub(crate) fn write_mark(&self, medium: &dyn Medium, mark: Mark) -> Result<(), Error> {
+        self.replace(medium, MARK, &mark.encode(&self.key))
+    }
+
+    /// Makes the empty segment `number`, durable under its name, and opens it for writing. A full disk shows here.
+    pub(crate) fn create_segment(
+        &self,
+        medium: &dyn Medium,
+        number: u64,
+    ) -> Result<Box<dyn MediumFile>, Error> {
+        let path = self.segment_path(number);
+        let unfinished = path.with_added_extension(UNFINISHED);
+        let make = || {
+            let file = medium.create(&unfinished)?;
+            file.allocate(self.segment_bytes)?;
+            file.write_at(&SegmentHeader::encode(&self.key, number, self.segment_bytes), 0)?;
+            file.sync()?;
+            Ok(file)
+        };
+        let file = make().map_err(|source: std::io::Error| {
+            // Give back what was reserved; if that fails too, the next opening does it.
+            let _ = medium.remove(&unfinished);
+            if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+                return Error::DiskFull { file: path.clone(), bytes: self.segment_bytes, source };
+            }
+            Error::io("create", &unfinished)(source)
+        })?;
+        medium.rename(&unfinished, &path).map_err(Error::io("rename", &unfinished))?;
+        self.sync_dir(medium)?;
+        Ok(file)
+    }
+
+    /// Opens segment `number` for writing.
+    pub(crate) fn open_segment(
+        &self,
+        medium: &dyn Medium,
+        number: u64,
+    ) -> Result<Box<dyn MediumFile>, Error> {
+        let path = self.segment_path(number);
+        medium.open(&path).map_err(Error::io("open", &path))
+    }
+
+    pub(crate) fn segment_path(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{number:010}.{SEGMENT}"))
+    }
+
+    /// Where the trailer of a segment stands.
+    pub(crate) fn trailer_offset(&self) -> u64 {
+        self.segment_bytes - Trailer::BYTES as u64
+    }
+
+    /// Whether anything was ever written where the first record of a segment goes. A segment that is too short for
+    /// a record holds none.
+    pub(crate) fn holds_records(&self, number: u64) -> Result<bool, Error> {
+        use std::os::unix::fs::FileExt;
+        let path = self.segment_path(number);
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let mut first = [0; 64];
+        match file.read_exact_at(&mut first, FIRST_RECORD.into()) {
+            Ok(()) => Ok(first != [0; 64]),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(Error::io("read", &path)(error)),
+        }
+    }
+
+    /// The numbers of all segment files, ascending.
+    pub(crate) fn segment_numbers(&self) -> Result<Vec<u64>, Error> {
+        let mut numbers: Vec<u64> =
+            names(&self.dir)?.iter().filter_map(|name| segment_number(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Removes what a crash left unfinished.
+    pub(crate) fn sweep(&self, medium: &dyn Medium) -> Result<(), Error> {
+        for name in names(&self.dir)? {
+            let stem = name.strip_suffix(".tmp").unwrap_or_default();
+            if stem == LOG || stem == MARK || segment_number(stem).is_some() {
+                let path = self.dir.join(&name);
+                medium.remove(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a small file so that a crash leaves the old one or the new one.
+    fn replace(&self, medium: &dyn Medium, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.dir.join(name);
+        let unfinished = path.with_added_extension(UNFINISHED);
+        let file = medium.create(&unfinished).map_err(Error::io("create", &unfinished))?;
+        file.write_at(bytes, 0).map_err(Error::io("write", &unfinished))?;
+        file.sync().map_err(Error::io("sync", &unfinished))?;
+        medium.rename(&unfinished, &path).map_err(Error::io("rename", &unfinished))?;
+        self.sync_dir(medium)
+    }
+
+    pub(crate) fn sync_dir(&self, medium: &dyn Medium) -> Result<(), Error> {
+        medium.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
+    }
+}
+
+/// The right to write a log. It ends with the value, or with the process.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Makes the directory where it is absent, and takes the lock in it.
+    pub(crate) fn take(dir: &Path, medium: &dyn Medium) -> Result<Self, Error> {
+        if !dir.exists() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .map_err(Error::io("create", dir))?;
+            let parent = match dir.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            medium.sync_dir(parent).map_err(Error::io("sync", parent))?;
+        }
+        let path = dir.join(LOCK);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path }),
+            Err(error) => Err(Error::io("lock", &path)(error.into())),
+        }
+    }
+}
+
+/// The whole of a file that should be a few hundred bytes; `None` when it is absent.
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    const MOST: u64 = 4096;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.is_empty() {
+        return Err(Error::damaged(path, 0, Part::File, Flaw::Empty));
+    }
+    Ok(Some(bytes))
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        // A name that is no UTF-8 is none of ours.
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let number: u64 = digits.parse().ok()?;
+    (number > 0 && format!("{number:010}") == digits).then_some(number)
+}

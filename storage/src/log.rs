@@ -1,0 +1,103 @@
+//! [`Log`]: opens a directory as a log.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::chain::{ChainId, Hash};
+
+use crate::error::Error;
+use crate::files::{Context, Lock};
+use crate::format::{Key, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use crate::medium::{FileMedium, Medium};
+use crate::reader::LogReader;
+use crate::recover::{self, Recovery};
+use crate::writer::LogWriter;
+
+/// What a log must be, and how to write it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Hash of the genesis document. A log of another one is refused.
+    pub genesis_hash: Hash,
+    /// The main chain. A log of another one is refused.
+    pub main_chain: ChainId,
+    /// Size of a segment file of a new log, in bytes: a multiple of 4096 from [`MIN_SEGMENT_BYTES`] to
+    /// [`MAX_SEGMENT_BYTES`]; 256 MiB by default. A block must fit one, and a segment in the making takes one more.
+    /// A log keeps the size that it was made with.
+    pub segment_bytes: u64,
+    /// When the next segment is made.
+    pub prepare: Prepare,
+}
+
+/// When the next segment file is made and its space reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prepare {
+    /// By a thread, as soon as the one before is begun: no append waits for it.
+    #[default]
+    Ahead,
+    /// By the append that needs it: all calls to the medium come in one order, as tests want them.
+    AtRoll,
+}
+
+impl Options {
+    /// The defaults for a main chain.
+    pub fn new(genesis_hash: Hash, main_chain: ChainId) -> Self {
+        Self { genesis_hash, main_chain, segment_bytes: 256 << 20, prepare: Prepare::default() }
+    }
+}
+
+/// An append-only log of main blocks in a directory of its own.
+#[derive(Debug)]
+pub struct Log;
+
+impl Log {
+    /// Opens the log in `dir` for writing, making it where there is none, and recovers what a crash left.
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<(LogWriter, LogReader, Recovery), Error> {
+        Self::open_on(Arc::new(FileMedium), dir, options)
+    }
+
+    /// The same, writing by way of `medium`. Its files must be found in `dir` by [`std::fs`] too.
+    pub fn open_on(
+        medium: Arc<dyn Medium>,
+        dir: impl AsRef<Path>,
+        options: Options,
+    ) -> Result<(LogWriter, LogReader, Recovery), Error> {
+        let dir = dir.as_ref();
+        let Options { genesis_hash, main_chain, segment_bytes, prepare } = options;
+        if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&segment_bytes)
+            || !segment_bytes.is_multiple_of(4096)
+        {
+            return Err(Error::SegmentBytes { bytes: segment_bytes });
+        }
+        let lock = Lock::take(dir, &*medium)?;
+        let (context, created) = match Context::read(dir) {
+            Err(Error::NoLog { .. }) => {
+                let dir = dir.to_owned();
+                let fresh = Context { dir, genesis_hash, main_chain, segment_bytes, key: random_key()? };
+                fresh.sweep(&*medium)?;
+                (fresh.create(&*medium)?, true)
+            }
+            found => (found?, false),
+        };
+        context.expect(genesis_hash, main_chain)?;
+        context.sweep(&*medium)?;
+        let context = Arc::new(context);
+        let recovered = recover::recover(&context, &*medium)?;
+        let recovery = Recovery { created, ..recovered.recovery.clone() };
+        if let Some(cut) = &recovery.cut {
+            tracing::warn!(
+                file = %cut.file.display(), offset = cut.offset, record = cut.record, bytes = cut.bytes,
+                "cut a torn write at the end of the log: {}", cut.flaw,
+            );
+        }
+        let writer = LogWriter::new(recovered, context, medium, prepare, lock)?;
+        let reader = writer.reader();
+        Ok((writer, reader, recovery))
+    }
+}
+
+fn random_key() -> Result<Key, Error> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)
+        .map_err(|error| Error::io("read", Path::new("the system's random source"))(error.into()))?;
+    Ok(Key(key))
+}
