@@ -1,2 +1,67 @@
-//! Entry point.
-fn main() {}
+//! `mainstem`: the program of the main-chain operator. It takes in the irreversible blocks of side chains, seals
+//! main blocks over them, stores them, and proves to outsiders what was indexed.
+#![forbid(unsafe_code)]
+
+mod api;
+mod client;
+mod clock;
+mod command;
+mod data_dir;
+mod logging;
+mod node;
+mod settings;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use command::{config, init, keys, proof, run, verify};
+use settings::ConfigError;
+
+const EXAMPLES: &str = "\
+Examples:
+  mainstem dev                                    try it: a main chain and 8 simulated side chains
+  mainstem init --data main --id AELF             make a data directory
+  mainstem run --data main                        run a node
+  mainstem proof --chain tDVV --height 7 > p.json fetch a proof from the node on this machine
+  mainstem verify p.json                          verify it, offline";
+
+/// The engine of a main chain: indexes side chains, seals main blocks, serves proofs.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(init::Init),
+    Run(run::Run),
+    Keys(keys::Keys),
+    Config(config::Config),
+    Proof(proof::Proof),
+    Verify(verify::Verify),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Init(init) => init.run(),
+        Command::Run(run) => run.run(),
+        Command::Keys(keys) => keys.run(),
+        Command::Config(config) => config.run(),
+        Command::Proof(proof) => proof.run(),
+        Command::Verify(verify) => return verify.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            for line in format!("{error:#}").lines() {
+                eprintln!("error: {line}");
+            }
+            // As of usage errors: what is wrong was said by the user.
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}

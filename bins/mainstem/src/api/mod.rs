@@ -1,0 +1,17 @@
+//! The API of a node: status, blocks and proofs over HTTP. `docs/api.md` describes it for its users.
+//!
+//! # Architecture invariant
+//! It only reads: the log through [`engine::store::BlockReader`], the lanes through their cursors. Nothing that a
+//! client sends changes anything or makes the node hold more than a bounded request.
+
+mod params;
+mod problem;
+mod routes;
+mod server;
+mod views;
+
+pub(crate) use routes::{Limits, Node, router, side_blocks};
+pub(crate) use server::{Config, Server};
+
+#[cfg(test)]
+mod tests;

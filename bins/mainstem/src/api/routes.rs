@@ -1,0 +1,343 @@
+//! The routes: what each answers, from the log and the lanes.
+//!
+//! Handlers read the log in place, without handing over to a pool of blocking threads: a read is a few memory
+//! accesses and at worst a few page faults, shorter than the hand-over costs when the pages are there, and the
+//! threads that wait for a page serve the API alone, never ingest or sealing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use engine::cache::Cache;
+use engine::chain::{BlockView, ChainId, Hash, Height, NodeKey};
+use engine::proof::{self, Proof, ProofError};
+use engine::state::{Genesis, SideChain};
+use engine::store::{BlockReader, StoreError};
+
+use super::params::{self, Params};
+use super::problem::{self, Problem};
+use super::views;
+
+/// The routes, for those who ask for another.
+pub(super) const PATHS: [&str; 7] = [
+    "GET /v1/status",
+    "GET /v1/chains",
+    "GET /v1/chains/{id}",
+    "GET /v1/chains/{id}/blocks/{height}",
+    "GET /v1/blocks/{height|latest}",
+    "GET /v1/proofs/{chain}/{height}?head={height}",
+    "POST /v1/verify",
+];
+
+/// Chains in one answer of `/v1/chains`, unless asked for fewer.
+const MAX_PAGE: usize = 1_000;
+
+/// What the routes read.
+#[derive(Debug)]
+pub(crate) struct Node<R> {
+    /// The log.
+    pub reader: R,
+    /// The lanes.
+    pub cache: Cache,
+    /// Who the chains are.
+    pub genesis: Arc<Genesis>,
+    /// This node's public key.
+    pub key: NodeKey,
+    /// Where it takes blocks in.
+    pub ingest_addr: SocketAddr,
+    /// When it started.
+    pub started: Instant,
+}
+
+/// Bounds of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Largest body, in bytes.
+    pub max_body: usize,
+    /// Time for the body to arrive and the answer to be made.
+    pub timeout: Duration,
+}
+
+/// All routes, with their error forms and limits.
+pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<R>))
+        .route("/v1/chains", get(chains::<R>))
+        .route("/v1/chains/{id}", get(chain::<R>))
+        .route("/v1/chains/{id}/blocks/{height}", get(side_block::<R>))
+        .route("/v1/blocks/{height}", get(main_block::<R>))
+        .route("/v1/proofs/{chain}/{height}", get(proof::<R>))
+        .route("/v1/verify", post(verify::<R>))
+        .fallback(problem::no_route)
+        .layer(DefaultBodyLimit::max(limits.max_body))
+        .layer(from_fn_with_state(limits.timeout, deadline))
+        .layer(from_fn(problem::render))
+        .with_state(node)
+}
+
+/// Whatever a request waits for, it waits no longer than this.
+async fn deadline(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = format!("the request was not complete after {} ms", timeout.as_millis());
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long", detail)
+                .into_response()
+        }
+    }
+}
+
+type Answer<T> = Result<T, Problem>;
+
+async fn status<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<views::Status>> {
+    params::query(&uri, &[])?;
+    let head = match node.reader.block(node.reader.head()).map_err(unreadable)? {
+        None => None,
+        Some(block) => {
+            let header = block.header();
+            Some(views::Head { height: header.height, hash: header.hash(), time: header.time })
+        }
+    };
+    let main = &node.genesis.main;
+    Ok(Json(views::Status {
+        version: env!("CARGO_PKG_VERSION"),
+        main_chain: views::MainChain {
+            chain_id: main.id,
+            chain: main.id.to_string(),
+            name: main.name.clone(),
+            genesis_hash: node.genesis.hash,
+        },
+        head,
+        chains: node.genesis.chains.len(),
+        side_blocks: side_blocks(&node.genesis, &node.cache),
+        node_key: node.key,
+        ingest_addr: node.ingest_addr.to_string(),
+        uptime_ms: node.started.elapsed().as_millis() as u64,
+    }))
+}
+
+async fn chains<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<views::Chains>> {
+    let (mut after, mut limit) = (None, MAX_PAGE);
+    for (name, value) in params::query(&uri, &["after", "limit"])? {
+        if name == "after" {
+            let id: Result<ChainId, _> = value.parse();
+            after = Some(id.map_err(|error| Problem::parameter("after", &value, error))?);
+        } else {
+            limit = params::digits(&value).filter(|n| (1..=MAX_PAGE).contains(n)).ok_or_else(|| {
+                Problem::parameter("limit", &value, format!("limit: expected a number from 1 to {MAX_PAGE}"))
+            })?;
+        }
+    }
+    let all = &node.genesis.chains;
+    let start = after.map_or(0, |after| all.partition_point(|side| side.id <= after));
+    let page = &all[start..all.len().min(start + limit)];
+    let chains =
+        page.iter().filter_map(|side| Some(views::Chain::new(side, &*node.cache.lane(side.id)?))).collect();
+    let next = page.last().map(|side| side.id).filter(|_| start + page.len() < all.len());
+    Ok(Json(views::Chains { chains, next }))
+}
+
+async fn chain<R: BlockReader>(
+    State(node): State<Arc<Node<R>>>,
+    id: Params<String>,
+    uri: Uri,
+) -> Answer<Json<views::Chain>> {
+    params::query(&uri, &[])?;
+    let id = params::chain(&params::path(id)?)?;
+    node.chain(id).map(Json)
+}
+
+async fn side_block<R: BlockReader>(
+    State(node): State<Arc<Node<R>>>,
+    params: Params<(String, String)>,
+    uri: Uri,
+) -> Answer<Response> {
+    params::query(&uri, &[])?;
+    let (id, height) = params::path(params)?;
+    let (id, height) = (params::chain(&id)?, params::height("height", &height)?);
+    let chain = node.chain(id)?;
+    let reader = &node.reader;
+    let Some(main) = reader.locate(id, height).map_err(unreadable)? else {
+        return Err(not_indexed(&chain, height));
+    };
+    let block = reader.block(main).map_err(unreadable)?;
+    let block =
+        block.ok_or_else(|| Problem::internal(format!("main block {main} is indexed and missing")))?;
+    let found = block.find(id).and_then(|(_, section)| {
+        let offset = height.0.checked_sub(section.first_height.0)?;
+        let leaf = section.leaves().nth(usize::try_from(offset).ok()?)?;
+        let columns = block.columns();
+        Some((*columns.hashes.get(leaf)?, *columns.tx_roots.get(leaf)?, *columns.times.get(leaf)?))
+    });
+    let Some((hash, tx_root, time)) = found else {
+        return Err(Problem::internal(format!("main block {main} lacks height {height} of chain {id}")));
+    };
+    let header = block.header();
+    let indexed_in = views::IndexedIn { height: main, hash: header.hash(), time: header.time };
+    let view =
+        views::IndexedBlock { chain_id: id, chain: chain.chain, height, hash, tx_root, time, indexed_in };
+    Ok(unchanging(Json(view)))
+}
+
+async fn main_block<R: BlockReader>(
+    State(node): State<Arc<Node<R>>>,
+    height: Params<String>,
+    uri: Uri,
+) -> Answer<Response> {
+    params::query(&uri, &[])?;
+    let text = params::path(height)?;
+    let newest = node.reader.head();
+    let latest = text == "latest";
+    let height = if latest { newest } else { params::height("height", &text)? };
+    let Some(block) = node.reader.block(height).map_err(unreadable)? else {
+        let detail = match newest {
+            Height(0) => "there is no main block yet".to_owned(),
+            newest => format!("main block {height} does not exist yet; the newest is {newest}"),
+        };
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-block", "No such main block", detail)
+            .with("head", newest.0));
+    };
+    let header = block.header();
+    let part = |index| {
+        let section = block.section(index);
+        views::ChainPart {
+            chain_id: section.chain,
+            chain: section.chain.to_string(),
+            first_height: section.first_height,
+            count: section.count,
+            chain_root: section.chain_root,
+        }
+    };
+    let chains = (0..block.section_count()).map(part).collect();
+    let view = Json(views::MainBlock { hash: header.hash(), header, chains });
+    Ok(if latest { view.into_response() } else { unchanging(view) })
+}
+
+async fn proof<R: BlockReader>(
+    State(node): State<Arc<Node<R>>>,
+    params: Params<(String, String)>,
+    uri: Uri,
+) -> Answer<Response> {
+    let (id, height) = params::path(params)?;
+    let (id, height) = (params::chain(&id)?, params::height("height", &height)?);
+    let query = params::query(&uri, &["head"])?;
+    let head = query.first().map(|(_, head)| params::height("head", head)).transpose()?;
+    let chain = node.chain(id)?;
+    match proof::build(&node.reader, id, height, head) {
+        Ok(proof) => Ok(unchanging(Json(proof))),
+        Err(ProofError::NotIndexed { .. }) => Err(not_indexed(&chain, height)),
+        Err(error @ ProofError::NoSuchHead { head, indexed_in, newest }) => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "no-such-head",
+            "The proof cannot end in that main block",
+            error,
+        )
+        .with("field", "head")
+        .with("value", head.0)
+        .with("indexed_in", indexed_in.0)
+        .with("head", newest.0)),
+        Err(error) => Err(Problem::internal(error)),
+    }
+}
+
+/// A proof is verified by itself, and the header it ends in must be one of this node's main chain.
+async fn verify<R: BlockReader>(
+    State(node): State<Arc<Node<R>>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Json<views::Verdict>> {
+    params::query(&uri, &[])?;
+    let body = body.map_err(|error| match error.status() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail = "the body is longer than this node takes (its setting api.max_body)";
+            Problem::new(status, "body-too-large", "The body is too long", detail)
+        }
+        status => Problem::new(status, "invalid-body", "The body did not arrive", error.body_text()),
+    })?;
+    let binary = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+    let parsed = if binary {
+        Proof::from_bytes(&body).map_err(|error| error.to_string())
+    } else {
+        serde_json::from_slice(&body).map_err(|error| error.to_string())
+    };
+    let proof: Proof = parsed.map_err(|error| {
+        let detail = format!("the body is not a proof: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "not-a-proof", "The body is not a proof", detail)
+    })?;
+    let verified = match proof.verify() {
+        Ok(verified) => verified,
+        Err(error) => {
+            let reason = Some(error.to_string());
+            return Ok(Json(views::Verdict { verified: false, reason, header_hash: None, trusted: None }));
+        }
+    };
+    let (height, hash) = (verified.trusted.height, verified.trusted_hash);
+    let ours = node.reader.block(height).map_err(unreadable)?.map(|block| block.header().hash());
+    let foreign = |ours: Option<Hash>| match ours {
+        Some(ours) => format!("ends in header {hash} at height {height}, which is {ours} on this main chain"),
+        None => format!("ends in header {hash} at height {height}, which this main chain does not have"),
+    };
+    Ok(Json(views::Verdict {
+        verified: ours == Some(hash),
+        reason: (ours != Some(hash)).then(|| foreign(ours)),
+        header_hash: Some(verified.header_hash),
+        trusted: Some(views::Trusted { height, hash }),
+    }))
+}
+
+/// How many side blocks of all chains are durable.
+pub(crate) fn side_blocks(genesis: &Genesis, cache: &Cache) -> u64 {
+    let of_chain = |side: &SideChain| {
+        let indexed = cache.lane(side.id).map_or(0, |lane| lane.cursors().indexed);
+        indexed.saturating_sub(side.first_height.previous().0)
+    };
+    genesis.chains.iter().map(of_chain).sum()
+}
+
+impl<R> Node<R> {
+    fn chain(&self, id: ChainId) -> Answer<views::Chain> {
+        let chain = self.genesis.chain(id).zip(self.cache.lane(id));
+        chain.map(|(side, lane)| views::Chain::new(side, &lane)).ok_or_else(|| {
+            let detail = format!("chain {id} is not registered here; GET /v1/chains lists those that are");
+            Problem::new(StatusCode::NOT_FOUND, "unknown-chain", "No such chain", detail)
+                .with("chain_id", id.0)
+        })
+    }
+}
+
+fn not_indexed(chain: &views::Chain, height: Height) -> Problem {
+    let (name, first, durable) = (&chain.chain, chain.first_height, chain.durable);
+    let detail = if height < first {
+        format!("chain {name}: height {height} is below {first}, the first height that is indexed")
+    } else if height > chain.received {
+        format!("chain {name}: height {height} was not received yet; received up to {}", chain.received)
+    } else {
+        format!("chain {name}: height {height} was received and is not indexed yet; indexed up to {durable}")
+    };
+    Problem::new(StatusCode::NOT_FOUND, "not-indexed", "The block is not indexed", detail)
+        .with("chain_id", chain.chain_id.0)
+        .with("height", height.0)
+        .with("received", chain.received.0)
+        .with("durable", durable.0)
+}
+
+fn unreadable(error: StoreError) -> Problem {
+    Problem::internal(error)
+}
+
+/// What is indexed never changes, so whoever is in between may keep it.
+fn unchanging(answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    response.headers_mut().insert(header::CACHE_CONTROL, forever);
+    response
+}

@@ -1,0 +1,407 @@
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::chain::{ChainId, Columns, Hash, Height, NodeKey};
+use engine::lane::{Claim, SessionId};
+use engine::pipeline::{Engine, PipelineConfig, Running};
+use engine::proof::Proof;
+use engine::sim::{SimChain, SimConfig};
+use engine::state::Genesis;
+use engine::store::BlockReader as _;
+use engine::store::memory::{MemoryReader, MemoryStore};
+use serde_json::Value;
+
+use super::*;
+use crate::clock::SystemClock;
+
+const CHAIN: ChainId = ChainId(1_866_392);
+const BLOCKS: u64 = 40;
+
+/// A node on a memory store: the real engine sealed the 40 blocks of `tDVV`, in several main blocks.
+struct Fixture {
+    server: Option<Server>,
+    _engine: Running,
+    reader: MemoryReader,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(64, Duration::from_secs(10))
+    }
+
+    fn with(max_connections: usize, timeout: Duration) -> Self {
+        let key = "ab".repeat(32);
+        let text = format!(
+            "[main]\nid = \"AELF\"\nname = \"test\"\n\
+             [[chain]]\nid = \"tDVV\"\nname = \"busy\"\nnodes = [\"{key}\"]\n\
+             [[chain]]\nid = 7\nname = \"quiet\"\nfirst_height = 5\nnodes = [\"{key}\"]\n"
+        );
+        let genesis = Arc::new(Genesis::parse(&text).unwrap());
+        let store = MemoryStore::default();
+        let reader = store.reader();
+        let config = PipelineConfig { seal_interval: Duration::ZERO, ..PipelineConfig::default() };
+        let clock = Arc::new(SystemClock::start());
+        let engine = Engine::resume(config, &genesis, store, &reader, clock).unwrap();
+        let cache = engine.cache();
+        let engine = engine.start(Vec::new());
+
+        let lane = cache.lane(CHAIN).unwrap();
+        let key: NodeKey = key.parse().unwrap();
+        assert!(matches!(lane.claim(key, SessionId(1)), Ok(Claim::Speaker(_))));
+        let mut chain = SimChain::new(CHAIN, Arc::new(SimConfig::default()));
+        for first in (1..=BLOCKS).step_by(4) {
+            let parent = chain.hash();
+            let mut columns = Columns::default();
+            for _ in 0..4 {
+                let (hash, tx_root, time) = chain.step();
+                columns.push(hash, tx_root, time);
+            }
+            lane.push(SessionId(1), Height(first), parent, columns.as_ref(), Duration::ZERO).unwrap();
+            while lane.cursors().indexed < first + 3 {
+                std::thread::yield_now();
+            }
+        }
+
+        let node = Node {
+            reader: reader.clone(),
+            cache,
+            genesis,
+            key,
+            ingest_addr: (Ipv4Addr::LOCALHOST, 1).into(),
+            started: Instant::now(),
+        };
+        let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout });
+        let addr = (Ipv4Addr::LOCALHOST, 0).into();
+        let config = Config { addr, threads: 2, max_connections, head_timeout: timeout };
+        let server = Some(Server::start(config, routes).unwrap());
+        Self { server, _engine: engine, reader }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().addr()
+    }
+
+    /// Sends a request; gives status, headers and body.
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A server that refuses a body does not read it to its end.
+        let _ = stream.write_all(body);
+        read_answer(stream)
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let (status, head, body) = self.ask("GET", path, b"");
+        assert_eq!(status, 200, "{path}: {body}");
+        assert!(head.contains("application/json"), "{head}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Sends a request that must fail, with a problem in the form of RFC 9457.
+    fn problem(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+        let (status, head, body) = self.ask(method, path, body);
+        assert!(head.contains("content-type: application/problem+json"), "{path}: {status} {head}");
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(problem["status"], status);
+        for member in ["type", "title", "detail", "instance"] {
+            assert!(problem[member].is_string(), "{path}: {member} of {problem}");
+        }
+        assert!(problem["type"].as_str().unwrap().starts_with("urn:mainstem:problem:"));
+        assert_eq!(problem["instance"], path.split('?').next().unwrap());
+        (status, problem)
+    }
+
+    fn detail(&self, path: &str) -> (u16, String) {
+        let (status, problem) = self.problem("GET", path, b"");
+        (status, problem["detail"].as_str().unwrap().to_owned())
+    }
+
+    fn proof(&self, path: &str) -> Proof {
+        serde_json::from_value(self.get(path)).unwrap()
+    }
+
+    fn verdict(&self, proof: &Proof) -> Value {
+        let (status, _, body) = self.ask("POST", "/v1/verify", &serde_json::to_vec(proof).unwrap());
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+}
+
+fn read_answer(mut stream: TcpStream) -> (u16, String, String) {
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_lowercase(), body.to_owned())
+}
+
+#[test]
+fn status_says_who_and_where_the_node_is() {
+    let node = Fixture::new();
+    let status = node.get("/v1/status");
+    assert_eq!(status["main_chain"]["chain_id"], 9_992_731);
+    assert_eq!(status["main_chain"]["chain"], "AELF");
+    assert_eq!(status["chains"], 2);
+    assert_eq!(status["side_blocks"], BLOCKS);
+    assert_eq!(status["node_key"], "ab".repeat(32));
+    let head = node.reader.head();
+    assert_eq!(status["head"]["height"], head.0);
+    assert_eq!(status["head"]["hash"], node.get("/v1/blocks/latest")["hash"]);
+}
+
+#[test]
+fn a_chain_is_found_by_number_and_by_base58() {
+    let node = Fixture::new();
+    let chain = node.get("/v1/chains/tDVV");
+    assert_eq!(chain, node.get("/v1/chains/1866392"));
+    assert_eq!(chain["chain_id"], CHAIN.0);
+    assert_eq!(chain["chain"], "tDVV");
+    for cursor in ["received", "final", "durable"] {
+        assert_eq!(chain[cursor], BLOCKS, "{cursor}");
+    }
+    let quiet = node.get("/v1/chains/7");
+    assert_eq!((&quiet["durable"], &quiet["first_height"]), (&4.into(), &5.into()));
+}
+
+#[test]
+fn chains_come_in_pages() {
+    let node = Fixture::new();
+    let all = node.get("/v1/chains");
+    assert_eq!(all["chains"].as_array().unwrap().len(), 2);
+    assert_eq!(all["next"], Value::Null);
+    let first = node.get("/v1/chains?limit=1");
+    assert_eq!((&first["chains"][0]["chain_id"], &first["next"]), (&7.into(), &7.into()));
+    let second = node.get("/v1/chains?limit=1&after=7");
+    assert_eq!((&second["chains"][0]["chain"], &second["next"]), (&"tDVV".into(), &Value::Null));
+}
+
+#[test]
+fn every_indexed_block_is_served_with_a_proof_that_verifies() {
+    let node = Fixture::new();
+    let mut chain = SimChain::new(CHAIN, Arc::new(SimConfig::default()));
+    let head = node.reader.head();
+    for height in 1..=BLOCKS {
+        let (hash, tx_root, time) = chain.step();
+        let block = node.get(&format!("/v1/chains/tDVV/blocks/{height}"));
+        assert_eq!(block["hash"], hash.to_string());
+        assert_eq!(block["tx_root"], tx_root.to_string());
+        assert_eq!(block["time"], time.as_millis());
+        let main = node.get(&format!("/v1/blocks/{}", block["indexed_in"]["height"]));
+        assert_eq!(main["hash"], block["indexed_in"]["hash"]);
+        assert_eq!(main["chains"][0]["chain"], "tDVV");
+
+        let proof = node.proof(&format!("/v1/proofs/tDVV/{height}"));
+        assert_eq!((proof.block.hash, proof.block.tx_root), (hash, tx_root));
+        assert_eq!(proof.verify().unwrap().header_hash.to_string(), main["hash"].as_str().unwrap());
+        let proof = node.proof(&format!("/v1/proofs/{}/{height}?head={head}", CHAIN.0));
+        assert_eq!(proof.verify().unwrap().trusted.height, head);
+    }
+}
+
+#[test]
+fn what_never_changes_may_be_kept_and_the_newest_may_not() {
+    let node = Fixture::new();
+    for (path, kept) in [("/v1/proofs/tDVV/1", true), ("/v1/blocks/1", true), ("/v1/blocks/latest", false)] {
+        assert_eq!(node.ask("GET", path, b"").1.contains("immutable"), kept, "{path}");
+    }
+}
+
+#[test]
+fn verify_accepts_its_own_proofs_and_says_why_it_refuses_others() {
+    let node = Fixture::new();
+    let proof = node.proof(&format!("/v1/proofs/tDVV/3?head={}", node.reader.head()));
+    let verdict = node.verdict(&proof);
+    assert_eq!((&verdict["verified"], &verdict["reason"]), (&true.into(), &Value::Null));
+    assert_eq!(verdict["header_hash"], proof.header.hash().to_string());
+
+    let mut wrong = proof.clone();
+    wrong.block.tx_root = Hash([1; 32]);
+    let verdict = node.verdict(&wrong);
+    assert_eq!(verdict["verified"], false);
+    assert!(verdict["reason"].as_str().unwrap().contains("header.side_root"), "{verdict}");
+
+    // Right in itself, under a header that nobody sealed.
+    let mut foreign = node.proof("/v1/proofs/tDVV/3");
+    foreign.header.parent = Hash([1; 32]);
+    foreign.verify().unwrap();
+    let verdict = node.verdict(&foreign);
+    assert_eq!(verdict["verified"], false);
+    assert!(verdict["reason"].as_str().unwrap().contains("on this main chain"), "{verdict}");
+    foreign.header.height = Height(1 << 40);
+    assert!(node.verdict(&foreign)["reason"].as_str().unwrap().contains("does not have"));
+}
+
+#[test]
+fn verify_takes_the_binary_form_too() {
+    let node = Fixture::new();
+    let body = node.proof("/v1/proofs/tDVV/3").to_bytes();
+    let mut stream = TcpStream::connect(node.addr()).unwrap();
+    let head = format!(
+        "POST /v1/verify HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body).unwrap();
+    let (status, _, body) = read_answer(stream);
+    assert_eq!(status, 200);
+    assert!(body.contains("\"verified\":true"), "{body}");
+}
+
+#[test]
+fn what_is_not_a_proof_is_a_bad_request() {
+    let node = Fixture::new();
+    let mut surplus = serde_json::to_value(node.proof("/v1/proofs/tDVV/3")).unwrap();
+    surplus["extra"] = 1.into();
+    for body in ["", "{}", "[]", "\u{0}", "{\"version\":1", &surplus.to_string()] {
+        let (status, problem) = node.problem("POST", "/v1/verify", body.as_bytes());
+        assert_eq!(status, 400, "{body}");
+        assert_eq!(problem["type"], "urn:mainstem:problem:not-a-proof");
+    }
+}
+
+#[test]
+fn a_body_that_is_too_long_is_refused() {
+    let node = Fixture::new();
+    let (status, problem) = node.problem("POST", "/v1/verify", &vec![b' '; (64 << 10) + 1]);
+    assert_eq!((status, &problem["type"]), (413, &"urn:mainstem:problem:body-too-large".into()));
+    let (status, _) = node.problem("POST", "/v1/verify", &vec![b' '; 64 << 10]);
+    assert_eq!(status, 400);
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_missing_and_why() {
+    let node = Fixture::new();
+    let newest = node.reader.head();
+    let next = newest.next();
+    for (path, detail) in [
+        ("/v1/nothing".into(), "there is nothing at /v1/nothing; docs/api.md lists the routes".into()),
+        ("/".into(), "there is nothing at /; docs/api.md lists the routes".into()),
+        (
+            "/v1/chains/8".into(),
+            "chain 3grT is not registered here; GET /v1/chains lists those that are".to_owned(),
+        ),
+        ("/v1/proofs/tDVV/41".into(), "chain tDVV: height 41 was not received yet; received up to 40".into()),
+        ("/v1/chains/7/blocks/5".into(), "chain 3MNX: height 5 was not received yet; received up to 4".into()),
+        ("/v1/proofs/7/4".into(), "chain 3MNX: height 4 is below 5, the first height that is indexed".into()),
+        (
+            format!("/v1/blocks/{next}"),
+            format!("main block {next} does not exist yet; the newest is {newest}"),
+        ),
+        (
+            format!("/v1/proofs/tDVV/1?head={next}"),
+            format!(
+                "head: {next} is not a main block from 1, which indexed the side block, to {newest}, the newest"
+            ),
+        ),
+    ] {
+        assert_eq!(node.detail(&path), (404, detail), "{path}");
+    }
+    let (_, problem) = node.problem("GET", "/v1/proofs/tDVV/41", b"");
+    assert_eq!(
+        (&problem["received"], &problem["durable"], &problem["height"]),
+        (&40.into(), &40.into(), &41.into())
+    );
+}
+
+#[test]
+fn a_parameter_that_cannot_be_is_named_with_its_value() {
+    let node = Fixture::new();
+    for (path, field, value) in [
+        ("/v1/chains/tDV", "chain", "tDV"),
+        ("/v1/chains/4294967296", "chain", "4294967296"),
+        ("/v1/proofs/0OIl/1", "chain", "0OIl"),
+        ("/v1/proofs/tDVV/0", "height", "0"),
+        ("/v1/proofs/tDVV/+1", "height", "+1"),
+        ("/v1/proofs/tDVV/-1", "height", "-1"),
+        ("/v1/proofs/tDVV/9223372036854775808", "height", "9223372036854775808"),
+        ("/v1/proofs/tDVV/18446744073709551616", "height", "18446744073709551616"),
+        ("/v1/proofs/tDVV/1?head=x", "head", "x"),
+        ("/v1/proofs/tDVV/1?heed=2", "heed", "2"),
+        ("/v1/proofs/tDVV/1?head=2&head=2", "head", "2"),
+        ("/v1/blocks/newest", "height", "newest"),
+        ("/v1/chains?limit=0", "limit", "0"),
+        ("/v1/chains?limit=1001", "limit", "1001"),
+        ("/v1/chains?after=?", "after", "?"),
+        ("/v1/status?x=1", "x", "1"),
+    ] {
+        let (status, problem) = node.problem("GET", path, b"");
+        assert_eq!(
+            (status, &problem["type"]),
+            (400, &"urn:mainstem:problem:invalid-parameter".into()),
+            "{path}"
+        );
+        assert_eq!((&problem["field"], &problem["value"]), (&field.into(), &value.into()), "{path}");
+    }
+    // Not UTF-8 once decoded.
+    assert_eq!(node.problem("GET", "/v1/chains/%ff", b"").0, 400);
+}
+
+#[test]
+fn another_method_is_told_which_ones_work() {
+    let node = Fixture::new();
+    let (status, head, _) = node.ask("DELETE", "/v1/status", b"");
+    assert_eq!(status, 405);
+    assert!(head.contains("allow: get,head"), "{head}");
+    let (status, problem) = node.problem("GET", "/v1/verify", b"");
+    assert_eq!(
+        (status, problem["detail"].as_str().unwrap()),
+        (405, "GET is not possible here; the header Allow says what is")
+    );
+}
+
+#[test]
+fn a_request_that_does_not_arrive_is_given_up() {
+    let node = Fixture::with(64, Duration::from_millis(200));
+    let mut stream = TcpStream::connect(node.addr()).unwrap();
+    stream.write_all(b"POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").unwrap();
+    let (status, head, body) = read_answer(stream);
+    assert_eq!(status, 408);
+    assert!(head.contains("problem+json") && body.contains("urn:mainstem:problem:timeout"), "{body}");
+
+    let mut silent = TcpStream::connect(node.addr()).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    silent.write_all(b"GET /v1/sta").unwrap();
+    assert_eq!(silent.read(&mut [0; 64]).unwrap_or(0), 0, "the connection is closed without an answer");
+}
+
+#[test]
+fn connections_above_the_cap_wait_their_turn() {
+    let node = Fixture::with(2, Duration::from_secs(20));
+    let held: Vec<_> = (0..2).map(|_| TcpStream::connect(node.addr()).unwrap()).collect();
+    let addr = node.addr();
+    let third = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        read_answer(stream).0
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!third.is_finished());
+    drop(held);
+    assert_eq!(third.join().unwrap(), 200);
+}
+
+#[test]
+fn stopping_lets_a_request_finish_and_takes_no_new_one() {
+    let mut node = Fixture::new();
+    let addr = node.addr();
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.write_all(b"POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{").unwrap();
+    // The request must be in work before the server is told to stop.
+    std::thread::sleep(Duration::from_millis(100));
+    let server = node.server.take().unwrap();
+    let stop = std::thread::spawn(move || server.stop(Duration::from_secs(20)));
+    std::thread::sleep(Duration::from_millis(100));
+    stream.write_all(b"}").unwrap();
+    assert_eq!(read_answer(stream).0, 400);
+    stop.join().unwrap();
+    assert!(TcpStream::connect(addr).is_err());
+}

@@ -1,0 +1,79 @@
+//! `mainstem config`: what holds, where it comes from, and whether it is right.
+
+use std::io::{Write, stdout};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::data_dir::DataDir;
+use crate::settings::{ConfigArgs, settings};
+
+/// Show or check the configuration
+#[derive(Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Print every setting as a configuration file, after all layers: default < file < environment < flag
+    Show {
+        /// Say behind each value where it comes from
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Check configuration, genesis document and key file, and exit with 2 or 1 if something is wrong
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+impl Config {
+    pub(crate) fn run(self) -> Result<()> {
+        match self.action {
+            Action::Show { origin, config } => show(&config, origin),
+            Action::Check { config } => check(&config),
+        }
+    }
+}
+
+fn show(config: &ConfigArgs, origin: bool) -> Result<()> {
+    let loaded = config.load(std::env::vars())?;
+    let mut out = stdout().lock();
+    let mut section = "";
+    for (setting, place) in settings().iter().zip(&loaded.origins) {
+        if section != setting.section {
+            let gap = if section.is_empty() { "" } else { "\n" };
+            section = setting.section;
+            writeln!(out, "{gap}[{section}]")?;
+        }
+        let line = format!("{} = {}", setting.key, (setting.show)(&loaded.settings));
+        if origin { writeln!(out, "{line:<40} # {place}")? } else { writeln!(out, "{line}")? }
+    }
+    Ok(())
+}
+
+fn check(config: &ConfigArgs) -> Result<()> {
+    let loaded = config.load(std::env::vars())?;
+    let mut out = stdout().lock();
+    match &loaded.file {
+        Some(file) => writeln!(out, "{}: right", file.display())?,
+        None => writeln!(out, "no configuration file: defaults, environment and flags are right")?,
+    }
+    let dir = DataDir::of(&loaded.settings);
+    let genesis = dir.read_genesis()?;
+    let chains = genesis.chains.len();
+    let (path, main) = (dir.genesis.display(), &genesis.main);
+    writeln!(
+        out,
+        "{path}: right: main chain {} {:?}, {chains} side chains, hash {}",
+        main.id, main.name, genesis.hash
+    )?;
+    let key = dir.read_key()?;
+    writeln!(out, "{}: right: public key {}", dir.key.display(), key.public())?;
+    Ok(())
+}

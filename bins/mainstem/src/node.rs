@@ -1,0 +1,224 @@
+//! A node: log, engine, ingest and API, wired together, started in order and stopped in order.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use engine::chain::{Height, NodeKey};
+use engine::pipeline::{Engine, PipelineConfig, Running, Stats};
+use engine::state::Genesis;
+use net::server::{Parts, ServerConfig, registered};
+use storage::{Log, LogReader};
+
+use crate::api::{self, Limits};
+use crate::clock::SystemClock;
+use crate::data_dir::DataDir;
+use crate::settings::Settings;
+
+/// How long peers may take to hear that the node stops.
+const QUIC_GRACE: Duration = Duration::from_secs(2);
+
+/// How long requests may take to finish when the node stops.
+const API_GRACE: Duration = Duration::from_secs(2);
+
+/// Names of the flags that move a port, for errors about busy ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PortFlags {
+    /// Of the ingest port.
+    pub ingest: &'static str,
+    /// Of the API's port.
+    pub api: &'static str,
+}
+
+/// A running node.
+pub(crate) struct Node {
+    genesis: Arc<Genesis>,
+    key: NodeKey,
+    api: api::Server,
+    quic: net::server::Server,
+    engine: Running,
+    reader: LogReader,
+}
+
+impl Node {
+    /// Opens the data directory, continues where its log ends, and starts to serve.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the data directory, its log, its genesis document or the settings, with what to do.
+    pub(crate) fn start(settings: &Settings, flags: PortFlags) -> Result<Self> {
+        let dir = DataDir::of(settings);
+        let genesis = Arc::new(dir.read_genesis()?);
+        let identity = dir.read_key()?;
+        let key = identity.public();
+
+        let mut options = storage::Options::new(genesis.hash, genesis.main.id);
+        options.segment_bytes = settings.storage.segment_bytes.0;
+        let (writer, reader, recovery) =
+            Log::open(&dir.log, options).map_err(|error| opening(&dir, error))?;
+        check_fit(settings, &genesis, recovery.segment_bytes)?;
+        tracing::info!(
+            log = %dir.log.display(), head = recovery.head.0, segments = recovery.sealed_segments + 1,
+            generation = recovery.generation, "opened the log"
+        );
+
+        let clock = Arc::new(SystemClock::start());
+        let engine = Engine::resume(pipeline(settings), &genesis, writer, &reader, clock.clone())
+            .with_context(|| format!("cannot continue the log in {}", dir.log.display()))?;
+        let (cache, head) = (engine.cache(), engine.head());
+
+        let mut config = ServerConfig::new(settings.ingest.addr, identity);
+        config.reactors = NonZeroUsize::new(settings.ingest.reactors).expect("the setting is at least 1");
+        config.max_sessions = settings.ingest.max_connections;
+        let parts = Parts {
+            cache: cache.clone(),
+            clock,
+            main_chain: genesis.main.id,
+            genesis_hash: genesis.hash,
+            keys: registered(&genesis.chains),
+            head,
+        };
+        let quic = net::server::Server::start(config, parts)
+            .map_err(|error| anyhow!("{error}; {} moves this port", flags.ingest))?;
+
+        let addr = settings.api.addr;
+        let timeout = Duration::from_millis(settings.api.timeout_ms);
+        let node = api::Node {
+            reader: reader.clone(),
+            cache,
+            genesis: Arc::clone(&genesis),
+            key,
+            ingest_addr: quic.local_addr(),
+            started: Instant::now(),
+        };
+        let limits = Limits { max_body: settings.api.max_body.0 as usize, timeout };
+        let config = api::Config {
+            addr,
+            threads: settings.api.threads,
+            max_connections: settings.api.max_connections,
+            head_timeout: timeout,
+        };
+        let api = api::Server::start(config, api::router(Arc::new(node), limits)).map_err(|error| {
+            anyhow!("the API cannot listen on TCP {addr}: {error}; {} moves this port", flags.api)
+        })?;
+
+        let engine = engine.start(vec![Box::new(quic.head_sink())]);
+        Ok(Self { genesis, key, api, quic, engine, reader })
+    }
+
+    /// Who the chains are.
+    pub(crate) fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// This node's public key.
+    pub(crate) fn key(&self) -> NodeKey {
+        self.key
+    }
+
+    /// Where it takes blocks in.
+    pub(crate) fn ingest_addr(&self) -> SocketAddr {
+        self.quic.local_addr()
+    }
+
+    /// Where its API listens.
+    pub(crate) fn api_addr(&self) -> SocketAddr {
+        self.api.addr()
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self) -> &Running {
+        &self.engine
+    }
+
+    /// The height of the newest durable main block.
+    pub(crate) fn head(&self) -> Height {
+        engine::store::BlockReader::head(&self.reader)
+    }
+
+    /// How many side blocks are durable.
+    pub(crate) fn side_blocks(&self) -> u64 {
+        api::side_blocks(&self.genesis, &self.engine.cache())
+    }
+
+    /// Stops in order: no more blocks come in, what is final is sealed and stored, then the API ends. Fails if
+    /// a stage of the engine had given up.
+    pub(crate) fn stop(self) -> Result<Stats> {
+        let Self { api, quic, engine, .. } = self;
+        tracing::info!("stopping: ingest");
+        quic.shutdown(QUIC_GRACE);
+        tracing::info!("stopping: sealing and storing what is final");
+        let stats = engine.stop();
+        tracing::info!("stopping: API");
+        api.stop(API_GRACE);
+        let stats = stats.map_err(|reason| anyhow!("{reason}"))?;
+        tracing::info!(main_blocks = stats.main_blocks, side_blocks = stats.side_blocks, "stopped");
+        Ok(stats)
+    }
+}
+
+fn pipeline(settings: &Settings) -> PipelineConfig {
+    let (seal, cache) = (&settings.seal, &settings.cache);
+    PipelineConfig {
+        seal_interval: Duration::from_millis(seal.interval_ms),
+        seal_leaves: seal.leaves,
+        max_leaves: seal.max_leaves,
+        max_per_chain: seal.max_per_chain,
+        catch_up: seal.catch_up,
+        lane_blocks: cache.lane_blocks,
+        cache_bytes: cache.bytes.0,
+    }
+}
+
+/// A main block that fits no segment would stop the node in the middle of its work; so it does not start.
+fn check_fit(settings: &Settings, genesis: &Genesis, segment_bytes: u64) -> Result<()> {
+    // Three columns, and at most one stored node for each side block; a section and a node for each chain.
+    let (per_leaf, per_chain, rest) = (72 + 32, 128 + 32, 64 << 10);
+    let max_leaves = settings.seal.max_leaves;
+    let chains = (genesis.chains.len() as u64).min(max_leaves);
+    let longest = max_leaves * per_leaf + chains * per_chain + rest;
+    if longest > segment_bytes {
+        bail!(
+            "seal.max_leaves = {max_leaves}: such a main block may take {longest} bytes, and a segment of this log \
+             has {segment_bytes}; lower it to {}, or raise storage.segment_bytes of a new log",
+            segment_bytes.saturating_sub(chains * per_chain + rest) / per_leaf
+        );
+    }
+    Ok(())
+}
+
+fn opening(dir: &DataDir, error: storage::Error) -> anyhow::Error {
+    let hint = match &error {
+        storage::Error::WrongGenesis { .. } => format!(
+            "\n{} is not the document that this data directory was made with; put that one back, or run with another \
+             --data",
+            dir.genesis.display()
+        ),
+        _ => String::new(),
+    };
+    anyhow!("{error}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_and_the_engine_have_the_same_defaults() {
+        assert_eq!(pipeline(&Settings::default()), PipelineConfig::default());
+    }
+
+    #[test]
+    fn a_main_block_that_fits_no_segment_is_refused_with_what_would_fit() {
+        let genesis = Genesis::parse("[main]\nid = 1\nname = \"m\"\n").unwrap();
+        let mut settings = Settings::default();
+        check_fit(&settings, &genesis, settings.storage.segment_bytes.0).unwrap();
+        settings.seal.max_leaves = 1 << 23;
+        let error = check_fit(&settings, &genesis, 256 << 20).unwrap_err().to_string();
+        assert!(error.starts_with("seal.max_leaves = 8388608: "), "{error}");
+        let fits = error.split("lower it to ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        settings.seal.max_leaves = fits.parse().unwrap();
+        check_fit(&settings, &genesis, 256 << 20).unwrap();
+    }
+}
