@@ -150,8 +150,16 @@ impl LogReader {
     /// Opens a log for reading, whether or not some process writes it, and refreshes once.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let context = Arc::new(Context::read(dir.as_ref())?);
-        let mark = context.read_mark()?;
-        let segments = Segments::open(&context, &mark)?;
+        let mut mark = context.read_mark()?;
+        let segments = loop {
+            let opened = Segments::open(&context, &mark);
+            // What another writing session has done since is no damage.
+            let now = context.read_mark()?;
+            if opened.is_ok() || now == mark {
+                break opened?;
+            }
+            mark = now;
+        };
         let scan = Scan::new(segments.active, segments.first, segments.generation);
         let active = Active::new(segments.active, segments.first, segments.map);
         let follower = Follower { mark, file: segments.file, scan, buffer: Vec::new() };
@@ -255,7 +263,7 @@ struct Follower {
 impl Follower {
     fn follow(&mut self, shared: &Shared) -> Result<(), Error> {
         loop {
-            self.take_records(shared)?;
+            while self.take_records(shared)? {}
             let context = &shared.context;
             let number = self.scan.segment;
             let Ok(trailer) = segment::read_trailer(context, &self.file, number)? else { return Ok(()) };
@@ -284,19 +292,22 @@ impl Follower {
         }
     }
 
-    /// Takes in the records of the active segment that are there by now.
-    fn take_records(&mut self, shared: &Shared) -> Result<(), Error> {
+    /// Takes in records of the active segment that are there by now, so many that the lists stay small; says
+    /// whether there were any.
+    fn take_records(&mut self, shared: &Shared) -> Result<bool, Error> {
+        const MOST: usize = 1024;
         let context = &shared.context;
         let path = context.segment_path(self.scan.segment);
-        let start = self.scan;
-        let mut scan = start;
+        let mut scan = self.scan;
         let mut found = Vec::new();
-        while let Some(header) = self.next_record(context, &path, &scan)? {
+        while found.len() < MOST
+            && let Some(header) = self.next_record(context, &path, &scan)?
+        {
             found.push((scan, header));
             scan.step(&header);
         }
         if found.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         self.file.sync_data().map_err(Error::io("sync", &path))?;
         let map = shared.look(|index| index.active.map.clone());
@@ -313,7 +324,7 @@ impl Follower {
             }
         });
         self.scan = scan;
-        Ok(())
+        Ok(true)
     }
 
     /// The record at `scan`, if it is whole.

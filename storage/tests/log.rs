@@ -199,6 +199,43 @@ fn a_reader_on_its_own_follows_a_live_log() {
 }
 
 #[test]
+fn readers_in_other_threads_see_whole_blocks_only_while_the_log_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, inside, _) = Log::open(dir.path(), options()).unwrap();
+    let outside = LogReader::open(dir.path()).unwrap();
+    let mut maker = Maker::new(6);
+    let blocks: Vec<MainBlock> = (0..40).map(|_| maker.random_block(1500)).collect();
+    let end = Height(blocks.len() as u64);
+    std::thread::scope(|scope| {
+        for reader in [inside.clone(), inside, outside.clone(), outside] {
+            let blocks = &blocks;
+            scope.spawn(move || {
+                let mut head = Height(0);
+                while head < end {
+                    let now = reader.refresh().unwrap();
+                    assert!(now >= head);
+                    head = now;
+                    for height in [head, Height(head.0.div_ceil(2))] {
+                        let Some(found) = reader.block(height).unwrap() else { continue };
+                        let block = &blocks[height.0 as usize - 1];
+                        assert_same(&found, block);
+                        for section in &block.sections {
+                            let last = section.last_height();
+                            assert_eq!(reader.locate(section.chain, last).unwrap(), Some(height));
+                            assert!(reader.chain_head(section.chain).unwrap() >= Some(last));
+                        }
+                    }
+                }
+            });
+        }
+        for block in &blocks {
+            log.append(block).unwrap();
+            log.sync().unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_block_that_was_shown_stays_after_its_segment_is_sealed_and_the_log_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, reader, _) = Log::open(dir.path(), options()).unwrap();
