@@ -1,1 +1,152 @@
-//! Sessions of a side-chain node.
+//! The side chain's side: takes irreversible blocks from a source and sends them to a main chain, for ever.
+//!
+//! ```text
+//!   pump (a thread of its own, may block):  source -> sections -> frames ──channels──┐
+//!         ^  inbox: welcome, positions, refusals; limits, by chain                   v
+//!   link (a task of a reactor):  connect, hello, control stream      data streams: frame -> QUIC
+//! ```
+//!
+//! # Invariants
+//! - No block above a chain's limit is sent; after every reconnection a chain goes on exactly at the height after
+//!   the one that the main chain says it has received.
+//! - A chain whose source or whose blocks are refused stops alone.
+//! - Nothing is stored here that the source can be asked for again.
+
+mod backoff;
+mod config;
+mod lane;
+mod link;
+mod pump;
+mod shared;
+mod status;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use engine::source::Source;
+
+use crate::endpoint::EndpointError;
+use crate::reactor::{Join, Reactor};
+
+pub use config::{ClientConfig, EventSink};
+pub use status::{ChainState, ChainStatus, ConnectionState, Disconnect, Event, Status};
+
+use pump::Pump;
+use shared::{Shared, Stopping};
+
+/// A running client. Dropping it ends it at once; [`Client::stop`] can wait for what was sent.
+#[derive(Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    pump: Option<JoinHandle<()>>,
+    link: Option<Join<()>>,
+    /// The reactor, unless the caller lent one.
+    _reactor: Option<Reactor>,
+}
+
+impl Client {
+    /// Starts to connect and to send what `source` gives. Returns at once: see [`Client::status`] and
+    /// [`ClientConfig::on_event`].
+    ///
+    /// # Errors
+    /// A setting is out of range, the source serves no chain, too many or one twice, or the system gives no thread.
+    pub fn start(config: ClientConfig, source: Box<dyn Source>) -> Result<Self, ClientError> {
+        let quic = config.check()?;
+        let (reactor, handle) = match &config.reactor {
+            Some(handle) => (None, handle.clone()),
+            None => {
+                let reactor = Reactor::spawn_thread("link").map_err(ClientError::Thread)?;
+                let handle = reactor.handle();
+                (Some(reactor), handle)
+            }
+        };
+        let (shared, waiter) = Shared::new(config, source.chains())?;
+        let shared = Arc::new(shared);
+        let pump = Pump::new(Arc::clone(&shared), source, waiter);
+        let pump = std::thread::Builder::new()
+            .name("pump".into())
+            .spawn(move || pump.run())
+            .map_err(ClientError::Thread)?;
+        let link = handle.spawn(link::run(Arc::clone(&shared), handle.clone(), quic));
+        Ok(Self { shared, pump: Some(pump), link: Some(link), _reactor: reactor })
+    }
+
+    /// How things stand.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// A way to [`Client::status`] for those who do not own the client.
+    pub fn monitor(&self) -> Monitor {
+        Monitor(Arc::clone(&self.shared))
+    }
+
+    /// Stops. With a `drain` it takes no more from the source, and waits until all that was taken is durable on the main
+    /// chain, `drain` at most. Returns how things stood at the end, when the source's last call has returned.
+    pub fn stop(mut self, drain: Option<Duration>) -> Status {
+        if let Some(drain) = drain {
+            let deadline = Instant::now() + drain;
+            self.shared.stop(Stopping::Drain);
+            while Instant::now() < deadline && !self.shared.is_drained() {
+                std::thread::sleep(DRAIN_STEP);
+            }
+        }
+        let status = self.shared.status();
+        self.end();
+        Status { connection: self.shared.connection(), ..status }
+    }
+
+    fn end(&mut self) {
+        self.shared.stop(Stopping::Now);
+        if let Some(pump) = self.pump.take()
+            && pump.join().is_err()
+        {
+            tracing::error!("the thread that reads the source panicked");
+        }
+        // An error says that the reactor ended first, and the link with it.
+        let _ = self.link.take().map(Join::wait);
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// See [`Client::monitor`]. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Monitor(Arc<Shared>);
+
+impl Monitor {
+    /// How things stand.
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+}
+
+/// Why a client cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A limit of the transport is out of range.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The system gives no thread or poll.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// A setting is out of range.
+    #[error("{field} is {value}, expected {expected}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// What it was.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+/// How often it is looked whether everything is durable. Only while stopping.
+const DRAIN_STEP: Duration = Duration::from_millis(2);

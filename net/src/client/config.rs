@@ -1,0 +1,128 @@
+//! How a client runs.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::chain::NodeKey;
+
+use super::{ClientError, Event};
+use crate::control::MAX_SOFTWARE_BYTES;
+use crate::endpoint::{self, Limits};
+use crate::frame::{MAX_FRAME_BYTES, MIN_FRAME_BYTES};
+use crate::identity::Identity;
+use crate::reactor::Handle;
+
+/// Is told what happens, on the client's own threads: it must not block.
+#[derive(Clone)]
+pub struct EventSink(Arc<dyn Fn(Event) + Send + Sync>);
+
+impl EventSink {
+    /// Calls `sink` with every event.
+    pub fn new(sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(sink))
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for EventSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventSink").finish_non_exhaustive()
+    }
+}
+
+/// How a client runs.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Where the main chain listens: `host:port`. A name is looked up again for every connection.
+    pub server: String,
+    /// The main chain's key. No other server is talked to.
+    pub server_key: NodeKey,
+    /// The key of this node.
+    pub identity: Identity,
+    /// Name and version of the program, for the other side's people. At most 64 bytes.
+    pub software: String,
+    /// What the connection may hold.
+    pub transport: Limits,
+    /// Data streams that the chains are spread over, 1 to 8. Default 1.
+    pub data_streams: usize,
+    /// A frame is sent when it has so many bytes. Default 64 KiB; 136 bytes to 1 MiB.
+    pub batch_bytes: usize,
+    /// A frame is sent after so much time, however little it has. Default 1 ms.
+    pub flush_after: Duration,
+    /// A chain without new blocks is asked again after this. Default 5 ms.
+    pub poll_min: Duration,
+    /// The pause doubles up to this while there is still nothing. Default 100 ms.
+    pub poll_max: Duration,
+    /// The pause before the first new attempt to connect, to resume a chain, or to ask a source that failed. Default
+    /// 50 ms.
+    pub retry_min: Duration,
+    /// The pause doubles up to this; after a refusal that will not pass by itself it is this at once. Default 5 s.
+    pub retry_max: Duration,
+    /// How long connecting, and after it the welcome, may take. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Stop instead of trying again after a refusal that will not pass by itself: for programs that run once. Default
+    /// false, since what is wrong can be mended on the other side.
+    pub give_up_on_refusal: bool,
+    /// Who is told what happens.
+    pub on_event: Option<EventSink>,
+    /// The reactor to run on. By default the client starts one of its own.
+    pub reactor: Option<Handle>,
+}
+
+impl ClientConfig {
+    /// The defaults.
+    pub fn new(server: impl Into<String>, server_key: NodeKey, identity: Identity) -> Self {
+        Self {
+            server: server.into(),
+            server_key,
+            identity,
+            software: concat!("mainstem-net ", env!("CARGO_PKG_VERSION")).into(),
+            transport: Limits::default(),
+            data_streams: 1,
+            batch_bytes: 64 << 10,
+            flush_after: Duration::from_millis(1),
+            poll_min: Duration::from_millis(5),
+            poll_max: Duration::from_millis(100),
+            retry_min: Duration::from_millis(50),
+            retry_max: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
+            give_up_on_refusal: false,
+            on_event: None,
+            reactor: None,
+        }
+    }
+
+    /// QUIC of this client, if every setting is in range.
+    pub(super) fn check(&self) -> Result<quinn::ClientConfig, ClientError> {
+        let refuse = |field, value: String, expected| Err(ClientError::Config { field, value, expected });
+        if self.server.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+            return refuse("server", format!("{:?}", self.server), "host:port, such as main.example.org:9481");
+        }
+        if self.software.len() > MAX_SOFTWARE_BYTES {
+            return refuse("software", format!("{:?}", self.software), "at most 64 bytes");
+        }
+        if !(1..=8).contains(&self.data_streams) {
+            return refuse("data_streams", self.data_streams.to_string(), "1 to 8");
+        }
+        if !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&self.batch_bytes) {
+            return refuse("batch_bytes", self.batch_bytes.to_string(), "136 to 1048576");
+        }
+        let pauses = [
+            ("poll_min", self.poll_min, self.poll_max, "above 0 and at most poll_max"),
+            ("retry_min", self.retry_min, self.retry_max, "above 0 and at most retry_max"),
+        ];
+        for (field, least, most, expected) in pauses {
+            if least.is_zero() || least > most {
+                return refuse(field, format!("{least:?}"), expected);
+            }
+        }
+        if self.connect_timeout.is_zero() {
+            return refuse("connect_timeout", "0".into(), "above 0");
+        }
+        Ok(endpoint::client_config(&self.identity, self.server_key, &self.transport)?)
+    }
+}

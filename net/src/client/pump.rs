@@ -1,0 +1,374 @@
+//! The pump: drives the source on a thread of its own and turns its blocks into frames.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::chain::{Columns, Hash, Height};
+use engine::source::{Source, SourceError};
+use engine::sync::Waiter;
+
+use super::backoff::Backoff;
+use super::lane::DataLane;
+use super::shared::{News, Shared, Stopping, Welcomed};
+use super::status::clean;
+use super::{ChainState, Event};
+use crate::control::{ClientMessage, Entry, EntryState, RefusalCode, Resume};
+use crate::frame::MAX_SECTION_BLOCKS;
+
+/// The shortest pause between two turns that found nothing to do at once.
+const SHORTEST_REST: Duration = Duration::from_micros(500);
+
+/// The longest that nothing at all is looked at.
+const LONGEST_REST: Duration = Duration::from_millis(500);
+
+pub(super) struct Pump {
+    shared: Arc<Shared>,
+    source: Box<dyn Source>,
+    waiter: Waiter,
+    /// Number of the connection; 0 before the first.
+    connection: u64,
+    flows: Vec<Flow>,
+    lanes: Vec<DataLane>,
+    columns: Columns,
+}
+
+/// One chain, as the pump drives it.
+struct Flow {
+    phase: Phase,
+    /// The next height to send.
+    next: u64,
+    /// Hash of the block before it, if there is one.
+    last: Option<Hash>,
+    /// What the main chain had received when it was entered last.
+    entered: u64,
+    /// Its sections go into no earlier frame of this connection: those before a resume are ignored.
+    from_frame: u64,
+    poll_at: Instant,
+    poll_gap: Duration,
+    backoff: Backoff,
+    /// Whether the source failed the last time, so that it is told only once.
+    failing: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    /// No connection, or an answer of the main chain is awaited.
+    Waiting,
+    /// The source is to be set to the next height, from this moment on.
+    Seek { at: Instant },
+    /// Blocks flow.
+    Send,
+    /// To be resumed at this moment.
+    Refused { at: Instant },
+    Stopped,
+}
+
+/// What a turn over a lane's chains found.
+struct Turn {
+    /// There is more to do at once.
+    busy: bool,
+    /// When there is something to do again, if nothing rings.
+    next: Instant,
+}
+
+impl Pump {
+    pub(super) fn new(shared: Arc<Shared>, source: Box<dyn Source>, waiter: Waiter) -> Self {
+        let now = Instant::now();
+        let config = &shared.config;
+        let flow = |_| Flow {
+            phase: Phase::Waiting,
+            next: 1,
+            last: None,
+            entered: 0,
+            from_frame: 0,
+            poll_at: now,
+            poll_gap: config.poll_min,
+            backoff: Backoff::new(config.retry_min, config.retry_max),
+            failing: false,
+        };
+        let flows = (0..shared.chains.len()).map(flow).collect();
+        let streams = config.data_streams;
+        // A chain stays on its stream, over reconnections too.
+        let lane = |stream| DataLane::new((stream..shared.chains.len()).step_by(streams).collect());
+        let lanes = (0..streams).map(lane).collect();
+        Self { shared, source, waiter, connection: 0, flows, lanes, columns: Columns::default() }
+    }
+
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let stopping = shared.stopping();
+            if stopping == Stopping::Now {
+                return;
+            }
+            self.hear();
+            let mut turn = Turn { busy: false, next: Instant::now() + LONGEST_REST };
+            for lane in 0..self.lanes.len() {
+                if stopping == Stopping::Drain {
+                    self.lanes[lane].flush(&shared);
+                } else {
+                    self.fill(lane, &mut turn);
+                }
+            }
+            if !turn.busy {
+                // An ack, room in a stream's channel and whatever comes into the inbox ring. Chains whose time comes one
+                // by one are served together.
+                let rest = turn.next.saturating_duration_since(Instant::now());
+                self.waiter.wait(rest.max(SHORTEST_REST));
+            }
+        }
+    }
+
+    /// Takes what the link has put into the inbox.
+    fn hear(&mut self) {
+        let inbox = std::mem::take(&mut *self.shared.inbox());
+        if inbox.lost {
+            self.lose();
+        }
+        if let Some(welcome) = inbox.welcome {
+            self.begin(welcome);
+        }
+        for (place, news) in inbox.news {
+            match news {
+                News::Position(entry) => self.enter(place, &entry),
+                News::Refused(code, text) => self.refuse(place, code, &text),
+            }
+        }
+    }
+
+    fn lose(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        for lane in &mut self.lanes {
+            lane.begin(&shared, None);
+        }
+        for (flow, cell) in self.flows.iter_mut().zip(&shared.chains) {
+            if !matches!(flow.phase, Phase::Stopped) {
+                flow.phase = Phase::Waiting;
+                cell.show(ChainState::Offline, None);
+            }
+        }
+    }
+
+    fn begin(&mut self, welcome: Welcomed) {
+        let shared = Arc::clone(&self.shared);
+        self.lose();
+        self.connection = welcome.connection;
+        for (lane, sender) in self.lanes.iter_mut().zip(welcome.streams) {
+            lane.begin(&shared, Some(sender));
+        }
+        for entry in &welcome.chains {
+            if let Some(place) = shared.find(entry.chain) {
+                self.flows[place].from_frame = 0;
+                self.enter(place, entry);
+            }
+        }
+    }
+
+    /// The main chain says where a chain stands.
+    fn enter(&mut self, place: usize, entry: &Entry) {
+        let shared = Arc::clone(&self.shared);
+        let (flow, cell) = (&mut self.flows[place], &shared.chains[place]);
+        if matches!(flow.phase, Phase::Stopped) {
+            // It was in a hello that was on its way when it stopped.
+            return shared.outbox.say(self.connection, ClientMessage::Leave(entry.chain));
+        }
+        match entry.state {
+            EntryState::Speaker(position) => {
+                if position.received.0 > flow.entered {
+                    // It got on since: whatever was wrong then is not what is wrong now.
+                    flow.backoff.reset();
+                }
+                flow.entered = position.received.0;
+                flow.next = position.received.0 + 1;
+                flow.last = position.hash;
+                flow.phase = Phase::Seek { at: Instant::now() };
+                cell.set_sent(position.received.0);
+                cell.show(ChainState::Speaking, None);
+                shared.tell(Event::Speaking { chain: cell.chain, next: Height(flow.next) });
+            }
+            EntryState::Standby(position) => {
+                flow.phase = Phase::Waiting;
+                cell.set_sent(position.received.0);
+                cell.show(ChainState::Standby, None);
+                shared.tell(Event::Standby { chain: cell.chain });
+            }
+            EntryState::Refused(code) => self.refuse(place, code, code.remedy()),
+        }
+    }
+
+    fn refuse(&mut self, place: usize, code: RefusalCode, text: &str) {
+        let shared = Arc::clone(&self.shared);
+        let (flow, cell) = (&mut self.flows[place], &shared.chains[place]);
+        if matches!(flow.phase, Phase::Stopped) {
+            return;
+        }
+        let text = clean(text);
+        let pause = if code.is_lasting() { flow.backoff.longest() } else { flow.backoff.pause() };
+        flow.phase = Phase::Refused { at: Instant::now() + pause };
+        let state = if code.is_lasting() && shared.config.give_up_on_refusal {
+            flow.phase = Phase::Stopped;
+            ChainState::Stopped
+        } else {
+            ChainState::Refused(code)
+        };
+        cell.show(state, Some(format!("refused by the main chain ({code}): {text}")));
+        shared.tell(Event::Refused { chain: cell.chain, code, text });
+    }
+
+    /// One turn over the chains of a lane, from where the last one stopped.
+    fn fill(&mut self, lane: usize, turn: &mut Turn) {
+        let shared = Arc::clone(&self.shared);
+        if !self.lanes[lane].hand_over(&shared) {
+            return;
+        }
+        let count = self.lanes[lane].chains.len();
+        let now = Instant::now();
+        while self.lanes[lane].is_open() && self.lanes[lane].cursor < count {
+            let place = self.lanes[lane].chains[self.lanes[lane].cursor];
+            if !self.visit(lane, place, now, turn) {
+                // No room: the same chain comes first when there is some.
+                return;
+            }
+            self.lanes[lane].cursor += 1;
+        }
+        self.lanes[lane].cursor = 0;
+        if let Some(since) = self.lanes[lane].since() {
+            let due = since + shared.config.flush_after;
+            if due <= Instant::now() {
+                self.lanes[lane].flush(&shared);
+            } else {
+                turn.next = turn.next.min(due);
+            }
+        }
+    }
+
+    /// Does what is due for one chain. `false` when its lane has no room.
+    fn visit(&mut self, lane: usize, place: usize, now: Instant, turn: &mut Turn) -> bool {
+        let flow = &mut self.flows[place];
+        match flow.phase {
+            Phase::Waiting | Phase::Stopped => true,
+            Phase::Refused { at } | Phase::Seek { at } if now < at => {
+                turn.next = turn.next.min(at);
+                true
+            }
+            Phase::Refused { .. } => {
+                flow.phase = Phase::Waiting;
+                flow.from_frame = self.lanes[lane].frames_begun();
+                let resume = Resume { chain: self.shared.chains[place].chain, frames: flow.from_frame };
+                self.shared.outbox.say(self.connection, ClientMessage::Resume(resume));
+                true
+            }
+            Phase::Seek { .. } => {
+                self.seek(place);
+                turn.busy = true;
+                true
+            }
+            Phase::Send if now < flow.poll_at => {
+                turn.next = turn.next.min(flow.poll_at);
+                true
+            }
+            // At the limit: an ack will ring.
+            Phase::Send if flow.next > self.shared.chains[place].limit() => true,
+            Phase::Send => self.send(lane, place, turn),
+        }
+    }
+
+    /// Sets the source to the next height of a chain.
+    fn seek(&mut self, place: usize) {
+        let (chain, flow) = (self.shared.chains[place].chain, &self.flows[place]);
+        match self.source.resume(chain, Height(flow.next), flow.last) {
+            Ok(()) => {
+                let flow = &mut self.flows[place];
+                flow.phase = Phase::Send;
+                flow.poll_at = Instant::now();
+                flow.poll_gap = self.shared.config.poll_min;
+                self.recover(place);
+            }
+            Err(error) => self.fail(place, &error),
+        }
+    }
+
+    /// Takes blocks of a chain from the source and puts them into a frame. `false` when its lane has no room.
+    fn send(&mut self, lane: usize, place: usize, turn: &mut Turn) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let (cell, frames) = (&shared.chains[place], &mut self.lanes[lane]);
+        // A source may take long: what waits for company goes first. So does what a resume has to come after.
+        let late = frames.since().is_some_and(|since| since.elapsed() >= shared.config.flush_after);
+        let old = frames.frame_number() < self.flows[place].from_frame;
+        if (late || old || frames.room(&shared, cell.chain) == 0) && !frames.flush(&shared) {
+            return false;
+        }
+        debug_assert!(frames.frame_number() >= self.flows[place].from_frame, "all frames begun before it ended");
+        let (flow, room) = (&mut self.flows[place], frames.room(&shared, cell.chain));
+        let credit = cell.limit().saturating_sub(flow.next) + 1;
+        let most = room.min(usize::try_from(credit).unwrap_or(usize::MAX)).min(MAX_SECTION_BLOCKS);
+        self.columns.clear();
+        let read = self.source.read(cell.chain, most, &mut self.columns);
+        let count = self.columns.len();
+        let whole = self.columns.tx_roots.len() == count && self.columns.times.len() == count && count <= most;
+        let parent = match read {
+            Ok(parent) if whole => parent,
+            Ok(_) => {
+                let text = format!("the source gave {count} blocks or uneven columns; asked for at most {most}");
+                self.fail(place, &SourceError::Fatal(text));
+                return true;
+            }
+            Err(error) => {
+                self.fail(place, &error);
+                return true;
+            }
+        };
+        if let Some(last) = self.columns.hashes.last() {
+            frames.push(&shared, cell.chain, Height(flow.next), parent, self.columns.as_ref());
+            flow.next += count as u64;
+            flow.last = Some(*last);
+            cell.set_sent(flow.next - 1);
+            flow.poll_gap = shared.config.poll_min;
+        }
+        if count == most {
+            // It may well have more. If that is above the limit, an ack will ring.
+            turn.busy = true;
+        } else {
+            flow.poll_at = Instant::now() + flow.poll_gap;
+            turn.next = turn.next.min(flow.poll_at);
+        }
+        if count == 0 {
+            flow.poll_gap = (flow.poll_gap * 2).min(shared.config.poll_max);
+        }
+        self.recover(place);
+        true
+    }
+
+    /// The source has answered.
+    fn recover(&mut self, place: usize) {
+        let flow = &mut self.flows[place];
+        if std::mem::take(&mut flow.failing) {
+            flow.backoff.reset();
+            self.shared.chains[place].show_error(None);
+        }
+    }
+
+    /// The source has failed for a chain: it is set to the next height again after a pause, or the chain stops.
+    fn fail(&mut self, place: usize, error: &SourceError) {
+        let shared = Arc::clone(&self.shared);
+        let (flow, cell) = (&mut self.flows[place], &shared.chains[place]);
+        let (chain, text) = (cell.chain, error.to_string());
+        if let SourceError::Later(_) = error {
+            if !std::mem::replace(&mut flow.failing, true) {
+                shared.tell(Event::SourceFailed { chain, error: text.clone(), retry: true });
+            }
+            cell.show_error(Some(text));
+            // Not just read again: it may have got half-way.
+            flow.phase = Phase::Seek { at: Instant::now() + flow.backoff.pause() };
+            return;
+        }
+        flow.phase = Phase::Stopped;
+        cell.show(ChainState::Stopped, Some(text.clone()));
+        // So that another node of the chain may speak.
+        shared.outbox.say(self.connection, ClientMessage::Leave(chain));
+        shared.tell(match *error {
+            SourceError::Fork { chain, height, ours, theirs } => Event::Fork { chain, height, ours, theirs },
+            _ => Event::SourceFailed { chain, error: text, retry: false },
+        });
+    }
+}

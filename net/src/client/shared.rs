@@ -1,0 +1,316 @@
+//! What pump, link and callers of a client share.
+//!
+//! The link writes limits and durable heights, the pump what was sent and what it found; everything that changes
+//! what the pump does with a chain goes through the inbox, newest wins, so it is bounded by the number of chains.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crossbeam::queue::ArrayQueue;
+use engine::chain::{ChainId, Hash, Height, MainHeader};
+use engine::lane::Position;
+use engine::sync::{Doorbell, Waiter};
+use tokio::sync::{Notify, mpsc};
+
+use super::{ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Event, Status};
+use crate::control::{ClientMessage, Entry, MAX_CHAINS, RefusalCode};
+use crate::frame::FrameBuffer;
+
+/// How many frame buffers are kept for use again.
+const SPARE_BUFFERS: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: ClientConfig,
+    /// By ascending id; a chain is named by its place here.
+    pub(super) chains: Box<[Cell]>,
+    /// Rung when the inbox has something, a limit has moved or a data stream has room.
+    pub(super) doorbell: Doorbell,
+    pub(super) outbox: Outbox,
+    /// Rung when the client is to stop.
+    pub(super) stop: Notify,
+    pub(super) spare: Arc<ArrayQueue<FrameBuffer>>,
+    pub(super) totals: Totals,
+    inbox: Mutex<Inbox>,
+    stopping: AtomicU8,
+    connection: Mutex<ConnectionState>,
+    main: Mutex<Option<(ChainId, Hash)>>,
+    head: Mutex<Option<MainHeader>>,
+}
+
+/// One chain, as it is shown and as pump and link both see it.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) chain: ChainId,
+    // Relaxed, all three: each is a number of its own. The doorbell orders them with what it announces.
+    /// Written by the pump.
+    sent: AtomicU64,
+    /// Written by the link.
+    durable: AtomicU64,
+    /// Written by the link; it only grows within a connection.
+    limit: AtomicU64,
+    shown: Mutex<Shown>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    state: ChainState,
+    error: Option<String>,
+}
+
+/// Figures for people: written by the pump, the last one by the link.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) blocks: AtomicU64,
+    pub(super) frames: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) connections: AtomicU64,
+}
+
+/// What the pump has to hear.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    /// The connection is gone.
+    pub(super) lost: bool,
+    /// There is a new connection.
+    pub(super) welcome: Option<Welcomed>,
+    /// By place of the chain; the newest only.
+    pub(super) news: BTreeMap<usize, News>,
+}
+
+/// A new connection, as the pump sees it.
+#[derive(Debug)]
+pub(super) struct Welcomed {
+    /// Number of the connection.
+    pub(super) connection: u64,
+    /// One for each chain that was in the hello.
+    pub(super) chains: Vec<Entry>,
+    /// One for each data stream.
+    pub(super) streams: Vec<mpsc::Sender<FrameBuffer>>,
+}
+
+#[derive(Debug)]
+pub(super) enum News {
+    Position(Entry),
+    Refused(RefusalCode, String),
+}
+
+/// What the pump has to say on the control stream. Of an older connection it is dropped: a resume counts the frames
+/// of its own.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    messages: Mutex<(u64, Vec<ClientMessage>)>,
+    news: Notify,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stopping {
+    No = 0,
+    /// Take no more from the source; send what was taken.
+    Drain = 1,
+    Now = 2,
+}
+
+impl Shared {
+    pub(super) fn new(config: ClientConfig, chains: Vec<ChainId>) -> Result<(Self, Waiter), ClientError> {
+        let mut ids = chains;
+        ids.sort_unstable();
+        let (count, twice) = (ids.len(), ids.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]));
+        if let Some(chain) = twice {
+            let expected = "every chain once";
+            return Err(ClientError::Config { field: "chains of the source", value: chain.to_string(), expected });
+        }
+        if count == 0 || count > MAX_CHAINS {
+            let expected = "1 to 16384 of them";
+            return Err(ClientError::Config { field: "chains of the source", value: count.to_string(), expected });
+        }
+        let (doorbell, waiter) = Doorbell::new();
+        let cell = |chain| Cell {
+            chain,
+            sent: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
+            shown: Mutex::new(Shown { state: ChainState::Offline, error: None }),
+        };
+        let shared = Self {
+            config,
+            chains: ids.into_iter().map(cell).collect(),
+            doorbell,
+            outbox: Outbox::default(),
+            stop: Notify::new(),
+            spare: Arc::new(ArrayQueue::new(SPARE_BUFFERS)),
+            totals: Totals::default(),
+            inbox: Mutex::default(),
+            stopping: AtomicU8::new(Stopping::No as u8),
+            connection: Mutex::new(ConnectionState::Connecting),
+            main: Mutex::new(None),
+            head: Mutex::new(None),
+        };
+        Ok((shared, waiter))
+    }
+
+    /// The place of a chain.
+    pub(super) fn find(&self, chain: ChainId) -> Option<usize> {
+        self.chains.binary_search_by_key(&chain, |cell| cell.chain).ok()
+    }
+
+    /// The chains that a hello names: those that have not stopped.
+    pub(super) fn running(&self) -> Vec<ChainId> {
+        let running = |cell: &&Cell| cell.shown().state != ChainState::Stopped;
+        self.chains.iter().filter(running).map(|cell| cell.chain).collect()
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        if let Some(sink) = &self.config.on_event {
+            sink.tell(event);
+        }
+    }
+
+    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        lock(&self.inbox)
+    }
+
+    /// Puts news of one chain before the pump.
+    pub(super) fn post(&self, place: usize, news: News) {
+        self.inbox().news.insert(place, news);
+        self.doorbell.ring();
+    }
+
+    pub(super) fn stop(&self, stopping: Stopping) {
+        // Release and Acquire by the doorbell and by joining the threads; the value stands alone.
+        self.stopping.fetch_max(stopping as u8, Ordering::Relaxed);
+        self.doorbell.ring();
+        if stopping == Stopping::Now {
+            self.stop.notify_one();
+        }
+    }
+
+    pub(super) fn stopping(&self) -> Stopping {
+        match self.stopping.load(Ordering::Relaxed) {
+            0 => Stopping::No,
+            1 => Stopping::Drain,
+            _ => Stopping::Now,
+        }
+    }
+
+    /// Whether all that was taken from the source is durable.
+    pub(super) fn is_drained(&self) -> bool {
+        self.chains.iter().all(|cell| match cell.shown().state {
+            ChainState::Speaking | ChainState::Offline => {
+                cell.durable.load(Ordering::Relaxed) >= cell.sent.load(Ordering::Relaxed)
+            }
+            // Nothing of it can be waited for.
+            ChainState::Standby | ChainState::Refused(_) | ChainState::Stopped => true,
+        })
+    }
+
+    pub(super) fn connection(&self) -> ConnectionState {
+        lock(&self.connection).clone()
+    }
+
+    pub(super) fn set_connection(&self, state: ConnectionState) {
+        *lock(&self.connection) = state;
+    }
+
+    pub(super) fn set_main(&self, main_chain: ChainId, genesis_hash: Hash) {
+        *lock(&self.main) = Some((main_chain, genesis_hash));
+    }
+
+    pub(super) fn set_head(&self, header: MainHeader) {
+        *lock(&self.head) = Some(header);
+        self.tell(Event::Head(Box::new(header)));
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        Status {
+            connection: self.connection(),
+            main: *lock(&self.main),
+            head: *lock(&self.head),
+            chains: self.chains.iter().map(Cell::status).collect(),
+            blocks: count(&self.totals.blocks),
+            frames: count(&self.totals.frames),
+            bytes: count(&self.totals.bytes),
+            connections: count(&self.totals.connections),
+        }
+    }
+}
+
+impl Cell {
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_sent(&self, height: u64) {
+        self.sent.store(height, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_credit(&self, durable: Height, limit: Height) {
+        self.durable.store(durable.0, Ordering::Relaxed);
+        self.limit.store(limit.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_position(&self, position: &Position) {
+        self.set_credit(position.durable, position.limit);
+    }
+
+    pub(super) fn show(&self, state: ChainState, error: Option<String>) {
+        *self.shown() = Shown { state, error };
+    }
+
+    pub(super) fn show_error(&self, error: Option<String>) {
+        self.shown().error = error;
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        lock(&self.shown)
+    }
+
+    fn status(&self) -> ChainStatus {
+        let shown = self.shown();
+        ChainStatus {
+            chain: self.chain,
+            state: shown.state,
+            sent: Height(self.sent.load(Ordering::Relaxed)),
+            durable: Height(self.durable.load(Ordering::Relaxed)),
+            limit: Height(self.limit()),
+            error: shown.error.clone(),
+        }
+    }
+}
+
+impl Outbox {
+    /// Forgets what is left and takes messages of this connection only.
+    pub(super) fn begin(&self, connection: u64) {
+        let mut messages = lock(&self.messages);
+        messages.0 = connection;
+        messages.1.clear();
+    }
+
+    pub(super) fn say(&self, connection: u64, message: ClientMessage) {
+        let mut messages = lock(&self.messages);
+        if messages.0 == connection {
+            messages.1.push(message);
+            self.news.notify_one();
+        }
+    }
+
+    /// Waits for messages and takes them.
+    pub(super) async fn take(&self) -> Vec<ClientMessage> {
+        self.news.notified().await;
+        std::mem::take(&mut lock(&self.messages).1)
+    }
+}
+
+/// Marks when the connection was made.
+pub(super) fn connected(address: std::net::SocketAddr) -> ConnectionState {
+    ConnectionState::Connected { address, since: Instant::now() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked with it left it whole: nothing here is written in two steps.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
