@@ -8,7 +8,7 @@ use std::sync::Arc;
 use engine::chain::{Height, MainBlock};
 use engine::store::BlockReader;
 use mainstem_storage::{Error, Flaw, Log, LogReader, LogWriter};
-use support::{Crash, Fault, Maker, Rng, Sim, assert_holds, options};
+use support::{Crash, Fault, Maker, Rng, Sim, assert_holds, options, scratch};
 
 /// What happened to a log: its blocks in order, and how many of them were durable after so many calls.
 struct History {
@@ -53,7 +53,7 @@ impl History {
 
     /// Crashes after `calls` calls, opens what is left and checks it. Returns the directory and what it holds.
     fn crash(&self, calls: usize, crash: Crash) -> (tempfile::TempDir, Vec<MainBlock>) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         self.sim.crash(calls, crash, dir.path());
         let (least, most) = self.bounds(calls);
         let what = format!("{crash:?} after {calls} calls: {least} to {most} blocks");
@@ -92,7 +92,7 @@ fn blocks(maker: &mut Maker, count: usize, leaves: u32) -> Vec<MainBlock> {
 #[test]
 fn an_acknowledged_block_is_there_after_a_crash_at_any_call() {
     for group in [1, 3] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let more = blocks(&mut Maker::new(10), 9, 3000);
         let history = write(dir.path(), &[], &more, group);
         assert!(LogReader::open(dir.path()).unwrap().segments().len() >= 3, "the history rolls");
@@ -110,7 +110,7 @@ fn an_acknowledged_block_is_there_after_a_crash_at_any_call() {
 fn crash_after_crash_loses_nothing_and_revives_nothing() {
     for seed in 0..60 {
         let mut rng = Rng(seed);
-        let mut dir = tempfile::tempdir().unwrap();
+        let mut dir = scratch();
         let mut holds: Vec<MainBlock> = Vec::new();
         for session in 0..5 {
             // Other blocks in each session, so that a revived one is seen; sizes repeat, so that places do.
@@ -137,7 +137,7 @@ fn after_any_failed_call_the_log_takes_no_more_and_has_all_it_acknowledged() {
     let more = blocks(&mut Maker::new(11), 9, 3000);
     let mut at = 0;
     loop {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let sim = Sim::new(dir.path());
         sim.fail(at, Fault::Io);
         let mut acknowledged = 0;
@@ -171,7 +171,7 @@ fn after_any_failed_call_the_log_takes_no_more_and_has_all_it_acknowledged() {
         }
         // Opened again at once, from the page cache, and after a power loss of whatever kind.
         for crash in [Crash::Kept, Crash::Lost, Crash::Random(at as u64)] {
-            let lost = tempfile::tempdir().unwrap();
+            let lost = scratch();
             sim.crash(sim.calls(), crash, lost.path());
             let (_, reader, _) =
                 open(lost.path()).unwrap_or_else(|error| panic!("call {at}, {crash:?}: {error}"));
@@ -192,7 +192,7 @@ fn reopen_then_lose(dir: &Path, sim: &Sim, more: &[MainBlock], acknowledged: usi
     if let Some(next) = more.get(head) {
         log.append(next).unwrap();
         log.sync().unwrap();
-        let lost = tempfile::tempdir().unwrap();
+        let lost = scratch();
         sim.crash(sim.calls(), Crash::Lost, lost.path());
         let (_, reader, _) = open(lost.path()).unwrap();
         assert_holds(&reader, &more[..=head]);
@@ -201,7 +201,7 @@ fn reopen_then_lose(dir: &Path, sim: &Sim, more: &[MainBlock], acknowledged: usi
 
 #[test]
 fn a_full_disk_leaves_the_log_readable_and_appendable_once_there_is_space() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let sim = Sim::new(dir.path());
     let (mut log, reader, _) = Log::open_on(Arc::new(sim.clone()), dir.path(), options()).unwrap();
     let mut maker = Maker::new(12);
@@ -231,7 +231,7 @@ fn a_full_disk_leaves_the_log_readable_and_appendable_once_there_is_space() {
 #[test]
 fn a_record_left_behind_by_a_crash_never_comes_back() {
     use std::os::unix::fs::FileExt;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let sized = [(1, 40)].into();
     let mut maker = Maker::new(13);
     let first: Vec<MainBlock> = (0..3).map(|_| maker.block(&sized)).collect();
@@ -246,7 +246,7 @@ fn a_record_left_behind_by_a_crash_never_comes_back() {
     let before = std::fs::read(&path).unwrap();
 
     // The crash keeps the third record and loses the second.
-    let lost = tempfile::tempdir().unwrap();
+    let lost = scratch();
     sim.crash(sim.calls(), Crash::Newest, lost.path());
     let (mut log, reader, recovery) = open(lost.path()).unwrap();
     assert_holds(&reader, &first[..1]);

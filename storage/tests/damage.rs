@@ -9,7 +9,7 @@ use std::sync::Arc;
 use engine::chain::{ChainId, Height, MainBlock};
 use engine::store::BlockReader;
 use mainstem_storage::{Error, Log, LogReader, LogWriter, Part, Recovery, check};
-use support::{Maker, Rng, Sim, assert_holds, assert_same, options};
+use support::{Maker, Rng, Sim, assert_holds, assert_same, options, scratch};
 
 const RECORDS: usize = 4096;
 
@@ -57,7 +57,7 @@ fn records(bytes: &[u8]) -> (Vec<usize>, usize) {
 
 #[test]
 fn every_bit_of_the_last_record_matters() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let blocks = log(dir.path(), 20, 3, 3);
     let path = segment(dir.path(), 1);
     let bytes = std::fs::read(&path).unwrap();
@@ -76,12 +76,12 @@ fn every_bit_of_the_last_record_matters() {
 
 #[test]
 fn a_last_record_cut_anywhere_is_cut_off() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let blocks = log(dir.path(), 21, 3, 3);
     let bytes = std::fs::read(segment(dir.path(), 1)).unwrap();
     let (offsets, end) = records(&bytes);
     for kept in (offsets[2]..end).step_by(7) {
-        let torn = tempfile::tempdir().unwrap();
+        let torn = scratch();
         for name in ["LOG", "MARK"] {
             std::fs::copy(dir.path().join(name), torn.path().join(name)).unwrap();
         }
@@ -110,7 +110,7 @@ fn a_last_record_cut_anywhere_is_cut_off() {
 
 #[test]
 fn damage_that_a_later_record_disproves_as_torn_is_not_cut_away() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     log(dir.path(), 22, 4, 30);
     let path = segment(dir.path(), 1);
     let bytes = std::fs::read(&path).unwrap();
@@ -139,7 +139,7 @@ fn damage_that_a_later_record_disproves_as_torn_is_not_cut_away() {
 
 #[test]
 fn damage_in_a_sealed_segment_is_named_and_hides_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let blocks = log(dir.path(), 23, 16, 2500);
     let path = segment(dir.path(), 2);
     let bytes = std::fs::read(&path).unwrap();
@@ -147,14 +147,15 @@ fn damage_in_a_sealed_segment_is_named_and_hides_nothing_else() {
     let reader = LogReader::open(dir.path()).unwrap();
     let first = reader.segments()[1].first.0;
     assert!(reader.segments()[1].sealed && offsets.len() > 1);
+    let index = trailer_word(&bytes, 72);
     let mut rng = Rng(23);
     let (mut in_records, mut in_index, mut at_opening) = (0, 0, 0);
-    for round in 0..400 {
-        // Header, records, the zeros between, index, trailer; the last three more often than their size.
+    for round in 0..200 {
+        // The header, the records, the index with the trailer, anything.
         let at = match round % 4 {
             0 => rng.below(RECORDS as u64) as usize,
             1 => RECORDS + rng.below((end - RECORDS) as u64) as usize,
-            2 => bytes.len() - 1 - rng.below(700) as usize,
+            2 => index + rng.below((bytes.len() - index) as u64) as usize,
             _ => rng.below(bytes.len() as u64) as usize,
         };
         let bit = 1 << rng.below(8);
@@ -216,24 +217,26 @@ fn damage_in_a_sealed_segment_is_named_and_hides_nothing_else() {
         }
         change(&path, at, |byte| *byte ^= bit);
     }
-    assert!(in_records > 50 && in_index > 0 && at_opening > 100, "{in_records} {in_index} {at_opening}");
+    assert!(in_records > 20 && in_index > 0 && at_opening > 40, "{in_records} {in_index} {at_opening}");
     assert_holds(&LogReader::open(dir.path()).unwrap(), &blocks);
 }
 
 /// Whether a byte of a sealed segment is under a checksum.
 fn is_used(bytes: &[u8], at: usize, end: usize) -> bool {
-    let trailer = bytes.len() - 128;
-    let word = |offset: usize| {
-        u32::from_le_bytes(bytes[trailer + offset..trailer + offset + 4].try_into().unwrap()) as usize
-    };
+    let word = |offset| trailer_word(bytes, offset);
     let (records, chains, runs, index) = (word(56), word(60), word(64), word(72));
     let tables = index..index + chains * 16 + runs * 16 + records * 4;
-    at < end || tables.contains(&at) || at >= trailer
+    at < end || tables.contains(&at) || at >= bytes.len() - 128
+}
+
+fn trailer_word(bytes: &[u8], offset: usize) -> usize {
+    let at = bytes.len() - 128 + offset;
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
 }
 
 #[test]
 fn a_missing_short_or_swapped_segment_is_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let blocks = log(dir.path(), 24, 16, 2500);
     let last = LogReader::open(dir.path()).unwrap().segments().len() as u32;
     assert!(last > 3);
@@ -262,7 +265,7 @@ fn a_missing_short_or_swapped_segment_is_named() {
 
 #[test]
 fn the_small_files_are_checked_too() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     log(dir.path(), 25, 2, 10);
     for name in ["LOG", "MARK"] {
         let path = dir.path().join(name);
@@ -291,7 +294,7 @@ fn the_small_files_are_checked_too() {
 
 #[test]
 fn a_whole_log_of_noise_never_panics() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let blocks = log(dir.path(), 26, 9, 2500);
     let segments = LogReader::open(dir.path()).unwrap().segments().len() as u32;
     assert!(segments > 1);

@@ -10,7 +10,7 @@ use engine::store::memory::MemoryStore;
 use engine::store::{BlockReader, BlockStore};
 use mainstem_storage::{self as storage, Error, Log, LogReader, Options, Prepare};
 use proptest::prelude::*;
-use support::{Maker, Sim, assert_holds, assert_same, options};
+use support::{Maker, Sim, assert_holds, assert_same, options, scratch};
 
 /// A step of a random history.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ proptest! {
 
     #[test]
     fn a_log_is_a_memory_store_that_survives_reopening(steps in steps(), seed: u64) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let sim = || Arc::new(Sim::new(dir.path()));
         let (mut log, mut reader, _) = Log::open_on(sim(), dir.path(), options()).unwrap();
         let mut follower = LogReader::open(dir.path()).unwrap();
@@ -174,7 +174,7 @@ fn a_log_goes_on_over_many_segments_prepared_ahead() {
 
 #[test]
 fn a_reader_on_its_own_follows_a_live_log() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let sim = Arc::new(Sim::new(dir.path()));
     let (mut log, _, _) = Log::open_on(sim, dir.path(), options()).unwrap();
     let reader = LogReader::open(dir.path()).unwrap();

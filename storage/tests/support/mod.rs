@@ -17,6 +17,11 @@ pub(crate) fn options() -> Options {
     Options { segment_bytes: 1 << 20, prepare: Prepare::AtRoll, ..Options::new(Hash([7; 32]), MAIN) }
 }
 
+/// A directory in memory where the system has one: what only imitates a disk need not wait for it.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+}
+
 /// splitmix64.
 #[derive(Clone)]
 pub(crate) struct Rng(pub(crate) u64);
