@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{config, init, keys, proof, run, verify};
+use command::{bench, config, dev, init, keys, proof, run, verify};
 use settings::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -37,6 +37,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Dev(dev::Dev),
+    Bench(bench::Bench),
+    #[command(name = "bench-load", hide = true)]
+    BenchLoad(bench::BenchLoad),
     Init(init::Init),
     Run(run::Run),
     Keys(keys::Keys),
@@ -47,6 +51,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Dev(dev) => dev.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::BenchLoad(load) => load.run(),
         Command::Init(init) => init.run(),
         Command::Run(run) => run.run(),
         Command::Keys(keys) => keys.run(),

@@ -71,6 +71,8 @@ impl Node {
         let mut config = ServerConfig::new(settings.ingest.addr, identity);
         config.reactors = NonZeroUsize::new(settings.ingest.reactors).expect("the setting is at least 1");
         config.max_sessions = settings.ingest.max_connections;
+        config.max_connections_per_address = settings.ingest.max_connections_per_address;
+        config.frame_memory_bytes = settings.ingest.frame_memory.0 as usize;
         let parts = Parts {
             cache: cache.clone(),
             clock,

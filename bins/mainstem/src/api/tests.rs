@@ -290,7 +290,10 @@ fn what_is_not_there_is_said_to_be_missing_and_why() {
             "chain 3grT is not registered here; GET /v1/chains lists those that are".to_owned(),
         ),
         ("/v1/proofs/tDVV/41".into(), "chain tDVV: height 41 was not received yet; received up to 40".into()),
-        ("/v1/chains/7/blocks/5".into(), "chain 3MNX: height 5 was not received yet; received up to 4".into()),
+        (
+            "/v1/chains/7/blocks/5".into(),
+            "chain 3MNX: height 5 was not received yet; received up to 4".into(),
+        ),
         ("/v1/proofs/7/4".into(), "chain 3MNX: height 4 is below 5, the first height that is indexed".into()),
         (
             format!("/v1/blocks/{next}"),

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use engine::chain::ChainId;
-use engine::state::{Genesis, MainChain};
+use engine::state::Genesis;
 use net::identity::Identity;
 
 use crate::data_dir::{CONFIG, DataDir, read_genesis};
-use crate::settings::document;
+use crate::settings::{document, quote};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,17 +91,13 @@ impl Init {
 
 /// A genesis document with comments for the one who completes it.
 fn template(id: ChainId, name: &str) -> String {
-    let main = MainChain { id, name: name.to_owned(), aelf_root: false };
-    // The table of the main chain as the engine writes it, so that every name is quoted as TOML wants it.
-    let main = Genesis::document(&main, &[]);
-    let main = main
-        .lines()
-        .filter(|line| line.starts_with('[') || line.starts_with("id") || line.starts_with("name"));
-    let main: String = main.map(|line| format!("{line}\n")).collect();
+    let (id, name) = (quote(&id.to_string()), quote(name));
     let mut text = format!(
         "# The genesis document: who the main chain is, and which side chains it indexes.\n\
          # Its hash is bound into the first main block: once the node has run, the document cannot change.\n\n\
-         {main}\
+         [main]\n\
+         id = {id}\n\
+         name = {name}\n\
          # Whether headers carry the root that AElf's contracts verify transactions against.\n\
          # aelf_root = false\n"
     );

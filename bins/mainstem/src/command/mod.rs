@@ -1,6 +1,8 @@
 //! The commands, one a file: each its arguments, its help, and what it does.
 
+pub(crate) mod bench;
 pub(crate) mod config;
+pub(crate) mod dev;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod proof;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) use error::{ConfigError, Place, Problem};
 pub(crate) use layers::ConfigArgs;
 pub(crate) use table::{document, settings};
-pub(crate) use value::{ByteSize, LogFilter, LogFormat};
+pub(crate) use value::{ByteSize, LogFilter, LogFormat, quote};
 
 use value::Value as _;
 
@@ -39,7 +39,11 @@ table::declare! {
         /// Threads that read from the network, each with a socket of its own.
         reactors: usize = 1, in 1..=64;
         /// Connections at once. One is enough for a node, however many chains it speaks for.
-        max_connections: usize = 4_096, in 1..=65_536;
+        max_connections: usize = 1_024, in 1..=65_536;
+        /// Connections at once from one IP address.
+        max_connections_per_address: usize = 256, in 1..=65_536;
+        /// Memory for frames that are being received, of all connections together. When it is in use, senders wait.
+        frame_memory: ByteSize = ByteSize::mib(256), in ByteSize::mib(1)..=ByteSize::mib(4_095);
     }
 
     /// The API: status, blocks and proofs, over HTTP.

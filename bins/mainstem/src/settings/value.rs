@@ -201,6 +201,11 @@ impl Value for LogFormat {
 pub(crate) struct LogFilter(String);
 
 impl LogFilter {
+    /// Reads a filter, for a command line; the error says what would be right.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::from_text(text).ok_or_else(|| format!("expected {}", Self::expected()))
+    }
+
     /// The filter for `tracing`.
     pub(crate) fn filter(&self) -> EnvFilter {
         EnvFilter::new(&self.0)
@@ -240,7 +245,7 @@ pub(super) fn expected<T: Value>(range: Option<&RangeInclusive<T>>) -> String {
 }
 
 /// A text as a TOML string.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 

@@ -1,0 +1,53 @@
+//! `mainstem dev`: the first thing that anyone runs.
+
+use crate::support::process::Process;
+use crate::support::{alone, http, mainstem, run};
+
+#[test]
+fn dev_indexes_ends_with_a_verified_proof_and_continues_when_run_again() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let world = dir.path().join("world");
+    let dev = |args: &[&str]| {
+        let mut command = mainstem();
+        command
+            .arg("dev")
+            .arg("--data")
+            .arg(&world)
+            .args(["--api", "127.0.0.1:0", "--quic", "127.0.0.1:0"])
+            .args(args);
+        run(&mut command)
+    };
+    let (code, out, error) = dev(&["--for", "3s", "--chains", "3", "--rate", "50"]);
+    assert_eq!(code, 0, "{out}{error}");
+    assert!(out.contains("verified    the proof that main block"), "{out}");
+    assert!(out.contains("side chains 3, simulated"), "{out}");
+    assert!(out.contains("curl http://127.0.0.1:"), "{out}");
+
+    let (code, out, error) = dev(&["--blocks", "100", "--rate", "0"]);
+    assert_eq!(code, 0, "{out}{error}");
+    assert!(out.contains("continued, main block"), "{out}");
+    assert!(!out.contains("continued, main block 0"), "{out}");
+
+    let (code, _, error) = dev(&["--chains", "4"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("is a world of 3 chains, and --chains says 4"), "{error}");
+}
+
+#[test]
+fn dev_serves_while_it_runs_and_stops_on_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = mainstem();
+    command.arg("dev").arg("--data").arg(dir.path().join("world"));
+    command.args(["--api", "127.0.0.1:0", "--quic", "127.0.0.1:0"]);
+    let mut dev = Process::start("mainstem dev", &mut command);
+    let api = dev.line("the API's address", |line| Some(line.strip_prefix("api  ")?.trim().to_owned()));
+    crate::support::wait_for("a block of every chain", || {
+        let durable = http::try_durable(&api)?;
+        (durable.len() == 8 && durable.iter().all(|(_, height)| *height > 0)).then_some(())
+    });
+    dev.signal("INT");
+    assert!(dev.wait().success(), "{}", dev.output());
+    let output = dev.output();
+    assert!(output.contains("verified    the proof"), "{output}");
+}
