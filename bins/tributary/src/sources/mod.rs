@@ -10,22 +10,19 @@ pub mod evm;
 pub mod file;
 pub mod sim;
 
-/// How far a source could be read now: written by the source, read by whoever shows or waits for it.
+/// How far a source could be read now: written by the source, read by whoever shows it or waits for it.
 #[derive(Clone, Debug, Default)]
 pub struct Tip(Arc<AtomicU64>);
 
 impl Tip {
-    /// The newest height that can be read; `None` while it is not known.
+    /// The newest height that can be read, 0 where there is no block; `None` while it is not known.
     pub fn get(&self) -> Option<Height> {
         // A figure by itself: nothing else is read because of it.
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            height => Some(Height(height)),
-        }
+        self.0.load(Ordering::Relaxed).checked_sub(1).map(Height)
     }
 
     pub(crate) fn set(&self, height: u64) {
-        self.0.store(height, Ordering::Relaxed);
+        self.0.store(height.saturating_add(1), Ordering::Relaxed);
     }
 }
 

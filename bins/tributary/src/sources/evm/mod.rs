@@ -16,26 +16,28 @@
 
 mod ahead;
 mod batch;
+mod catch_up;
 #[cfg(test)]
 mod fake;
 mod header;
+mod receipt_calls;
 mod receipts;
 mod recent;
+mod reorg;
 mod rpc;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
-use alloy_trie::EMPTY_ROOT_HASH;
 use engine::chain::{ChainId, Columns, Hash, Height};
 use engine::source::{Source, SourceError};
 use serde_json::value::RawValue;
 
-use self::ahead::{Ahead, Answer, Range};
+use self::ahead::Ahead;
 use self::batch::BatchSize;
 use self::header::{Block, BlockError};
-use self::receipts::FailedStatus;
+use self::receipt_calls::ReceiptCalls;
 use self::recent::Recent;
 use self::rpc::{CallError, Rpc};
 use super::{Tip, shorten};
@@ -115,30 +117,12 @@ pub struct EvmSource {
     /// Newest irreversible block of the node, as of the last poll.
     last_final: u64,
     polled: Option<Instant>,
-    pause: Pause,
     /// Times in a row that the node's blocks did not link among themselves.
     unlinked: u32,
     /// Checked blocks that the caller did not want yet.
     left: Columns,
     left_from: usize,
     tip: Tip,
-}
-
-#[derive(Debug)]
-struct ReceiptCalls {
-    /// Whether the node has `eth_getBlockReceipts`, as far as is known.
-    by_block: bool,
-    blocks: BatchSize,
-    transactions: BatchSize,
-    /// Whether it was said that the node writes the status of failed transactions in its own way.
-    byte_status: bool,
-}
-
-/// Not asking a failing node at full speed.
-#[derive(Debug, Default)]
-struct Pause {
-    failures: u32,
-    until: Option<(Instant, String)>,
 }
 
 impl EvmSource {
@@ -161,19 +145,13 @@ impl EvmSource {
             ahead: Ahead::new(rpc.clone()),
             rpc,
             size: BatchSize::new(config.batch),
-            receipts: ReceiptCalls {
-                by_block: true,
-                blocks: BatchSize::new(config.batch.min(16)),
-                transactions: BatchSize::new(config.batch),
-                byte_status: false,
-            },
+            receipts: ReceiptCalls::new(config.batch),
             config,
             greeted: false,
             next: None,
             recent: Recent::default(),
             last_final: 0,
             polled: None,
-            pause: Pause::default(),
             unlinked: 0,
             left: Columns::default(),
             left_from: 0,
@@ -274,266 +252,12 @@ impl EvmSource {
         Ok(block.number)
     }
 
-    /// Checks that the node still has the block that was read last.
-    fn check_last(&mut self) -> Result<(), SourceError> {
-        let Some((height, hash)) = self.recent.last() else { return Ok(()) };
-        match self.block(height)? {
-            Some(block) if block.hash == hash => Ok(()),
-            Some(block) => Err(self.fork(height, block.hash)),
-            // It went back, or it is another node behind the same address. What it does have must agree.
-            None => match self.newest_differing(height)? {
-                Some((height, ours)) => Err(self.fork(height, ours)),
-                None => Err(self.later(
-                    "eth_getBlockByNumber",
-                    Some(height),
-                    "null: the main chain has this block, the node has not: it is still syncing, or was set back",
-                )),
-            },
-        }
-    }
-
-    /// The newest of the recent blocks below `height` at which the node has another block.
-    fn newest_differing(&mut self, height: u64) -> Result<Option<(u64, Hash)>, SourceError> {
-        let mut low = self.recent.first().map_or(height, |(first, _)| first);
-        let mut high = height;
-        let mut newest = None;
-        // The newest block that the node has at all.
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.block(middle)? {
-                Some(block) => {
-                    newest = Some(block);
-                    low = middle + 1;
-                }
-                None => high = middle,
-            }
-        }
-        Ok(newest
-            .filter(|block| self.recent.get(block.number).is_some_and(|hash| hash != block.hash))
-            .map(|block| (block.number, block.hash)))
-    }
-
-    /// The two ways part at `height`, where the node has `ours`, or below: finds the lowest height, as far as
-    /// hashes were kept.
-    fn fork(&mut self, height: u64, ours: Hash) -> SourceError {
-        let mut found = (height, ours);
-        let mut low = self.recent.first().map_or(height, |(first, _)| first);
-        while low < found.0 {
-            let middle = low + (found.0 - low) / 2;
-            match self.block(middle) {
-                Ok(Some(block)) if self.recent.get(middle).is_some_and(|hash| hash != block.hash) => {
-                    found = (middle, block.hash);
-                }
-                Ok(_) => low = middle + 1,
-                // The fork is certain; where it begins is a courtesy.
-                Err(_) => break,
-            }
-        }
-        let theirs = self.recent.get(found.0).unwrap_or_default();
-        if self.recent.first().is_some_and(|(first, _)| first == found.0) {
-            tracing::error!(height = found.0, "the fork may begin below: no older hashes were kept");
-        }
-        SourceError::Fork { chain: self.config.chain, height: Height(found.0), ours: found.1, theirs }
-    }
-
     fn block(&self, height: u64) -> Result<Option<Block>, SourceError> {
         let answer = self.call("eth_getBlockByNumber", &format!("[\"{height:#x}\",false]"), Some(height))?;
         let Some(answer) = answer else { return Ok(None) };
         Block::check(&answer, Some(height), false)
             .map(Some)
             .map_err(|error| self.bad_block("eth_getBlockByNumber", Some(height), &error))
-    }
-
-    /// One batch of checked blocks from `first` on, none above the newest irreversible one.
-    fn batch(&mut self, first: u64) -> Result<Vec<Block>, SourceError> {
-        const METHOD: &str = "eth_getBlockByNumber";
-        let limit = self.last_final;
-        loop {
-            let wanted = Range { first, count: self.size.get().min(limit - first + 1) };
-            let Answer { range, body, time } = self.ahead.take(wanted, limit);
-            let (position, error) = match body {
-                Err(error) => (None, error),
-                Ok(body) => {
-                    let after = range.first + range.count;
-                    if after <= limit {
-                        self.ahead
-                            .start(Range { first: after, count: self.size.get().min(limit - after + 1) });
-                    }
-                    match rpc::replies(&body, range.count as usize) {
-                        Ok(replies) => {
-                            self.size.answered(range.count, time);
-                            return self.checked(range.first, &replies);
-                        }
-                        Err(fault) => fault,
-                    }
-                }
-            };
-            if range.count > 1 && error.may_be_the_batch() {
-                tracing::debug!(calls = range.count, %error, "a batch was refused; trying a smaller one");
-                self.size.refused(range.count);
-                continue;
-            }
-            let height = first + position.unwrap_or(0) as u64;
-            return Err(self.failed(METHOD, Some(height), &error));
-        }
-    }
-
-    /// Checks each block by itself, and that they link.
-    fn checked(&mut self, first: u64, replies: &[Option<&RawValue>]) -> Result<Vec<Block>, SourceError> {
-        const METHOD: &str = "eth_getBlockByNumber";
-        let mut blocks: Vec<Block> = Vec::with_capacity(replies.len());
-        for (height, reply) in (first..).zip(replies) {
-            let Some(reply) = reply else {
-                let text = format!("null, although the node calls block {} irreversible", self.last_final);
-                return Err(self.later(METHOD, Some(height), &text));
-            };
-            let block = Block::check(reply, Some(height), self.config.verify_receipts)
-                .map_err(|error| self.bad_block(METHOD, Some(height), &error))?;
-            let before = blocks.last().map(|before| before.hash);
-            if let Some(before) = before.or_else(|| self.recent.get(height - 1))
-                && before != block.parent
-            {
-                return Err(self.not_linked(&block, before));
-            }
-            blocks.push(block);
-        }
-        self.unlinked = 0;
-        if self.config.verify_receipts {
-            self.check_receipts(&blocks)?;
-        }
-        Ok(blocks)
-    }
-
-    fn not_linked(&mut self, block: &Block, before: Hash) -> SourceError {
-        if self.recent.last().is_some_and(|(last, _)| last + 1 == block.number)
-            && let Err(error) = self.check_last()
-        {
-            return error;
-        }
-        // The node still has the block that was read before: its own blocks do not link. That can be a batch
-        // answered while the chain was being reorganised; it cannot be so every time.
-        self.unlinked += 1;
-        let text = format!(
-            "{}: block {} names parent {}, but the node's block {} is {before}",
-            self.rpc.shown(),
-            block.number,
-            block.parent,
-            block.number - 1,
-        );
-        if self.unlinked < MAX_UNLINKED {
-            SourceError::Later(text)
-        } else {
-            SourceError::Fatal(format!(
-                "{text}; asked {MAX_UNLINKED} times: the node's data is damaged or forged"
-            ))
-        }
-    }
-
-    fn check_receipts(&mut self, blocks: &[Block]) -> Result<(), SourceError> {
-        // A block without transactions has no receipts to ask for.
-        let mut blocks: Vec<&Block> =
-            blocks.iter().filter(|block| block.receipts_root.0 != EMPTY_ROOT_HASH.0).collect();
-        while self.receipts.by_block && !blocks.is_empty() {
-            const METHOD: &str = "eth_getBlockReceipts";
-            let count = (self.receipts.blocks.get() as usize).min(blocks.len());
-            let params = blocks[..count].iter().map(|block| format!("[\"{:#x}\"]", block.number));
-            let start = Instant::now();
-            let body = self.rpc.post(&rpc::batch(METHOD, params));
-            let replies = match &body {
-                Ok(body) => rpc::replies(body, count),
-                Err(_) => Ok(Vec::new()),
-            };
-            let fault = match (&body, &replies) {
-                (Err(error), _) => Some((None, error)),
-                (_, Err((position, error))) => Some((*position, error)),
-                _ => None,
-            };
-            match fault {
-                None => {}
-                Some((_, CallError::Rpc(error))) if error.no_such_method() => {
-                    tracing::info!(
-                        node = %self.rpc.shown(),
-                        "the node has no {METHOD}; receipts are fetched one by one (eth_getTransactionReceipt)"
-                    );
-                    self.receipts.by_block = false;
-                    break;
-                }
-                Some((_, error)) if count > 1 && error.may_be_the_batch() => {
-                    self.receipts.blocks.refused(count as u64);
-                    continue;
-                }
-                Some((position, error)) => {
-                    let height = blocks[position.unwrap_or(0).min(count - 1)].number;
-                    return Err(self.failed(METHOD, Some(height), error));
-                }
-            }
-            self.receipts.blocks.answered(count as u64, start.elapsed());
-            for (block, reply) in blocks.iter().zip(replies.unwrap_or_default()) {
-                let list = reply.map(|reply| serde_json::from_str::<Vec<&RawValue>>(reply.get()));
-                let Some(Ok(list)) = list else {
-                    let text = "no list of receipts: the node has pruned them or is damaged";
-                    return Err(self.lasting(METHOD, Some(block.number), text));
-                };
-                self.check_root(METHOD, block, list.into_iter())?;
-            }
-            blocks.drain(..count);
-        }
-        for block in blocks {
-            self.check_receipts_one_by_one(block)?;
-        }
-        Ok(())
-    }
-
-    fn check_receipts_one_by_one(&mut self, block: &Block) -> Result<(), SourceError> {
-        const METHOD: &str = "eth_getTransactionReceipt";
-        let mut receipts: Vec<Box<RawValue>> = Vec::with_capacity(block.transactions.len());
-        while let Some(rest) = block.transactions.get(receipts.len()..).filter(|rest| !rest.is_empty()) {
-            let count = (self.receipts.transactions.get() as usize).min(rest.len());
-            let start = Instant::now();
-            let params = rest[..count].iter().map(|hash| format!("[\"{hash}\"]"));
-            let body = self.rpc.post(&rpc::batch(METHOD, params));
-            let replies = match &body {
-                Ok(body) => rpc::replies(body, count).map_err(|(_, error)| error),
-                Err(_) => Ok(Vec::new()),
-            };
-            let fault = body.as_ref().err().or(replies.as_ref().err());
-            if let Some(error) = fault {
-                if count > 1 && error.may_be_the_batch() {
-                    self.receipts.transactions.refused(count as u64);
-                    continue;
-                }
-                return Err(self.failed(METHOD, Some(block.number), error));
-            }
-            self.receipts.transactions.answered(count as u64, start.elapsed());
-            for reply in replies.unwrap_or_default() {
-                let Some(reply) = reply else {
-                    let text = "null: the node has pruned the receipt or is damaged";
-                    return Err(self.lasting(METHOD, Some(block.number), text));
-                };
-                receipts.push(reply.to_owned());
-            }
-        }
-        self.check_root(METHOD, block, receipts.iter().map(AsRef::as_ref))
-    }
-
-    fn check_root<'a>(
-        &mut self,
-        method: &str,
-        block: &Block,
-        receipts: impl Iterator<Item = &'a RawValue>,
-    ) -> Result<(), SourceError> {
-        let status = receipts::check(receipts, block.receipts_root)
-            .map_err(|error| self.lasting(method, Some(block.number), &error.to_string()))?;
-        if status == FailedStatus::Byte && !self.receipts.byte_status {
-            self.receipts.byte_status = true;
-            tracing::warn!(
-                node = %self.rpc.shown(),
-                block = block.number,
-                "the node hashes the receipt of a failed transaction with status byte 00, as ganache does, instead \
-                 of 80: a proof of such a receipt must use the same bytes"
-            );
-        }
-        Ok(())
     }
 
     fn read_next(&mut self, max: usize, out: &mut Columns) -> Result<Hash, SourceError> {
@@ -649,45 +373,28 @@ impl Source for EvmSource {
     }
 
     fn resume(&mut self, _: ChainId, next: Height, parent: Option<Hash>) -> Result<(), SourceError> {
-        self.pause.check()?;
-        let result = self.resume_at(next, parent);
-        self.pause.note(result)
+        self.resume_at(next, parent)
     }
 
     fn read(&mut self, _: ChainId, max: usize, out: &mut Columns) -> Result<Hash, SourceError> {
-        self.pause.check()?;
-        let result = self.read_next(max, out);
-        self.pause.note(result)
-    }
-}
-
-impl Pause {
-    /// Refuses, with the words of the last failure, until it is time to ask again.
-    fn check(&self) -> Result<(), SourceError> {
-        match &self.until {
-            Some((until, why)) if Instant::now() < *until => Err(SourceError::Later(why.clone())),
-            _ => Ok(()),
-        }
-    }
-
-    fn note<T>(&mut self, result: Result<T, SourceError>) -> Result<T, SourceError> {
-        match &result {
-            Ok(_) => *self = Self::default(),
-            Err(SourceError::Later(why)) => {
-                let pause = FIRST_PAUSE * 2_u32.pow(self.failures.min(16));
-                self.until = Some((Instant::now() + pause.min(LONGEST_PAUSE), why.clone()));
-                self.failures += 1;
+        let start = Instant::now();
+        let before = out.len();
+        let follows = self.read_next(max, out)?;
+        // Several batches make a good frame.
+        let mut had = before;
+        while had < out.len() && out.len() - before < max && start.elapsed() < LONGEST_READ {
+            had = out.len();
+            if self.read_next(max - (had - before), out).is_err() {
+                // It comes again at the next call, which has nothing to lose.
+                break;
             }
-            Err(SourceError::Fork { .. } | SourceError::Fatal(_)) => {}
         }
-        result
+        Ok(follows)
     }
 }
 
 #[derive(serde::Deserialize)]
 struct Quantity(#[serde(deserialize_with = "header::quantity")] u64);
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How often blocks of one node may fail to link before it counts as damage.
-const MAX_UNLINKED: u32 = 3;
+/// How long blocks of several batches are gathered. Others may wait for the same thread.
+const LONGEST_READ: Duration = Duration::from_millis(50);

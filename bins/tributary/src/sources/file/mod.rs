@@ -40,6 +40,8 @@ pub struct FileSource {
     follow: bool,
     /// The next block to read, and the hash of the one before it; `None` before the main chain said so.
     next: Option<(u64, Hash)>,
+    /// What is wrong with the next block, when the ones before it were right.
+    failed: Option<FileError>,
     tip: Tip,
 }
 
@@ -118,7 +120,7 @@ impl FileSource {
                 return Err(FileError::File { path, what });
             }
         };
-        Ok(Self { blocks, chain, follow, next: None, tip: Tip::default() })
+        Ok(Self { blocks, chain, follow, next: None, failed: None, tip: Tip::default() })
     }
 
     /// The last block of the file, to show and to wait for.
@@ -128,6 +130,7 @@ impl FileSource {
 
     fn resume_at(&mut self, next: Height, parent: Option<Hash>) -> Result<(), Stop> {
         self.next = None;
+        self.failed = None;
         let waiting = |height: u64| {
             Stop::Later(format!(
                 "the main chain has height {height} already, to which the file has not grown yet"
@@ -170,23 +173,34 @@ impl FileSource {
     }
 
     fn read_next(&mut self, max: usize, out: &mut Columns) -> Result<Hash, Stop> {
-        let Some((mut next, parent)) = self.next else {
+        if let Some(error) = self.failed.take() {
+            return Err(error.into());
+        }
+        let Some((mut next, mut follows)) = self.next else {
             return Err(self.unusable("read before the main chain said from where".to_owned()).into());
         };
-        if parent == Hash::ZERO
+        if follows == Hash::ZERO
             && let Some((first, before_first)) = self.blocks.start()?
             && next == first
         {
-            // The file was empty, or its first block has no parent.
-            self.next = Some((next, before_first));
+            // Either the file was empty when the main chain spoke, or its first block has no parent.
+            follows = before_first;
         }
-        let (_, follows) = self.next.unwrap_or((next, parent));
         let mut before = follows;
-        for _ in 0..max.min(MAX_BLOCKS_AT_ONCE) {
-            let Some(record) = self.blocks.next(next, before)? else { break };
-            out.push(record.hash, record.tx_root, record.time);
-            before = record.hash;
-            next += 1;
+        for given in 0..max.min(MAX_BLOCKS_AT_ONCE) {
+            match self.blocks.next(next, before) {
+                Ok(Some(record)) => {
+                    out.push(record.hash, record.tx_root, record.time);
+                    before = record.hash;
+                    next += 1;
+                }
+                Ok(None) => break,
+                Err(error) if given == 0 => return Err(error.into()),
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
         }
         self.next = Some((next, before));
         if self.tip.get().is_none_or(|tip| tip.0 < next - 1) {
