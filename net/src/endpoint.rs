@@ -203,8 +203,8 @@ pub fn open(
     config
         .max_udp_payload_size(bind.max_udp_payload)
         .map_err(|_| refused("max_udp_payload", &bind.max_udp_payload, "1200 to 65527"))?;
-    let [a, b, c, d, e, f, g, h, ..] = secret("connection ids");
-    let ids = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let ids = secret("connection ids");
+    let ids = u64::from_le_bytes(*ids.first_chunk().expect("32 bytes begin with 8"));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
 
     let socket = bound(bind).and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload));

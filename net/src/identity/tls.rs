@@ -137,12 +137,11 @@ pub fn refusal(error: &ConnectionError) -> Option<Refusal> {
                 Refusal::ByPeer { alert, reason: String::from_utf8_lossy(reason).into_owned() }
             }
         }),
-        ConnectionError::TransportError(error) => Some(match alert_of(error.code)? {
-            NO_APPLICATION_PROTOCOL => Refusal::OtherProtocol,
-            _ => {
-                let reason = error.reason.strip_prefix("other error: ").unwrap_or(&error.reason);
-                Refusal::ByUs { reason: reason.to_owned() }
-            }
+        ConnectionError::TransportError(error) => Some(if alert_of(error.code)? == NO_APPLICATION_PROTOCOL {
+            Refusal::OtherProtocol
+        } else {
+            let reason = error.reason.strip_prefix("other error: ").unwrap_or(&error.reason);
+            Refusal::ByUs { reason: reason.to_owned() }
         }),
         _ => None,
     }

@@ -92,6 +92,13 @@ impl UdpSocket {
         }
     }
 
+    /// The send buffer is full: pollers wait until there is room again.
+    fn on_full(&self) {
+        self.blocked.store(true, Ordering::Release);
+        // Reports room that there is by now, too.
+        self.set_interest(Interest::READABLE | Interest::WRITABLE);
+    }
+
     fn set_interest(&self, interest: Interest) {
         let reregistered = self.shared.registry().reregister(
             &mut SourceFd(&self.io.as_raw_fd()),
@@ -115,9 +122,7 @@ impl AsyncUdpSocket for UdpSocket {
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::WouldBlock
         {
-            self.blocked.store(true, Ordering::Release);
-            // Registering reports room that there is already.
-            self.set_interest(Interest::READABLE | Interest::WRITABLE);
+            self.on_full();
         }
         sent
     }
@@ -226,4 +231,44 @@ const SHORT_BATCH_MEANS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = 
 /// None of our critical sections can panic halfway.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::super::Reactor;
+    use super::*;
+
+    /// Loopback never fills a send buffer, so the socket is told that it is full; the kernel then says that it is not.
+    #[test]
+    fn who_waits_for_room_to_send_is_woken_when_there_is_some() {
+        let reactor = Reactor::spawn_thread("full").unwrap();
+        let handle = reactor.handle();
+        let io = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = UdpSocket::new(io, handle.shared.clone(), 1472).unwrap();
+        let mut pollers: Vec<_> = (0..3).map(|_| socket.clone().create_io_poller()).collect();
+        let waited = reactor.handle().block_on(async move {
+            for _ in 0..100 {
+                socket.on_full();
+                for poller in &mut pollers {
+                    let room = poll_fn(|cx| poller.as_mut().poll_writable(cx));
+                    handle.timeout(Duration::from_secs(60), room).await.unwrap().unwrap();
+                }
+            }
+            assert!(lock(&socket.writers).is_empty());
+        });
+        assert_eq!(waited, Ok(()));
+    }
+
+    #[test]
+    fn the_buffers_of_an_endpoint_hold_what_gro_joins_and_little_more() {
+        for (gro, payload) in [(64, 1_200), (64, 1_472), (64, 6_500), (64, 65_527), (1, 1_472)] {
+            let bytes = receive_segments(gro, payload) * usize::from(payload);
+            assert!(bytes >= MAX_GRO_BYTES.min(gro * usize::from(payload)), "{gro} of {payload}");
+            assert!(bytes < MAX_GRO_BYTES + usize::from(payload), "{gro} of {payload}");
+        }
+    }
 }

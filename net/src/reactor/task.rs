@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -18,17 +18,12 @@ pub(super) type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Debug)]
 pub(super) struct Task {
     shared: Arc<Shared>,
-    /// Where the reactor keeps the future.
+    /// Where the reactor keeps the future. Given to another task when this one has ended.
     place: usize,
-    /// [`QUEUED`] and [`DONE`].
-    state: AtomicU8,
+    /// The task stands in the queue of its reactor or is on its way there. Whoever sets this puts it there. It stays
+    /// set when the task was woken after its end: nobody needs to queue it any more.
+    queued: AtomicBool,
 }
-
-/// The task stands in the queue of its reactor or is on its way there. Whoever sets this bit puts it there.
-const QUEUED: u8 = 1;
-
-/// The future is gone. A task that is done is never queued again, so that its place can be given away.
-const DONE: u8 = 2;
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {
@@ -49,7 +44,7 @@ impl Task {
     fn claim(&self) -> bool {
         // Release: what the waking side wrote before is seen by the poll that follows `start`, also when another
         // waker has queued the task before. Acquire is not needed: queueing reads nothing of the task.
-        self.state.fetch_or(QUEUED, Ordering::Release) & (QUEUED | DONE) == 0
+        !self.queued.swap(true, Ordering::Release)
     }
 
     fn queue(self: Arc<Self>) {
@@ -63,18 +58,8 @@ impl Task {
 
     /// Marks the task as taken from the queue: a wake from now on queues it again.
     fn start(&self) {
-        // Acquire: see `claim`.
-        self.state.fetch_and(!QUEUED, Ordering::Acquire);
-    }
-
-    fn finish(&self) {
-        // Only this thread looks at the bit but for `claim`, which needs no more than to see it some time: until
-        // then the task is queued once more and found to be done by the reactor.
-        self.state.fetch_or(DONE, Ordering::Relaxed);
-    }
-
-    fn is_done(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & DONE != 0
+        // Acquire: see `claim`. A swap and not a store: it must read what the last waker wrote.
+        self.queued.swap(false, Ordering::Acquire);
     }
 }
 
@@ -112,7 +97,7 @@ impl Tasks {
     /// Gives `future` a place. The task that is returned is to be put in the queue.
     pub(super) fn insert(&mut self, shared: &Arc<Shared>, future: BoxFuture) -> Arc<Task> {
         let place = self.vacant.unwrap_or(self.places.len());
-        let task = Arc::new(Task { shared: shared.clone(), place, state: AtomicU8::new(QUEUED) });
+        let task = Arc::new(Task { shared: shared.clone(), place, queued: AtomicBool::new(true) });
         let idle = Place::Idle(Idle { future, task: task.clone(), waker: task.clone().into() });
         if place == self.places.len() {
             self.places.push(idle);
@@ -126,7 +111,15 @@ impl Tasks {
         task
     }
 
-    fn take(&mut self, place: usize) -> Option<Idle> {
+    /// The future of `task`, unless it has ended.
+    fn take(&mut self, task: &Arc<Task>) -> Option<Idle> {
+        match &self.places[task.place] {
+            Place::Idle(idle) if Arc::ptr_eq(&idle.task, task) => self.take_from(task.place),
+            _ => None,
+        }
+    }
+
+    fn take_from(&mut self, place: usize) -> Option<Idle> {
         match std::mem::replace(&mut self.places[place], Place::Running) {
             Place::Idle(idle) => Some(idle),
             other => {
@@ -149,12 +142,9 @@ impl Tasks {
 
 /// Polls `task` once. A panic ends the task and nothing else.
 pub(super) fn run(tasks: &std::cell::RefCell<Tasks>, task: &Arc<Task>) {
-    if task.is_done() {
-        return;
-    }
-    task.start();
     // Nothing may be borrowed while the future runs: it spawns, wakes, and drops other futures.
-    let Some(mut idle) = tasks.borrow_mut().take(task.place) else { return };
+    let Some(mut idle) = tasks.borrow_mut().take(task) else { return };
+    task.start();
     let polled =
         catch_unwind(AssertUnwindSafe(|| idle.future.as_mut().poll(&mut Context::from_waker(&idle.waker))));
     match polled {
@@ -169,7 +159,7 @@ pub(super) fn run(tasks: &std::cell::RefCell<Tasks>, task: &Arc<Task>) {
 pub(super) fn drop_all(tasks: &std::cell::RefCell<Tasks>) {
     let mut place = 0;
     while place < tasks.borrow().places.len() {
-        let idle = tasks.borrow_mut().take(place);
+        let idle = tasks.borrow_mut().take_from(place);
         if let Some(idle) = idle {
             end(tasks, idle);
         }
@@ -179,7 +169,6 @@ pub(super) fn drop_all(tasks: &std::cell::RefCell<Tasks>) {
 
 fn end(tasks: &std::cell::RefCell<Tasks>, idle: Idle) {
     let Idle { future, task, waker } = idle;
-    task.finish();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop((future, waker)))) {
         report(&task, "panicked while it was dropped", &*panic);
     }

@@ -207,10 +207,7 @@ impl Timers {
         if let Entry::Armed { place, .. } = self.entries[entry] {
             self.take_out(place);
         }
-        match self.release(entry) {
-            Entry::Armed { waker, .. } => Some(waker),
-            _ => None,
-        }
+        if let Entry::Armed { waker, .. } = self.release(entry) { Some(waker) } else { None }
     }
 
     /// The earliest deadline.
@@ -235,18 +232,15 @@ impl Timers {
     }
 
     fn occupy(&mut self, with: Entry) -> usize {
-        match self.free {
-            Some(entry) => {
-                let Entry::Free(next) = std::mem::replace(&mut self.entries[entry], with) else {
-                    unreachable!("the list of free entries links free entries")
-                };
-                self.free = next;
-                entry
-            }
-            None => {
-                self.entries.push(with);
-                self.entries.len() - 1
-            }
+        if let Some(entry) = self.free {
+            let Entry::Free(next) = std::mem::replace(&mut self.entries[entry], with) else {
+                unreachable!("the list of free entries links free entries")
+            };
+            self.free = next;
+            entry
+        } else {
+            self.entries.push(with);
+            self.entries.len() - 1
         }
     }
 
