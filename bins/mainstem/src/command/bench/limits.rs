@@ -31,16 +31,16 @@ pub(super) fn measure(dir: &Path, blocks: u64) -> Result<Limits> {
 }
 
 fn hash() -> f64 {
-    const ROUND: u64 = 1 << 16;
-    let (start, mut blocks) = (Instant::now(), 0);
+    const ROUND: u32 = 1 << 16;
+    let (start, mut blocks) = (Instant::now(), 0_u64);
     let mut last = Hash::ZERO;
     while start.elapsed() < TIME {
         last = (0..ROUND)
             .into_par_iter()
             .with_min_len(1024)
-            .map(|height| node(leaf::side(ChainId(1), Height(height), last, last), last))
+            .map(|height| node(leaf::side(ChainId(1), Height(height.into()), last, last), last))
             .reduce(|| Hash::ZERO, Hash::max);
-        blocks += ROUND;
+        blocks += u64::from(ROUND);
     }
     std::hint::black_box(last);
     blocks as f64 / start.elapsed().as_secs_f64()
