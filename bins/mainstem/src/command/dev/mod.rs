@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use engine::chain::ChainId;
 use engine::sim::SimConfig;
 
 use crate::client::Client;
@@ -26,7 +25,7 @@ use crate::signals::Signals;
 use check::Checked;
 use progress::{Progress, grouped};
 use side_chains::SideChains;
-use world::World;
+use world::{FIRST_CHAIN, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,8 +94,7 @@ impl Dev {
         logging::start(&settings.log, Some(progress::above(progress.bar())));
         let signals = Signals::listen()?;
         let node = Node::start(&settings, PortFlags { ingest: "--quic", api: "--api" })?;
-        let chain = world.genesis.chains.first().context("the world has no chain")?.id;
-        announce(&self.data, &world, &node, chain)?;
+        announce(&self.data, &world, &node)?;
 
         let sim = Arc::new(SimConfig { blocks_per_second: self.rate, ..SimConfig::default() });
         let before = node.side_blocks();
@@ -117,7 +115,7 @@ impl Dev {
         let client = Client::new(&format!("http://{}", node.api_addr()));
         let checked = match failure {
             Some(reason) => Err(anyhow!("{reason}")),
-            None => check::check(&client, chain, &sim).context("the proof does not verify"),
+            None => check::check(&client, FIRST_CHAIN, &sim).context("the proof does not verify"),
         };
         side_chains.stop();
         let side_blocks = node.side_blocks() - before;
@@ -141,7 +139,7 @@ impl Dev {
     }
 }
 
-fn announce(data: &std::path::Path, world: &World, node: &Node, chain: ChainId) -> Result<()> {
+fn announce(data: &std::path::Path, world: &World, node: &Node) -> Result<()> {
     let mut out = stdout().lock();
     let (api, chains, data) = (node.api_addr(), world.genesis.chains.len(), data.display());
     let continues = if world.existed { ", continued" } else { "" };
@@ -149,7 +147,7 @@ fn announce(data: &std::path::Path, world: &World, node: &Node, chain: ChainId) 
     writeln!(out, "side chains {chains}, simulated, over QUIC to {}", node.ingest_addr())?;
     writeln!(out, "api         http://{api}")?;
     writeln!(out, "try         curl http://{api}/v1/status")?;
-    writeln!(out, "            curl http://{api}/v1/proofs/{chain}/1")?;
+    writeln!(out, "            curl http://{api}/v1/proofs/{FIRST_CHAIN}/1")?;
     out.flush()?;
     Ok(())
 }

@@ -61,8 +61,11 @@ impl SideChains {
 
     /// Disconnects all nodes.
     pub(super) fn stop(self) {
-        for client in self.clients {
-            client.stop(None);
-        }
+        // Each waits for its source's thread; so all at once.
+        std::thread::scope(|scope| {
+            for client in self.clients {
+                scope.spawn(|| client.stop(None));
+            }
+        });
     }
 }

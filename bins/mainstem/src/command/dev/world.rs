@@ -33,6 +33,9 @@ pub(super) struct World {
     pub(super) existed: bool,
 }
 
+/// The chain that is shown and proven, in every world the same.
+pub(super) const FIRST_CHAIN: ChainId = ChainId(1_866_392);
+
 impl World {
     /// Opens the world in `path`, making it with `chains` side chains where there is none.
     pub(super) fn open(path: &Path, chains: Option<usize>) -> Result<Self> {
@@ -122,6 +125,7 @@ mod tests {
 
     #[test]
     fn simulated_chains_have_ids_of_their_own_in_alphabetical_order() {
+        assert_eq!(chain_id(0), FIRST_CHAIN);
         let names: Vec<_> = (0..5).map(|index| chain_id(index).to_string()).collect();
         assert_eq!(names, ["tDVV", "tDVW", "tDVX", "tDVY", "tDVZ"]);
         let ids: BTreeSet<_> = (0..10_000).map(chain_id).collect();

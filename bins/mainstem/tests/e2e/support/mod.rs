@@ -54,3 +54,31 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
+
+/// Makes a key file; gives its public key.
+pub(crate) fn key(file: &Path) -> String {
+    let (code, public, error) = run(mainstem().args(["keys", "new"]).arg(file));
+    assert_eq!(code, 0, "{error}");
+    public.trim().to_owned()
+}
+
+/// The SplitMix64 generator: what is random in tests follows from a seed.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// The seed of `MAINSTEM_TEST_SEED`, or always the same. It is printed, so that a failure can be seen again.
+    pub(crate) fn seeded() -> Self {
+        let seed = std::env::var("MAINSTEM_TEST_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+        println!("MAINSTEM_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}

@@ -1,0 +1,171 @@
+//! A node that is killed at random moments loses nothing that it acknowledged or served, and has nothing twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::chain::{BlockView, ChainId, Hash, Height, MainHeader};
+use engine::proof::{self, Proof};
+use engine::sim::{SimChain, SimConfig};
+use engine::store::BlockReader;
+
+use crate::support::node::{Chain, Data, Node};
+use crate::support::{Random, alone, http, key, run, wait_for};
+use crate::two_programs::sim;
+
+const KILLS: usize = 24;
+const TRIBUTARIES: u32 = 4;
+const CHAINS_EACH: u32 = 4;
+const FIRST: u32 = 1_000_000;
+/// Above what 24 rounds bring, so that the kills come while blocks flow; below what would make the test long.
+const STOP_AT: u64 = 6_000;
+
+/// What was seen of a node before it was killed: it must still hold afterwards.
+#[derive(Default)]
+struct Seen {
+    durable: BTreeMap<u32, u64>,
+    proofs: Vec<Proof>,
+}
+
+impl Seen {
+    /// Looks at the node until `time` has passed.
+    fn look(&mut self, node: &Node, time: Duration, random: &mut Random) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let Some(durable) = http::try_durable(&node.api) else { return };
+            for (chain, height) in durable {
+                let before = self.durable.entry(chain).or_default();
+                assert!(
+                    height >= *before,
+                    "chain {chain}: durable was {before}, after the restart it is {height}"
+                );
+                *before = height;
+            }
+            let chain = FIRST + random.below((TRIBUTARIES * CHAINS_EACH).into()) as u32;
+            let newest = self.durable[&chain];
+            if newest > 0
+                && let Some((200, proof)) = http::try_get(&node.api, &format!("/v1/proofs/{chain}/{newest}"))
+            {
+                self.proofs.push(serde_json::from_value(proof).unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.durable.values().sum()
+    }
+}
+
+#[test]
+fn a_node_killed_at_random_moments_loses_nothing_and_has_nothing_twice() {
+    let _alone = alone();
+    let mut random = Random::seeded();
+    let dir = tempfile::tempdir().unwrap();
+    let keys: Vec<_> = (0..TRIBUTARIES).map(|index| dir.path().join(format!("{index}.key"))).collect();
+    let publics: Vec<_> = keys.iter().map(|file| key(file)).collect();
+    let chains: Vec<_> = (0..TRIBUTARIES * CHAINS_EACH)
+        .map(|index| Chain {
+            id: FIRST + index,
+            first_height: 1,
+            keys: vec![publics[(index / CHAINS_EACH) as usize].clone()],
+        })
+        .collect();
+    let data = Data::new(&chains);
+    // Small segments, so that kills fall between segments too.
+    let more = ["--storage.segment-bytes", "1MiB", "--seal.max-leaves", "2048", "--seal.leaves", "2048"];
+    let more = [&more[..], &["--seal.interval-ms", "20"]].concat();
+    let mut node = Node::start(&data.path(), None, &more);
+    let ingest = node.ingest.clone();
+    let stop_at = STOP_AT.to_string();
+    let mut tributaries: Vec<_> = keys
+        .iter()
+        .zip(0..)
+        .map(|(key, index)| {
+            let ids: Vec<_> =
+                (0..CHAINS_EACH).map(|n| (FIRST + index * CHAINS_EACH + n).to_string()).collect();
+            sim(&node, key, &ids.join(","), &["--rate", "200", "--stop-at", &stop_at])
+        })
+        .collect();
+
+    let mut seen = Seen::default();
+    let mut kills_while_blocks_came = 0;
+    let mut kills = 0;
+    while kills_while_blocks_came < KILLS {
+        // One in four is killed before it can do much.
+        if random.below(4) > 0 {
+            let before = seen.total();
+            wait_for("a block to become durable", || {
+                seen.look(&node, Duration::from_millis(1), &mut random);
+                (seen.total() > before).then_some(())
+            });
+            kills_while_blocks_came += 1;
+        }
+        let time = Duration::from_millis(random.below(400));
+        seen.look(&node, time, &mut random);
+        node.process.kill();
+        kills += 1;
+        node = Node::start(&data.path(), Some(&ingest), &more);
+    }
+    assert!(seen.durable.values().all(|height| *height < STOP_AT), "the chains ended before the last kill");
+
+    // Tributaries reconnect by themselves, and end when all they sent is acknowledged.
+    for tributary in &mut tributaries {
+        assert!(tributary.wait().success(), "{}", tributary.output());
+    }
+    let durable: BTreeMap<_, _> = http::try_durable(&node.api).unwrap().into_iter().collect();
+    assert!(durable.values().all(|height| *height >= STOP_AT), "{durable:?}");
+    for before in &seen.proofs {
+        let path = format!("/v1/proofs/{}/{}", before.chain_id.0, before.block.height);
+        let now: Proof = serde_json::from_value(http::get(&node.api, &path)).unwrap();
+        assert_eq!(now, *before, "what was served is what is there");
+        now.verify().unwrap();
+    }
+    node.process.signal("TERM");
+    assert!(node.process.wait().success(), "{}", node.process.output());
+
+    let reader = storage::LogReader::open(data.log()).unwrap();
+    check(&reader, &durable);
+    let (code, _, error) = run(crate::support::mainstem()
+        .args(["proof", "--chain", "1000003", "--height"])
+        .args(["5999", "--data", data.path().to_str().unwrap()]));
+    assert_eq!(code, 0, "{error}");
+    println!("{kills} kills, {} proofs kept, {} main blocks", seen.proofs.len(), reader.head());
+}
+
+/// Every block of every chain exactly once, in order, as the simulated chain has it, each with a proof that verifies
+/// under one header chain.
+fn check(reader: &storage::LogReader, durable: &BTreeMap<u32, u64>) {
+    let config = Arc::new(SimConfig::default());
+    let mut chains: BTreeMap<ChainId, SimChain> = BTreeMap::new();
+    let mut parent: Option<Hash> = None;
+    for height in 1..=reader.head().0 {
+        let block = reader.block(Height(height)).unwrap().unwrap();
+        let header: MainHeader = block.header();
+        assert_eq!(header.height, Height(height));
+        assert!(parent.is_none_or(|parent| parent == header.parent), "main block {height} is not linked");
+        parent = Some(header.hash());
+        for index in 0..block.section_count() {
+            let section = block.section(index);
+            let id = section.chain;
+            let chain = chains.entry(id).or_insert_with(|| SimChain::new(id, Arc::clone(&config)));
+            let next = chain.height().next();
+            assert_eq!(section.first_height, next, "chain {id} in main block {height}: lost or twice");
+            assert_eq!(section.parent, chain.hash(), "chain {id}");
+            for leaf in section.leaves() {
+                let (hash, tx_root, _) = chain.step();
+                let columns = block.columns();
+                let found = (columns.hashes[leaf], columns.tx_roots[leaf]);
+                assert_eq!(found, (hash, tx_root), "chain {id}, height {}", chain.height());
+            }
+        }
+    }
+    assert_eq!(chains.len() as u32, TRIBUTARIES * CHAINS_EACH);
+    for (id, chain) in &chains {
+        assert_eq!(chain.height().0, durable[&id.0], "chain {id}");
+        for height in (1..=chain.height().0).step_by(97) {
+            let proof = proof::build(reader, *id, Height(height), Some(reader.head())).unwrap();
+            assert_eq!(Some(proof.verify().unwrap().trusted_hash), parent);
+        }
+    }
+}
