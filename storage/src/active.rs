@@ -35,6 +35,16 @@ pub(crate) struct Active {
     chains: HashMap<ChainId, Vec<RunEntry>, ChainHash>,
 }
 
+/// What [`Active::locate`] says.
+pub(crate) enum Lookup {
+    /// In this main block.
+    Found(Height),
+    /// In no segment.
+    Absent,
+    /// Not in this segment; maybe in one before it.
+    Earlier,
+}
+
 /// A run of a section of the record `record`, counted from the segment's first.
 pub(crate) fn run(section: &Section, record: u32) -> RunEntry {
     RunEntry {
@@ -111,13 +121,16 @@ impl Active {
         self.chains.get(&chain)?.last().map(|run| Height(run.last_height()))
     }
 
-    /// Whether this segment decides where `height` of `chain` is, and if so, what it says.
-    pub(crate) fn locate(&self, chain: ChainId, height: Height) -> Option<Option<Height>> {
-        let runs = self.chains.get(&chain)?;
-        if height.0 < runs.first()?.first_height.get() {
-            return None;
+    /// The main block of this segment that indexed `height` of `chain`, or where else to look.
+    pub(crate) fn locate(&self, chain: ChainId, height: Height) -> Lookup {
+        let Some(runs) = self.chains.get(&chain) else { return Lookup::Earlier };
+        if runs.first().is_none_or(|run| height.0 < run.first_height.get()) {
+            return Lookup::Earlier;
         }
-        Some(segment::find_run(runs, height).map(|run| Height(self.first + u64::from(run.record.get()))))
+        match segment::find_run(runs, height) {
+            Some(run) => Lookup::Found(Height(self.first + u64::from(run.record.get()))),
+            None => Lookup::Absent,
+        }
     }
 
     /// What seals the segment: its index, to be written at the offset in the trailer, and the trailer.

@@ -14,7 +14,7 @@ use crate::recover::{self, Recovery};
 use crate::writer::LogWriter;
 
 /// What a log must be, and how to write it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Hash of the genesis document. A log of another one is refused.
     pub genesis_hash: Hash,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use engine::chain::{ChainId, Hash, Height};
 use engine::store::{BlockReader, StoreError};
 
-use crate::active::{self, Active};
+use crate::active::{self, Active, Lookup};
 use crate::block::LogBlock;
 use crate::error::{Error, Part};
 use crate::files::Context;
@@ -114,11 +114,12 @@ impl Shared {
     }
 
     fn locate(&self, chain: ChainId, height: Height) -> Result<Option<Height>, Error> {
-        let (decided, sealed) = self.look(|index| match index.active.locate(chain, height) {
-            Some(found) => (Some(found), None),
-            None => (None, Some(index.sealed.clone())),
-        });
-        let Some(sealed) = sealed else { return Ok(decided.flatten()) };
+        let (lookup, sealed) = self.look(|index| (index.active.locate(chain, height), index.sealed.clone()));
+        match lookup {
+            Lookup::Found(found) => return Ok(Some(found)),
+            Lookup::Absent => return Ok(None),
+            Lookup::Earlier => {}
+        }
         // The first segment at whose end the chain is that far.
         let (mut low, mut high) = (0, sealed.len());
         while low < high {

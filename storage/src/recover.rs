@@ -245,9 +245,11 @@ struct Rest {
     acknowledged: bool,
 }
 
+/// Zeros are skipped in such pieces.
+const PAGE: usize = 4096;
+
 fn look_behind(context: &Context, mark: &Mark, whole: &Map, scan: &Scan) -> Rest {
     let mut rest = Rest { bytes: 0, acknowledged: false };
-    const PAGE: usize = 4096;
     let room = scan.room(context);
     let rest_of_file = context.segment_bytes as usize - scan.offset as usize;
     let Some(bytes) = whole.get(scan.offset as usize, rest_of_file) else { return rest };

@@ -178,13 +178,12 @@ impl LogWriter {
         let mut new_chains = 0;
         for section in &block.sections {
             let chain = section.chain;
-            let head = match self.heads.get(&chain) {
-                Some(head) => *head,
-                None => {
-                    let head = self.shared.chain_head(chain)?.unwrap_or(Height(0));
-                    self.heads.insert(chain, head);
-                    head
-                }
+            let head = if let Some(head) = self.heads.get(&chain) {
+                *head
+            } else {
+                let head = self.shared.chain_head(chain)?.unwrap_or(Height(0));
+                self.heads.insert(chain, head);
+                head
             };
             if section.first_height <= head {
                 let height = block.header.height;
@@ -256,7 +255,7 @@ impl LogWriter {
             NextFile::Preparing(thread) => match thread.join() {
                 Ok(Ok(file)) => return Ok(file),
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "could not prepare the next segment ahead: trying again")
+                    tracing::warn!(%error, "could not prepare the next segment ahead: trying again");
                 }
                 Err(panic) => std::panic::resume_unwind(panic),
             },

@@ -1,4 +1,5 @@
 //! What a log says of bytes that are not what it wrote.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

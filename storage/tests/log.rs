@@ -1,4 +1,5 @@
 //! What a log promises while nothing fails.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
