@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use engine::chain::NodeKey;
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -99,6 +100,14 @@ impl Limits {
                 let mut discovery = MtuDiscoveryConfig::default();
                 discovery.upper_bound(self.max_mtu);
                 discovery
+            }))
+            // Ten of the largest datagrams that discovery may find, as RFC 9002 section 7.2 reckons. quinn reckons with
+            // the first, smallest size, which leaves room for two probes of the path; and a close that finds no room is
+            // never sent (quinn issue 2785), so that who is refused early would not hear why.
+            .congestion_controller_factory(Arc::new({
+                let mut cubic = CubicConfig::default();
+                cubic.initial_window(10 * u64::from(self.max_mtu));
+                cubic
             }))
             // Nothing of ours is sent as datagrams.
             .datagram_receive_buffer_size(None)

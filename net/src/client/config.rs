@@ -99,8 +99,16 @@ impl ClientConfig {
     /// QUIC of this client, if every setting is in range.
     pub(super) fn check(&self) -> Result<quinn::ClientConfig, ClientError> {
         let refuse = |field, value: String, expected| Err(ClientError::Config { field, value, expected });
-        if self.server.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-            return refuse("server", format!("{:?}", self.server), "host:port, such as main.example.org:9481");
+        if self
+            .server
+            .rsplit_once(':')
+            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
+            return refuse(
+                "server",
+                format!("{:?}", self.server),
+                "host:port, such as main.example.org:9481",
+            );
         }
         if self.software.len() > MAX_SOFTWARE_BYTES {
             return refuse("software", format!("{:?}", self.software), "at most 64 bytes");

@@ -99,7 +99,8 @@ impl Link<'_> {
 
     async fn connect(&mut self) -> Result<Connection, Disconnect> {
         let server = &self.shared.config.server;
-        let unknown = |error: io::Error| Disconnect::passing(format!("{server} cannot be looked up: {error}"));
+        let unknown =
+            |error: io::Error| Disconnect::passing(format!("{server} cannot be looked up: {error}"));
         let addresses = resolve(server.clone()).await.map_err(unknown)?;
         let mut last = Disconnect::passing(format!("{server} has no address"));
         for address in addresses.into_iter().take(MAX_ADDRESSES) {
@@ -151,7 +152,9 @@ impl Link<'_> {
             .await
             .map_err(|_| Disconnect::passing(format!("no welcome within {limit:?}")))??;
         if !welcome.chains.iter().map(|entry| entry.chain).eq(chains) {
-            return Err(Disconnect::passing("the main chain breaks the protocol: its welcome is of other chains"));
+            return Err(Disconnect::passing(
+                "the main chain breaks the protocol: its welcome is of other chains",
+            ));
         }
         // Relaxed: a figure, and a number that no other connection of this client has.
         let number = shared.totals.connections.fetch_add(1, Ordering::Relaxed) + 1;
@@ -260,7 +263,9 @@ async fn greet(
     }
     let message = match receive(&mut stream, &mut Vec::new()).await {
         Ok(message) => message,
-        Err(ReceiveError::Stream(quinn::ReadError::ConnectionLost(error))) => return Err(Disconnect::from(&error)),
+        Err(ReceiveError::Stream(quinn::ReadError::ConnectionLost(error))) => {
+            return Err(Disconnect::from(&error));
+        }
         Err(error) => return Err(Disconnect::from(error)),
     };
     match message {

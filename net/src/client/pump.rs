@@ -55,11 +55,15 @@ enum Phase {
     /// No connection, or an answer of the main chain is awaited.
     Waiting,
     /// The source is to be set to the next height, from this moment on.
-    Seek { at: Instant },
+    Seek {
+        at: Instant,
+    },
     /// Blocks flow.
     Send,
     /// To be resumed at this moment.
-    Refused { at: Instant },
+    Refused {
+        at: Instant,
+    },
     Stopped,
 }
 
@@ -298,18 +302,23 @@ impl Pump {
         if (late || old || frames.room(&shared, cell.chain) == 0) && !frames.flush(&shared) {
             return false;
         }
-        debug_assert!(frames.frame_number() >= self.flows[place].from_frame, "all frames begun before it ended");
+        debug_assert!(
+            frames.frame_number() >= self.flows[place].from_frame,
+            "all frames begun before it ended"
+        );
         let (flow, room) = (&mut self.flows[place], frames.room(&shared, cell.chain));
         let credit = cell.limit().saturating_sub(flow.next) + 1;
         let most = room.min(usize::try_from(credit).unwrap_or(usize::MAX)).min(MAX_SECTION_BLOCKS);
         self.columns.clear();
         let read = self.source.read(cell.chain, most, &mut self.columns);
         let count = self.columns.len();
-        let whole = self.columns.tx_roots.len() == count && self.columns.times.len() == count && count <= most;
+        let whole =
+            self.columns.tx_roots.len() == count && self.columns.times.len() == count && count <= most;
         let parent = match read {
             Ok(parent) if whole => parent,
             Ok(_) => {
-                let text = format!("the source gave {count} blocks or uneven columns; asked for at most {most}");
+                let text =
+                    format!("the source gave {count} blocks or uneven columns; asked for at most {most}");
                 self.fail(place, &SourceError::Fatal(text));
                 return true;
             }

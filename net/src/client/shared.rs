@@ -121,11 +121,19 @@ impl Shared {
         let (count, twice) = (ids.len(), ids.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]));
         if let Some(chain) = twice {
             let expected = "every chain once";
-            return Err(ClientError::Config { field: "chains of the source", value: chain.to_string(), expected });
+            return Err(ClientError::Config {
+                field: "chains of the source",
+                value: chain.to_string(),
+                expected,
+            });
         }
         if count == 0 || count > MAX_CHAINS {
             let expected = "1 to 16384 of them";
-            return Err(ClientError::Config { field: "chains of the source", value: count.to_string(), expected });
+            return Err(ClientError::Config {
+                field: "chains of the source",
+                value: count.to_string(),
+                expected,
+            });
         }
         let (doorbell, waiter) = Doorbell::new();
         let cell = |chain| Cell {

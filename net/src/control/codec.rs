@@ -53,7 +53,11 @@ impl<'a> Reader<'a> {
     pub(super) fn height(&mut self, field: &'static str) -> Result<Height, ControlError> {
         let height = Height(self.u64(field)?);
         if height > Height::MAX {
-            return Err(ControlError::Value { field, got: height.0, expected: "at most 9223372036854775807" });
+            return Err(ControlError::Value {
+                field,
+                got: height.0,
+                expected: "at most 9223372036854775807",
+            });
         }
         Ok(height)
     }

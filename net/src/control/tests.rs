@@ -11,8 +11,11 @@ fn bytes<M: Message>(message: &M) -> Vec<u8> {
 
 /// Reads one whole message, as a session does: header first, then its body.
 fn read<M: Message>(bytes: &[u8]) -> Result<M, ControlError> {
-    let (header, body) =
-        bytes.split_first_chunk().ok_or(ControlError::Short { field: "header", need: 5, left: bytes.len() })?;
+    let (header, body) = bytes.split_first_chunk().ok_or(ControlError::Short {
+        field: "header",
+        need: 5,
+        left: bytes.len(),
+    })?;
     let header = MessageHeader::parse::<M>(header)?;
     if body.len() < header.body_bytes {
         return Err(ControlError::Short { field: "body", need: header.body_bytes, left: body.len() });
@@ -48,7 +51,10 @@ fn position(received: u64) -> Position {
 
 fn client_messages() -> Vec<ClientMessage> {
     vec![
-        ClientMessage::Hello(Hello { software: "tributary 0.1.0".into(), chains: vec![ChainId(1), ChainId(9)] }),
+        ClientMessage::Hello(Hello {
+            software: "tributary 0.1.0".into(),
+            chains: vec![ChainId(1), ChainId(9)],
+        }),
         ClientMessage::Hello(Hello { software: String::new(), chains: Vec::new() }),
         ClientMessage::Resume(Resume { chain: ChainId(7), frames: 12 }),
         ClientMessage::Leave(ChainId(7)),
@@ -61,7 +67,8 @@ fn server_messages() -> Vec<ServerMessage> {
         EntryState::Standby(position(12)),
         EntryState::Refused(RefusalCode::UnknownChain),
     ];
-    let chains = states.iter().zip(1..).map(|(state, id)| Entry { chain: ChainId(id), state: *state }).collect();
+    let chains =
+        states.iter().zip(1..).map(|(state, id)| Entry { chain: ChainId(id), state: *state }).collect();
     let (main_chain, genesis_hash) = (ChainId(9_992_731), Hash([1; 32]));
     let ack = |chain| Ack { chain: ChainId(chain), durable: Height(5), limit: Height(6) };
     let refused =
@@ -105,13 +112,9 @@ fn messages_read_back_and_every_truncation_is_refused() {
 
 #[test]
 fn the_golden_bytes_of_hello_and_ack_stand() {
-    let hello = ClientMessage::Hello(Hello { software: "x".into(), chains: vec![ChainId(2), ChainId(0x0102)] });
-    let expected = [
-        &[0x01, 16, 0, 0, 0][..],
-        &[1, 0],
-        &[1, b'x'],
-        &[2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 0, 0],
-    ];
+    let hello =
+        ClientMessage::Hello(Hello { software: "x".into(), chains: vec![ChainId(2), ChainId(0x0102)] });
+    let expected = [&[0x01, 16, 0, 0, 0][..], &[1, 0], &[1, b'x'], &[2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 0, 0]];
     assert_eq!(bytes(&hello), expected.concat());
     let ack = ServerMessage::Ack(vec![Ack { chain: ChainId(2), durable: Height(3), limit: Height(1024) }]);
     let expected = [
@@ -127,7 +130,8 @@ fn the_golden_bytes_of_hello_and_ack_stand() {
 #[test]
 fn the_longest_messages_fit() {
     let chains: Vec<_> = (0..MAX_CHAINS as u32).map(ChainId).collect();
-    let hello = ClientMessage::Hello(Hello { software: "s".repeat(MAX_SOFTWARE_BYTES), chains: chains.clone() });
+    let hello =
+        ClientMessage::Hello(Hello { software: "s".repeat(MAX_SOFTWARE_BYTES), chains: chains.clone() });
     assert_eq!(read(&bytes(&hello)), Ok(hello));
     let entry = |chain: &ChainId| Entry { chain: *chain, state: EntryState::Speaker(position(8)) };
     let welcome = ServerMessage::Welcome(Welcome {

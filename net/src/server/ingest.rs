@@ -18,11 +18,7 @@ use crate::reactor::Handle;
 const FRAME_STEP: usize = 64 << 10;
 
 /// Accepts the data streams of a session. QUIC bounds how many there are at a time.
-pub(super) async fn accept(
-    shared: &Arc<Shared>,
-    session: &Arc<Session>,
-    handle: &Handle,
-) -> Result<(), End> {
+pub(super) async fn accept(shared: &Arc<Shared>, session: &Arc<Session>, handle: &Handle) -> Result<(), End> {
     loop {
         let stream = session.accept_data().await.map_err(End::Gone)?;
         let data = DataStream {
@@ -102,11 +98,7 @@ impl DataStream {
 }
 
 /// Reads until the buffer has `bytes`. Its memory grows with what has come, not with what was promised.
-async fn fill(
-    stream: &mut RecvStream,
-    buffer: &mut FrameBuffer,
-    bytes: usize,
-) -> Result<(), ReadExactError> {
+async fn fill(stream: &mut RecvStream, buffer: &mut FrameBuffer, bytes: usize) -> Result<(), ReadExactError> {
     while buffer.len() < bytes {
         let from = buffer.len();
         buffer.resize(bytes.min((2 * from).max(FRAME_STEP)));

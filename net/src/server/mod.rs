@@ -164,7 +164,8 @@ impl fmt::Debug for Parts {
 
 /// The keys that are registered for any of `chains`.
 pub fn registered(chains: &[SideChain]) -> Arc<dyn KnownKeys> {
-    let keys: std::collections::HashSet<_> = chains.iter().flat_map(|side| side.nodes.iter().copied()).collect();
+    let keys: std::collections::HashSet<_> =
+        chains.iter().flat_map(|side| side.nodes.iter().copied()).collect();
     Arc::new(move |key: &engine::chain::NodeKey| keys.contains(key))
 }
 

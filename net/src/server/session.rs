@@ -243,9 +243,7 @@ async fn greet(connection: &Connection) -> Result<(SendStream, RecvStream, Hello
     let (send, mut stream) = connection.accept_bi().await.map_err(End::Gone)?;
     match receive(&mut stream, &mut Vec::new()).await?.ok_or(End::Done)? {
         ClientMessage::Hello(hello) => Ok((send, stream, hello)),
-        _ => {
-            Err(End::Fault((RefusalCode::BadMessage, "the first message is no hello; expected one".into())))
-        }
+        _ => Err(End::Fault((RefusalCode::BadMessage, "the first message is no hello; expected one".into()))),
     }
 }
 

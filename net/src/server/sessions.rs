@@ -90,7 +90,10 @@ impl Sessions {
         let same: Vec<_> = open.values().filter(|other| other.key == session.key).cloned().collect();
         let superseded = same.get(..(same.len() + 1).saturating_sub(self.max_per_key)).unwrap_or_default();
         if open.len() - superseded.len() >= self.max {
-            return Err((RefusalCode::Busy, format!("{} sessions are open, the most there may be", self.max)));
+            return Err((
+                RefusalCode::Busy,
+                format!("{} sessions are open, the most there may be", self.max),
+            ));
         }
         for old in superseded {
             open.remove(&old.id.0);
@@ -98,7 +101,8 @@ impl Sessions {
         open.insert(session.id.0, Arc::clone(session));
         drop(open);
         for old in superseded {
-            let detail = format!("a newer session of this key took its place; {} may be open", self.max_per_key);
+            let detail =
+                format!("a newer session of this key took its place; {} may be open", self.max_per_key);
             old.refuse(RefusalCode::Superseded, &detail);
         }
         Ok(())

@@ -1,0 +1,410 @@
+//! A client made by hand, which does what ours never does.
+
+use std::time::Duration;
+
+use engine::chain::{ChainId, Columns, Hash, Height};
+use mainstem_net::control::{
+    ClientMessage, EntryState, Hello, Message, RefusalCode, Refused, Resume, ServerMessage, Welcome, receive,
+};
+use mainstem_net::endpoint::{self, Bind, Limits};
+use mainstem_net::frame::{FrameBuffer, FrameWriter, MAX_FRAME_BYTES};
+use mainstem_net::reactor::Reactor;
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+
+use crate::support::*;
+
+struct Raw {
+    connection: Connection,
+    send: SendStream,
+    receive: RecvStream,
+    data: Option<SendStream>,
+    _endpoint: quinn::Endpoint,
+}
+
+/// Runs a hand-made client against a main chain with the chains 1 to 4 of its node, a lane limit of 64, and chain 4
+/// never durable.
+fn with_raw<F>(
+    set: impl FnOnce(&mut mainstem_net::server::ServerConfig),
+    client: impl FnOnce(Raw) -> F,
+) -> Main
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let node = identity(1);
+    let sides: Vec<_> = (1..=4).map(|id| side(id, &[&node])).collect();
+    let main = Main::start_with(&sides, 64, Stored::default(), set);
+    main.hold(ChainId(4));
+    let reactor = Reactor::spawn_thread("raw").unwrap();
+    let (handle, server) = (reactor.handle(), main.addr());
+    let connect = async move {
+        let quic = endpoint::client_config(&node, server_identity().public(), &Limits::default()).unwrap();
+        let endpoint = endpoint::open(&handle, &Bind::new(([127, 0, 0, 1], 0).into()), &node, None).unwrap();
+        let connection = endpoint::connect(&endpoint, quic, server).unwrap().await.unwrap();
+        let (send, receive) = connection.open_bi().await.unwrap();
+        Raw { connection, send, receive, data: None, _endpoint: endpoint }
+    };
+    let raw = reactor.handle().block_on(connect).unwrap();
+    let limit = reactor.handle();
+    let client = client(raw);
+    reactor
+        .handle()
+        .block_on(async move { limit.timeout(Duration::from_secs(30), client).await })
+        .expect("the client's assertions hold")
+        .expect("it does not hang");
+    main
+}
+
+impl Raw {
+    async fn say(&mut self, message: &ClientMessage) {
+        let mut out = Vec::new();
+        message.encode(&mut out);
+        self.send.write_all(&out).await.unwrap();
+    }
+
+    async fn hello(&mut self, chains: &[u32]) -> Welcome {
+        let chains = chains.iter().copied().map(ChainId).collect();
+        self.say(&ClientMessage::Hello(Hello { software: "raw".into(), chains })).await;
+        match self.hear().await {
+            ServerMessage::Welcome(welcome) => welcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn hear(&mut self) -> ServerMessage {
+        receive(&mut self.receive, &mut Vec::new()).await.unwrap().unwrap()
+    }
+
+    /// The next refusal, whatever acks and headers come before it.
+    async fn refused(&mut self) -> Refused {
+        loop {
+            match self.hear().await {
+                ServerMessage::Refused(refused) => return refused,
+                ServerMessage::Ack(_) | ServerMessage::Header(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn position(&mut self) -> EntryState {
+        loop {
+            match self.hear().await {
+                ServerMessage::Position(entry) => return entry.state,
+                ServerMessage::Ack(_) | ServerMessage::Header(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Waits until `chain` is acked up to `height`.
+    async fn acked(&mut self, chain: u32, height: u64) {
+        loop {
+            match self.hear().await {
+                ServerMessage::Ack(acks) => {
+                    let ack = acks.iter().find(|ack| ack.chain == ChainId(chain));
+                    if ack.is_some_and(|ack| ack.durable >= Height(height)) {
+                        return;
+                    }
+                }
+                ServerMessage::Header(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        if self.data.is_none() {
+            self.data = Some(self.connection.open_uni().await.unwrap());
+        }
+        self.data.as_mut().unwrap().write_all(bytes).await.unwrap();
+    }
+
+    /// How the server closed the connection.
+    async fn closed(&self) -> (RefusalCode, String) {
+        match self.connection.closed().await {
+            ConnectionError::ApplicationClosed(close) => {
+                let code = RefusalCode::from_number(close.error_code.into_inner());
+                (code.expect("one of the codes"), String::from_utf8(close.reason.to_vec()).unwrap())
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+struct Section {
+    chain: u32,
+    first: u64,
+    parent: Hash,
+    blocks: Columns,
+}
+
+fn section(chain: u32, first: u64, count: u64) -> Section {
+    let id = ChainId(chain);
+    Section { chain, first, parent: parent_of(id, first), blocks: blocks(id, first, count) }
+}
+
+fn frame(sections: &[Section]) -> Vec<u8> {
+    let mut writer = FrameWriter::new(FrameBuffer::default(), MAX_FRAME_BYTES);
+    for Section { chain, first, parent, blocks } in sections {
+        writer.push(ChainId(*chain), Height(*first), *parent, blocks.as_ref());
+    }
+    writer.finish().as_bytes().to_vec()
+}
+
+#[test]
+fn another_protocol_version_is_refused_whatever_follows_it() {
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.send.write_all(&[1, 4, 0, 0, 0, 2, 0, 0xff, 0xff]).await.unwrap();
+            let (code, reason) = raw.closed().await;
+            assert_eq!(code, RefusalCode::WrongVersion);
+            assert_eq!(reason, "protocol version is 2; expected 1");
+        },
+    );
+}
+
+#[test]
+fn what_is_no_message_ends_the_connection() {
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.send.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+            let (code, reason) = raw.closed().await;
+            assert_eq!(code, RefusalCode::BadMessage);
+            assert!(reason.starts_with("message type is 0x47; expected hello"), "{reason}");
+        },
+    );
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            raw.say(&ClientMessage::Hello(Hello { software: String::new(), chains: vec![ChainId(1)] })).await;
+            assert_eq!(raw.closed().await.0, RefusalCode::BadMessage);
+        },
+    );
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            raw.say(&ClientMessage::Leave(ChainId(2))).await;
+            let (code, reason) = raw.closed().await;
+            assert_eq!(
+                (code, reason.as_str()),
+                (RefusalCode::BadMessage, "a message names chain 2, which the hello did not")
+            );
+        },
+    );
+}
+
+#[test]
+fn a_bad_frame_ends_the_connection_and_none_of_it_counts() {
+    let main = with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1, 2]).await;
+            raw.send(&frame(&[section(1, 1, 5)])).await;
+            raw.acked(1, 5).await;
+            let mut wrong = frame(&[section(1, 6, 5), section(2, 1, 5)]);
+            *wrong.last_mut().unwrap() ^= 1;
+            raw.send(&wrong).await;
+            let (code, reason) = raw.closed().await;
+            assert_eq!(code, RefusalCode::BadFrame);
+            assert!(reason.starts_with("frame checksum is 0x"), "{reason}");
+        },
+    );
+    main.assert_holds(ChainId(1), 5);
+    main.assert_holds(ChainId(2), 0);
+    wait_until("its chains are given up", || main.cache.lane(ChainId(1)).unwrap().speaker().is_none());
+}
+
+#[test]
+fn the_length_of_a_frame_is_refused_before_its_body() {
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            let mut header = frame(&[section(1, 1, 1)])[..16].to_vec();
+            header[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+            raw.send(&header).await;
+            let (code, reason) = raw.closed().await;
+            assert_eq!(code, RefusalCode::BadFrame);
+            assert!(reason.starts_with("frame length is 4294967295"), "{reason}");
+        },
+    );
+}
+
+#[test]
+fn a_stream_that_ends_within_a_frame_is_a_bad_frame_and_between_frames_it_is_none() {
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            raw.send(&frame(&[section(1, 1, 3)])).await;
+            raw.data.take().unwrap().finish().unwrap();
+            raw.acked(1, 3).await;
+            raw.send(&frame(&[section(2, 1, 3)])[..40]).await;
+            raw.data.take().unwrap().finish().unwrap();
+            let (code, reason) = raw.closed().await;
+            assert_eq!(
+                (code, reason.as_str()),
+                (RefusalCode::BadFrame, "the data stream ended within a frame")
+            );
+        },
+    );
+}
+
+#[test]
+fn a_chain_that_the_hello_did_not_name_ends_the_connection() {
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            raw.send(&frame(&[section(1, 1, 1), section(2, 1, 1)])).await;
+            let (code, reason) = raw.closed().await;
+            assert_eq!(
+                (code, reason.as_str()),
+                (RefusalCode::UnknownChain, "a frame names chain 2, which the hello did not")
+            );
+        },
+    );
+}
+
+#[test]
+fn a_chain_stays_on_its_stream() {
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            raw.send(&frame(&[section(1, 1, 1)])).await;
+            raw.acked(1, 1).await;
+            raw.data = None;
+            raw.send(&frame(&[section(1, 2, 1)])).await;
+            let (code, reason) = raw.closed().await;
+            assert_eq!(code, RefusalCode::BadFrame);
+            assert!(reason.contains("two data streams"), "{reason}");
+        },
+    );
+}
+
+#[test]
+fn a_refused_section_silences_its_chain_and_not_its_neighbours() {
+    let main = with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1, 2, 3]).await;
+            raw.send(&frame(&[section(1, 1, 10), section(2, 1, 10), section(3, 1, 10)])).await;
+            raw.acked(3, 10).await;
+
+            // One frame, three faults of one chain after the other; the others go on in the same frames.
+            raw.send(&frame(&[section(1, 12, 1), section(2, 11, 10)])).await;
+            let refused = raw.refused().await;
+            assert_eq!((refused.chain, refused.code), (ChainId(1), RefusalCode::WrongHeight));
+            assert!(
+                refused.detail.contains("height 12") && refused.detail.contains("expected 11"),
+                "{}",
+                refused.detail
+            );
+            // Ignored, though it is what was expected: it was sent without a resume.
+            raw.send(&frame(&[section(1, 11, 1), section(2, 21, 10)])).await;
+
+            let mut other = section(3, 11, 2);
+            other.parent = Hash([9; 32]);
+            raw.send(&frame(&[other])).await;
+            let refused = raw.refused().await;
+            assert_eq!((refused.chain, refused.code), (ChainId(3), RefusalCode::WrongParent));
+
+            raw.send(&frame(&[section(2, 31, 65)])).await;
+            let refused = raw.refused().await;
+            assert_eq!((refused.chain, refused.code), (ChainId(2), RefusalCode::AboveLimit));
+        },
+    );
+    wait_durable(&main, 2, 30);
+    main.assert_holds(ChainId(1), 10);
+    main.assert_holds(ChainId(2), 30);
+    main.assert_holds(ChainId(3), 10);
+}
+
+#[test]
+fn another_hash_for_a_height_that_is_held_is_a_conflict_and_the_first_one_stands() {
+    let main = with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[2, 4]).await;
+            let mut twin = section(4, 5, 1);
+            twin.blocks.hashes[0] = Hash([7; 32]);
+            raw.send(&[frame(&[section(4, 1, 5)]), frame(&[section(2, 1, 5), twin])].concat()).await;
+            let refused = raw.refused().await;
+            assert_eq!((refused.chain, refused.code), (ChainId(4), RefusalCode::Conflict));
+            for hash in [hash(ChainId(4), 5, 0), Hash([7; 32])] {
+                assert!(refused.detail.contains(&hash.to_string()), "{}", refused.detail);
+            }
+        },
+    );
+    wait_durable(&main, 2, 5);
+    main.let_go(ChainId(4));
+    wait_durable(&main, 4, 5);
+    main.assert_holds(ChainId(4), 5);
+}
+
+#[test]
+fn after_a_resume_only_later_frames_are_heard() {
+    let main = with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            raw.send(&frame(&[section(1, 2, 1)])).await;
+            assert_eq!(raw.refused().await.code, RefusalCode::WrongHeight);
+            // Two frames were sent before the resume as it says, though the second comes after it: ignored.
+            raw.say(&ClientMessage::Resume(Resume { chain: ChainId(1), frames: 2 })).await;
+            let EntryState::Speaker(position) = raw.position().await else { panic!("it speaks again") };
+            assert_eq!((position.received, position.hash), (Height(0), None));
+            raw.send(&frame(&[section(1, 3, 1)])).await;
+            raw.send(&frame(&[section(1, 1, 4)])).await;
+            raw.acked(1, 4).await;
+        },
+    );
+    main.assert_holds(ChainId(1), 4);
+}
+
+#[test]
+fn a_chain_that_is_left_is_free_for_others_and_can_be_resumed() {
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            let welcome = raw.hello(&[1, 2]).await;
+            assert!(matches!(welcome.chains[0].state, EntryState::Speaker(_)));
+            assert_eq!((welcome.main_chain, welcome.genesis_hash, welcome.head), (MAIN, GENESIS, None));
+            raw.say(&ClientMessage::Leave(ChainId(1))).await;
+            raw.send(&frame(&[section(1, 1, 1), section(2, 1, 1)])).await;
+            raw.acked(2, 1).await;
+            raw.say(&ClientMessage::Resume(Resume { chain: ChainId(1), frames: 1 })).await;
+            let EntryState::Speaker(position) = raw.position().await else { panic!("it speaks again") };
+            assert_eq!(position.received, Height(0), "what came after the leave was ignored");
+            raw.send(&frame(&[section(1, 1, 1)])).await;
+            raw.acked(1, 1).await;
+        },
+    );
+}
+
+#[test]
+fn who_takes_too_long_is_closed() {
+    let soon = Duration::from_millis(300);
+    with_raw(
+        |config| config.hello_timeout = soon,
+        async |mut raw: Raw| {
+            raw.send.write_all(&[1, 30, 0]).await.unwrap();
+            let (code, reason) = raw.closed().await;
+            assert_eq!((code, reason.as_str()), (RefusalCode::TooSlow, "no hello within 300ms"));
+        },
+    );
+    with_raw(
+        |config| config.frame_timeout = soon,
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            raw.send(&frame(&[section(1, 1, 3)])).await;
+            raw.acked(1, 3).await;
+            raw.send(&frame(&[section(1, 4, 3)])[..100]).await;
+            assert_eq!(raw.closed().await.0, RefusalCode::TooSlow);
+        },
+    );
+}
