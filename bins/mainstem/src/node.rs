@@ -56,7 +56,7 @@ impl Node {
         let mut options = storage::Options::new(genesis.hash, genesis.main.id);
         options.segment_bytes = settings.storage.segment_bytes.0;
         let (writer, reader, recovery) =
-            Log::open(&dir.log, options).map_err(|error| opening(&dir, error))?;
+            Log::open(&dir.log, options).map_err(|error| opening(&dir, &error))?;
         check_fit(settings, &genesis, recovery.segment_bytes)?;
         tracing::info!(
             log = %dir.log.display(), head = recovery.head.0, segments = recovery.sealed_segments + 1,
@@ -190,8 +190,8 @@ fn check_fit(settings: &Settings, genesis: &Genesis, segment_bytes: u64) -> Resu
     Ok(())
 }
 
-fn opening(dir: &DataDir, error: storage::Error) -> anyhow::Error {
-    let hint = match &error {
+fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
+    let hint = match error {
         storage::Error::WrongGenesis { .. } => format!(
             "\n{} is not the document that this data directory was made with; put that one back, or run with another \
              --data",

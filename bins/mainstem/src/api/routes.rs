@@ -85,14 +85,11 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Rout
 
 /// Whatever a request waits for, it waits no longer than this.
 async fn deadline(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let detail = format!("the request was not complete after {} ms", timeout.as_millis());
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long", detail)
-                .into_response()
-        }
-    }
+    tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
+        let detail = format!("the request was not complete after {} ms", timeout.as_millis());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long", detail)
+            .into_response()
+    })
 }
 
 type Answer<T> = Result<T, Problem>;
@@ -139,8 +136,10 @@ async fn chains<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> A
     let all = &node.genesis.chains;
     let start = after.map_or(0, |after| all.partition_point(|side| side.id <= after));
     let page = &all[start..all.len().min(start + limit)];
-    let chains =
-        page.iter().filter_map(|side| Some(views::Chain::new(side, &*node.cache.lane(side.id)?))).collect();
+    let chains = page
+        .iter()
+        .filter_map(|side| Some(views::SideChain::new(side, &*node.cache.lane(side.id)?)))
+        .collect();
     let next = page.last().map(|side| side.id).filter(|_| start + page.len() < all.len());
     Ok(Json(views::Chains { chains, next }))
 }
@@ -149,7 +148,7 @@ async fn chain<R: BlockReader>(
     State(node): State<Arc<Node<R>>>,
     id: Params<String>,
     uri: Uri,
-) -> Answer<Json<views::Chain>> {
+) -> Answer<Json<views::SideChain>> {
     params::query(&uri, &[])?;
     let id = params::chain(&params::path(id)?)?;
     node.chain(id).map(Json)
@@ -304,9 +303,9 @@ pub(crate) fn side_blocks(genesis: &Genesis, cache: &Cache) -> u64 {
 }
 
 impl<R> Node<R> {
-    fn chain(&self, id: ChainId) -> Answer<views::Chain> {
+    fn chain(&self, id: ChainId) -> Answer<views::SideChain> {
         let chain = self.genesis.chain(id).zip(self.cache.lane(id));
-        chain.map(|(side, lane)| views::Chain::new(side, &lane)).ok_or_else(|| {
+        chain.map(|(side, lane)| views::SideChain::new(side, &lane)).ok_or_else(|| {
             let detail = format!("chain {id} is not registered here; GET /v1/chains lists those that are");
             Problem::new(StatusCode::NOT_FOUND, "unknown-chain", "No such chain", detail)
                 .with("chain_id", id.0)
@@ -314,7 +313,7 @@ impl<R> Node<R> {
     }
 }
 
-fn not_indexed(chain: &views::Chain, height: Height) -> Problem {
+fn not_indexed(chain: &views::SideChain, height: Height) -> Problem {
     let (name, first, durable) = (&chain.chain, chain.first_height, chain.durable);
     let detail = if height < first {
         format!("chain {name}: height {height} is below {first}, the first height that is indexed")

@@ -3,7 +3,6 @@
 use engine::chain::{ChainId, Hash, Height, MainHeader, NodeKey, Timestamp};
 use engine::lane::Lane;
 use engine::quorum::FinalityRule;
-use engine::state::SideChain;
 use serde::Serialize;
 
 /// `GET /v1/status`
@@ -37,14 +36,14 @@ pub(super) struct Head {
 /// `GET /v1/chains`
 #[derive(Serialize, Debug)]
 pub(super) struct Chains {
-    pub chains: Vec<Chain>,
+    pub chains: Vec<SideChain>,
     /// What to pass as `after` for the next page.
     pub next: Option<ChainId>,
 }
 
 /// `GET /v1/chains/{id}`
 #[derive(Serialize, Debug)]
-pub(super) struct Chain {
+pub(super) struct SideChain {
     pub chain_id: ChainId,
     pub chain: String,
     pub name: String,
@@ -59,9 +58,9 @@ pub(super) struct Chain {
     pub evidence: Option<String>,
 }
 
-impl Chain {
+impl SideChain {
     /// A side chain as the genesis names it and its lane stands.
-    pub(super) fn new(side: &SideChain, lane: &Lane) -> Self {
+    pub(super) fn new(side: &engine::state::SideChain, lane: &Lane) -> Self {
         let cursors = lane.cursors();
         Self {
             chain_id: side.id,

@@ -128,9 +128,8 @@ mod tests {
         assert!(genesis.chains.is_empty());
 
         let (rest, example) = text.split_once("# One table for each side chain:\n#\n").unwrap();
-        let example: String =
-            example.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
-        let genesis = Genesis::parse(&format!("{rest}{example}")).unwrap();
+        let example: Vec<_> = example.lines().map(|line| line.trim_start_matches("# ")).collect();
+        let genesis = Genesis::parse(&format!("{rest}{}", example.join("\n"))).unwrap();
         assert_eq!(genesis.chains[0].id.to_string(), "tDVV");
     }
 }

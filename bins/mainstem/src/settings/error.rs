@@ -46,7 +46,7 @@ pub(crate) enum Problem {
         reason: String,
     },
     /// No setting has this name.
-    #[error("{place}: `{name}` is no {kind}{}", suggest(.nearest))]
+    #[error("{place}: `{name}` is no {kind}{}", suggest(.nearest.as_ref()))]
     Unknown {
         /// Where.
         place: Place,
@@ -132,6 +132,6 @@ fn hint(file: &Shown) -> &'static str {
     if file.0.exists() { "" } else { "; `mainstem init` makes a data directory with one" }
 }
 
-fn suggest(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+fn suggest(nearest: Option<&String>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }

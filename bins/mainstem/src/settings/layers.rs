@@ -143,7 +143,7 @@ impl Layers {
         let data = position("data.dir");
         let base = file.parent().filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if matches!(self.origins[data], Place::Default) {
-            self.settings.data.dir = base.to_owned();
+            base.clone_into(&mut self.settings.data.dir);
             self.origins[data] = Place::File { file: file.into(), line: 1 };
         } else if self.settings.data.dir.is_relative() {
             self.settings.data.dir = base.join(&self.settings.data.dir);

@@ -41,7 +41,7 @@ impl Peer {
         Some(Self { name, process, url: format!("http://{address}") })
     }
 
-    fn call(&self, method: &str, params: Value) -> Value {
+    fn call(&self, method: &str, params: &Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut answer: Value = {
             let mut response = ureq::post(&self.url)
@@ -57,13 +57,13 @@ impl Peer {
     }
 
     fn number(&self, tag: &str) -> u64 {
-        let block = self.call("eth_getBlockByNumber", json!([tag, false]));
+        let block = self.call("eth_getBlockByNumber", &json!([tag, false]));
         hex(&block["number"])
     }
 
     /// Sends transactions, each of which makes a block: transfers, and a contract that logs when it is made.
     fn transact(&self, count: usize) {
-        let accounts = self.call("eth_accounts", json!([]));
+        let accounts = self.call("eth_accounts", &json!([]));
         for index in 0..count {
             let mut transaction = json!({ "from": accounts[0], "gas": "0x186a0" });
             if index % 3 == 0 {
@@ -73,7 +73,7 @@ impl Peer {
                 transaction["to"] = accounts[1].clone();
                 transaction["value"] = "0x1".into();
             }
-            self.call("eth_sendTransaction", json!([transaction]));
+            self.call("eth_sendTransaction", &json!([transaction]));
         }
     }
 }
@@ -137,7 +137,7 @@ impl Indexing {
         assert_eq!(code, 0, "{error}");
 
         let proof: Value = serde_json::from_str(&proof).unwrap();
-        let block = peer.call("eth_getBlockByNumber", json!([format!("{height:#x}"), false]));
+        let block = peer.call("eth_getBlockByNumber", &json!([format!("{height:#x}"), false]));
         assert_eq!(proof["block"]["height"], height);
         assert_eq!(proof["block"]["hash"], block["hash"], "{} block {height}", peer.name);
         assert_eq!(proof["block"]["tx_root"], block["receiptsRoot"], "{} block {height}", peer.name);
@@ -162,11 +162,11 @@ fn finalized_blocks_of_anvil_are_indexed_and_a_reorg_below_them_stops_the_tribut
     }
 
     let hash = |height: u64| {
-        let block = peer.call("eth_getBlockByNumber", json!([format!("{height:#x}"), false]));
+        let block = peer.call("eth_getBlockByNumber", &json!([format!("{height:#x}"), false]));
         block["hash"].as_str().unwrap().to_owned()
     };
     let before: Vec<_> = (0..=finalized).map(hash).collect();
-    peer.call("anvil_reorg", json!([8, []]));
+    peer.call("anvil_reorg", &json!([8, []]));
     peer.transact(3);
     assert_eq!(indexing.tributary.wait().code(), Some(4), "{}", indexing.tributary.output());
     let after: Vec<_> = (0..=finalized).map(hash).collect();

@@ -1,4 +1,5 @@
 //! End-to-end tests: the programs as their users start them, over real sockets and files.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
 mod dev;

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use crate::support::{mainstem, run, workspace};
 
+/// Something done to a proof.
+type Change = fn(&mut Value);
+
 /// Published proofs, each in a file of its own, with the hash of the header that it is under.
 struct Proofs {
     dir: TempDir,
@@ -66,7 +69,6 @@ fn proofs_that_verify_end_with_0_and_one_header_hash_a_line() {
 fn a_changed_proof_ends_with_1_and_the_reason() {
     let proofs = Proofs::new();
     let index = proofs.with_head();
-    type Change = fn(&mut Value);
     let changes: [(Change, &str); 6] = [
         (
             |proof| proof["block"]["tx_root"] = Value::from(format!("0x{}", "00".repeat(32))),

@@ -23,7 +23,7 @@ use crate::settings::{LogFilter, Settings};
 use crate::signals::Signals;
 
 use check::Checked;
-use progress::{Progress, grouped};
+use progress::{Progress, grouped, per_second};
 use side_chains::SideChains;
 use world::{FIRST_CHAIN, World};
 
@@ -120,7 +120,6 @@ impl Dev {
         side_chains.stop();
         let side_blocks = node.side_blocks() - before;
         let stats = node.stop()?;
-        let rate = side_blocks as f64 / took.as_secs_f64();
         let ms = |quantile| stats.durable.value_at_quantile(quantile) as f64 / 1000.0;
         let mut out = stdout().lock();
         writeln!(
@@ -129,7 +128,7 @@ impl Dev {
             grouped(side_blocks),
             grouped(stats.main_blocks),
             took.as_secs_f64(),
-            grouped(rate.round() as u64)
+            grouped(per_second(side_blocks, took))
         )?;
         writeln!(out, "durable     p50 {:.1} ms, p99 {:.1} ms after it was received", ms(0.5), ms(0.99))?;
         let Checked { chain, height, main, head, head_hash } = checked?;

@@ -17,7 +17,7 @@ pub(super) struct Progress {
     start: Instant,
     first: u64,
     last: (Instant, u64),
-    rate: f64,
+    rate: u64,
     printed: Instant,
 }
 
@@ -41,7 +41,7 @@ impl Progress {
             start: now,
             first: side_blocks,
             last: (now, side_blocks),
-            rate: 0.0,
+            rate: 0,
             printed: now,
         }
     }
@@ -56,7 +56,7 @@ impl Progress {
         let (now, blocks) = (Instant::now(), node.side_blocks());
         let elapsed = now.duration_since(self.last.0);
         if elapsed >= Duration::from_secs(1) {
-            self.rate = (blocks - self.last.1) as f64 / elapsed.as_secs_f64();
+            self.rate = per_second(blocks - self.last.1, elapsed);
             self.last = (now, blocks);
         }
         let stats = node.engine().stats();
@@ -72,7 +72,7 @@ impl Progress {
             "{} chains  {} blocks  {}/s  lag {behind} blocks, {} ms  main height {}",
             node.genesis().chains.len(),
             grouped(blocks),
-            grouped(self.rate.round() as u64),
+            grouped(self.rate),
             stats.durable.value_at_quantile(0.5) / 1000,
             grouped(node.head().0),
         );
@@ -126,6 +126,11 @@ pub(super) fn above(bar: ProgressBar) -> BoxMakeWriter {
         }
     }
     BoxMakeWriter::new(Above(bar))
+}
+
+/// So many in such a time, in a second.
+pub(super) fn per_second(count: u64, time: Duration) -> u64 {
+    count * 1000 / (time.as_millis() as u64).max(1)
 }
 
 /// A number with its thousands apart.

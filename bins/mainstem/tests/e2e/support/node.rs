@@ -1,5 +1,6 @@
 //! A `mainstem run` process and its data directory.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -26,9 +27,10 @@ impl Data {
         let dir = tempfile::tempdir().unwrap();
         let mut genesis = "[main]\nid = \"AELF\"\nname = \"test\"\n".to_owned();
         for Chain { id, first_height, keys } in chains {
-            genesis.push_str(&format!(
+            let _ = write!(
+                genesis,
                 "[[chain]]\nid = {id}\nname = \"chain {id}\"\nfirst_height = {first_height}\nnodes = {keys:?}\n"
-            ));
+            );
         }
         let document = dir.path().join("given.toml");
         fs::write(&document, genesis).unwrap();
