@@ -31,7 +31,7 @@ const MARK_MAGIC: [u8; 8] = *b"MAINMARK";
 const SEGMENT_MAGIC: [u8; 8] = *b"MAINSEGM";
 const TRAILER_MAGIC: [u8; 8] = *b"MAINSEAL";
 /// The first bytes of a record after its checksum.
-pub(crate) const RECORD_MAGIC: [u8; 4] = *b"mREC";
+const RECORD_MAGIC: [u8; 4] = *b"mREC";
 
 /// `n` rounded up to the next multiple of [`ALIGN`].
 pub(crate) const fn aligned(n: usize) -> usize {
@@ -48,6 +48,7 @@ pub(crate) enum Purpose {
     Offsets = 5,
     Trailer = 6,
     Mark = 7,
+    RecordHeader = 8,
 }
 
 /// The random key of a log. It keeps bytes that a side chain chose from ever passing for a record.
@@ -252,9 +253,12 @@ pub(crate) struct RecordHeader {
     number: U64,
     generation: U64,
     synced: U64,
-    reserved_tail: [u8; 16],
+    /// Of the fields above but the first: a length that nobody wrote is not followed.
+    header_sum: U64,
+    reserved_tail: [u8; 8],
 }
 const _: () = assert!(size_of::<RecordHeader>() == ALIGN);
+const _: () = assert!(offset_of!(RecordHeader, header_sum) == RecordHeader::SUMMED.end);
 
 /// Where a record stands, as its reader knows it from elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +271,8 @@ pub(crate) struct Place {
 impl RecordHeader {
     /// Bytes of a header.
     pub(crate) const BYTES: usize = ALIGN;
+    /// The part of a header that its own checksum covers.
+    const SUMMED: std::ops::Range<usize> = 8..48;
 
     pub(crate) fn block(body_bytes: usize, number: u64, generation: u64, synced: u64) -> Self {
         Self {
@@ -280,33 +286,47 @@ impl RecordHeader {
             number: U64::new(number),
             generation: U64::new(generation),
             synced: U64::new(synced),
-            reserved_tail: [0; 16],
+            header_sum: U64::ZERO,
+            reserved_tail: [0; 8],
         }
     }
 
-    /// Writes this header and its checksum into the start of `record`, whose body and padding are in place.
-    pub(crate) fn finish(self, key: &Key, segment: u64, offset: u32, record: &mut [u8]) {
+    /// Writes this header and its checksums into the start of `record`, whose body and padding are in place.
+    pub(crate) fn finish(mut self, key: &Key, segment: u64, offset: u32, record: &mut [u8]) {
+        let summed = &self.as_bytes()[Self::SUMMED];
+        self.header_sum =
+            U64::new(key.sum(Purpose::RecordHeader, segment, offset, self.number.get(), summed));
         record[..Self::BYTES].copy_from_slice(self.as_bytes());
         let sum = key.sum(Purpose::Record, segment, offset, self.number.get(), &record[8..]);
         record[..8].copy_from_slice(&sum.to_le_bytes());
     }
 
-    /// The header at the start of `bytes`, if it can be that of the record `number`, with `room` bytes left for
-    /// the whole record. Says nothing about the body: [`Self::judge_record`] does.
-    pub(crate) fn judge(bytes: &[u8], number: u64, room: usize) -> Result<Self, Flaw> {
-        let (header, _) =
-            Self::read_from_prefix(bytes).map_err(|_| Flaw::length(bytes.len(), Self::BYTES))?;
+    /// The header at the start of `bytes`, if it is one that was written at `place`, with `room` bytes left for the
+    /// whole record. Says nothing about the body: [`Self::judge_record`] does.
+    pub(crate) fn judge(bytes: &[u8], key: &Key, place: Place, room: usize) -> Result<Self, Flaw> {
+        let header = Self::read(bytes)?;
         if header.as_bytes().iter().all(|byte| *byte == 0) {
             return Err(Flaw::Empty);
         }
         if header.magic != RECORD_MAGIC {
             return Err(Flaw::Magic);
         }
+        let summed = &header.as_bytes()[Self::SUMMED];
+        let sum = key.sum(Purpose::RecordHeader, place.segment, place.offset, place.number, summed);
+        if header.header_sum.get() != sum {
+            return Err(Flaw::Checksum);
+        }
         exactly("kind", header.kind.into(), KIND_BLOCK.into())?;
         exactly("version", header.version.into(), BLOCK_VERSION.into())?;
-        exactly("number", header.number.get(), number)?;
-        at_most("body_bytes", header.body_bytes.get().into(), room.saturating_sub(Self::BYTES) as u64)?;
+        exactly("number", header.number.get(), place.number)?;
         at_most("record bytes", header.record_bytes() as u64, room as u64)?;
+        Ok(header)
+    }
+
+    /// The header at the start of `bytes`, of a record that was judged before.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Flaw> {
+        let (header, _) =
+            Self::read_from_prefix(bytes).map_err(|_| Flaw::length(bytes.len(), Self::BYTES))?;
         Ok(header)
     }
 

@@ -99,7 +99,7 @@ impl Shared {
             None => (None, Some(index.sealed.clone())),
         });
         if let Some((map, offset, segment)) = place {
-            return active::checked_block(map, offset, number).map(Some).map_err(|flaw| {
+            return active::checked_block(map, offset).map(Some).map_err(|flaw| {
                 let path = self.context.segment_path(segment);
                 Error::damaged(&path, offset.into(), Part::Record(number), flaw)
             });

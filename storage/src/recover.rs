@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::chain::Height;
-use zerocopy::FromBytes;
+use rustix::fs::SeekFrom;
 
 use crate::active::Active;
 use crate::error::{Error, Part};
 use crate::files::Context;
-use crate::format::{FIRST_RECORD, Flaw, Mark, Place, RECORD_MAGIC, RecordHeader};
+use crate::format::{Flaw, Mark, Place, RecordHeader};
 use crate::map::Map;
 use crate::medium::{Medium, MediumFile};
 use crate::scan::{Scan, judge_body};
@@ -160,7 +160,7 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
         // Every record before the mark was made certain before the mark was written.
         return Err(damaged(flaw));
     }
-    let rest = look_behind(context, &mark, &whole, &scan);
+    let rest = look_behind(context, &mark, &segments.file, &whole, &scan);
     if rest.acknowledged {
         return Err(damaged(flaw));
     }
@@ -245,41 +245,66 @@ struct Rest {
     acknowledged: bool,
 }
 
-/// Zeros are skipped in such pieces.
-const PAGE: usize = 4096;
-
-fn look_behind(context: &Context, mark: &Mark, whole: &Map, scan: &Scan) -> Rest {
+fn look_behind(context: &Context, mark: &Mark, file: &File, whole: &Map, scan: &Scan) -> Rest {
     let mut rest = Rest { bytes: 0, acknowledged: false };
-    let room = scan.room(context);
-    let rest_of_file = context.segment_bytes as usize - scan.offset as usize;
-    let Some(bytes) = whole.get(scan.offset as usize, rest_of_file) else { return rest };
+    let end = context.segment_bytes;
+    let mut at = u64::from(scan.offset);
+    while at < end {
+        // Most of what was reserved was never written: the file system knows, and reading it would cost memory.
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start.max(at),
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(_) => at,
+        };
+        let stop = match rustix::fs::seek(file, SeekFrom::Hole(start)) {
+            Ok(stop) if stop > start => stop.min(end),
+            _ => end,
+        };
+        look_at(context, mark, whole, scan, (start as usize, stop as usize), &mut rest);
+        at = stop;
+    }
+    rest
+}
+
+/// Looks at a part of what lies behind the end.
+fn look_at(
+    context: &Context,
+    mark: &Mark,
+    whole: &Map,
+    scan: &Scan,
+    (start, stop): (usize, usize),
+    rest: &mut Rest,
+) {
+    const PAGE: usize = 4096;
+    const STEP: usize = RecordHeader::BYTES;
+    // Records start at such steps; the holes of a file system at larger ones.
+    let start = start - start % STEP;
+    let Some(bytes) = whole.get(start, stop.saturating_sub(start)) else { return };
     for (page, bytes_of_page) in bytes.chunks(PAGE).enumerate() {
         if bytes_of_page == &[0; PAGE][..bytes_of_page.len()] {
             continue;
         }
-        for (index, chunk) in bytes_of_page.chunks(RecordHeader::BYTES).enumerate() {
+        for (step, chunk) in bytes_of_page.chunks(STEP).enumerate() {
             let Some(last) = chunk.iter().rposition(|byte| *byte != 0) else { continue };
-            let start = page * PAGE + index * RecordHeader::BYTES;
-            rest.bytes = (start + last + 1) as u64;
-            if rest.acknowledged || chunk[8..12] != RECORD_MAGIC {
-                continue;
-            }
-            let Ok(number) = RecordHeader::read_from_bytes(chunk).map(|header| header.number()) else {
-                continue;
-            };
-            let Ok(header) = RecordHeader::judge(chunk, number, room.saturating_sub(start)) else { continue };
-            if number <= scan.number
-                || header.generation() != mark.generation
-                || header.synced() < scan.number
-            {
-                continue;
-            }
-            let place = Place { segment: scan.segment, offset: scan.offset + start as u32, number };
-            let record = &bytes[start..start + header.record_bytes()];
-            rest.acknowledged = header.judge_record(&context.key, place, record).is_ok();
+            let offset = start + page * PAGE + step * STEP;
+            rest.bytes = (offset + last + 1) as u64 - u64::from(scan.offset);
+            rest.acknowledged |= vouches(context, mark, whole, scan, offset, chunk);
         }
     }
-    rest
+}
+
+/// Whether a record of the newest session stands at `offset` which says that the missing one was durable.
+fn vouches(context: &Context, mark: &Mark, whole: &Map, scan: &Scan, offset: usize, header: &[u8]) -> bool {
+    let Ok(number) = RecordHeader::read(header).map(|header| header.number()) else { return false };
+    let room = (context.trailer_offset() as usize).saturating_sub(offset);
+    let place = Place { segment: scan.segment, offset: offset as u32, number };
+    let Ok(header) = RecordHeader::judge(header, &context.key, place, room) else { return false };
+    number > scan.number
+        && header.generation() == mark.generation
+        && header.synced() >= scan.number
+        && whole
+            .get(offset, header.record_bytes())
+            .is_some_and(|record| header.judge_record(&context.key, place, record).is_ok())
 }
 
 /// Writes the index of the last sealed segment again: its trailer reached the disk, all of its index did not.
@@ -326,6 +351,5 @@ fn whole_map(context: &Context, file: &File, number: u64) -> Result<Arc<Map>, Er
     let map =
         Map::new(file, context.segment_bytes).map_err(Error::io("map", &context.segment_path(number)))?;
     map.publish(context.segment_bytes);
-    debug_assert!(context.trailer_offset() > u64::from(FIRST_RECORD));
     Ok(Arc::new(map))
 }

@@ -1,13 +1,14 @@
 //! [`Scan`]: walks the records of a segment that is not sealed, and decides where they end. `docs/format.md`
 //! gives the rules; the writer's recovery and the readers of other processes share them here.
 
+use std::sync::Arc;
+
 use engine::chain::ChainId;
 
 use crate::block::LogBlock;
 use crate::files::Context;
 use crate::format::{self, FIRST_RECORD, Flaw, Mark, Place, RecordHeader};
 use crate::map::Map;
-use std::sync::Arc;
 
 /// Where a scan stands: before the record `number`.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ impl Scan {
         mark: &Mark,
         bytes: &[u8],
     ) -> Result<RecordHeader, Flaw> {
-        let header = RecordHeader::judge(bytes, self.number, self.room(context))?;
+        let header = RecordHeader::judge(bytes, &context.key, self.place(), self.room(context))?;
         if !mark.allows(self.number, header.generation()) || header.generation() < self.generation {
             return Err(Flaw::Generation { found: header.generation(), newest: mark.generation });
         }
@@ -54,8 +55,11 @@ impl Scan {
         header: &RecordHeader,
         record: &[u8],
     ) -> Result<(), Flaw> {
-        let place = Place { segment: self.segment, offset: self.offset, number: self.number };
-        header.judge_record(&context.key, place, record)
+        header.judge_record(&context.key, self.place(), record)
+    }
+
+    fn place(&self) -> Place {
+        Place { segment: self.segment, offset: self.offset, number: self.number }
     }
 
     /// Goes behind the record.

@@ -133,17 +133,18 @@ impl Segment {
         let index = (number - self.first()) as usize;
         let offset = self.offsets()?[index].get();
         let damaged = |flaw| Error::damaged(&self.file, offset.into(), Part::Record(number), flaw);
-        let room = (self.trailer.records_end.get() - offset) as usize;
-        let header_bytes = self.map.get(offset as usize, RecordHeader::BYTES).ok_or(damaged(Flaw::Empty))?;
-        let header = RecordHeader::judge(header_bytes, number, room).map_err(damaged)?;
+        let bytes = self.map.get(offset as usize, RecordHeader::BYTES).ok_or(damaged(Flaw::Empty))?;
         let body = offset as usize + RecordHeader::BYTES;
         // Relaxed: the bit guards no memory of ours, and a reader that misses it checks once more.
         let (word, bit) = (&self.checked_records()[index / 64], 1 << (index % 64));
         if word.load(Ordering::Relaxed) & bit != 0 {
+            let header = RecordHeader::read(bytes).map_err(damaged)?;
             return LogBlock::access(self.map.clone(), body, header.body_bytes()).map_err(damaged);
         }
-        let record = self.map.get(offset as usize, header.record_bytes()).ok_or(damaged(Flaw::Empty))?;
         let place = Place { segment: self.number, offset, number };
+        let room = (self.trailer.records_end.get() - offset) as usize;
+        let header = RecordHeader::judge(bytes, &self.context.key, place, room).map_err(damaged)?;
+        let record = self.map.get(offset as usize, header.record_bytes()).ok_or(damaged(Flaw::Empty))?;
         header.judge_record(&self.context.key, place, record).map_err(damaged)?;
         let block = LogBlock::access(self.map.clone(), body, header.body_bytes()).map_err(damaged)?;
         format::judge_block(&block, number, self.context.main_chain).map_err(damaged)?;
