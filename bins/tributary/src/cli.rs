@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use engine::chain::{ChainId, Height, NodeKey};
 use tributary::sources::file::Form;
 
@@ -124,14 +124,38 @@ pub(crate) struct Sim {
     pub(crate) transaction_bytes: u32,
 }
 
-#[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub(crate) struct FileCommand {
-    #[command(flatten)]
-    pub(crate) send: Option<SendFile>,
+/// `file FILE ...` or `file convert ...`.
+pub(crate) enum FileCommand {
+    Send(SendFile),
+    Action(FileAction),
+}
 
-    #[command(subcommand)]
-    pub(crate) action: Option<FileAction>,
+// By hand: the derived form of an optional group of arguments does not see those that the environment gives.
+impl Args for FileCommand {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        FileAction::augment_subcommands(SendFile::augment_args(command))
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for FileCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        if matches.subcommand_name().is_some() {
+            FileAction::from_arg_matches(matches).map(Self::Action)
+        } else {
+            SendFile::from_arg_matches(matches).map(Self::Send)
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 #[derive(Args)]
@@ -330,15 +354,12 @@ mod tests {
 
     #[test]
     fn file_is_sent_or_converted() {
-        let Command::File(file) = parse("tributary file b.jsonl --chain tDVV COMMON").unwrap().command else {
-            panic!("not file")
-        };
-        assert!(file.action.is_none());
-        assert_eq!(file.send.unwrap().chain, Some(ChainId(1_866_392)));
-        let Command::File(file) = parse("tributary file convert a b --form binary").unwrap().command else {
-            panic!("not file")
-        };
-        assert!(file.send.is_none() && file.action.is_some());
+        let sent = parse("tributary file b.jsonl --chain tDVV COMMON").unwrap().command;
+        assert!(
+            matches!(sent, Command::File(FileCommand::Send(file)) if file.chain == Some(ChainId(1_866_392)))
+        );
+        let converted = parse("tributary file convert a b --form binary").unwrap().command;
+        assert!(matches!(converted, Command::File(FileCommand::Action(FileAction::Convert(_)))));
         assert!(parse("tributary file").is_err());
         assert!(parse("tributary file b.jsonl").is_err());
     }

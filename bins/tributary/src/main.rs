@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Sim(sim) => send_sim(sim),
-        Command::File(FileCommand { action: Some(FileAction::Convert(what)), .. }) => {
+        Command::File(FileCommand::Action(FileAction::Convert(what))) => {
             let form = what.form.map(Into::into);
             let done = convert(&what.from, &what.to, form, what.chain, what.force)?;
             println!(
@@ -54,14 +54,13 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             );
             Ok(ExitCode::SUCCESS)
         }
-        Command::File(FileCommand { send: Some(file), .. }) => {
+        Command::File(FileCommand::Send(file)) => {
             let source =
                 FileSource::open(FileConfig { path: file.path, chain: file.chain, follow: file.follow })?;
             let tip = Some(source.tip());
             let goal = if file.follow { Goal::None } else { Goal::Tip };
             run::run(&file.common, Input { source: Box::new(source), tip, goal })
         }
-        Command::File(_) => bail!("nothing to do: name a file, or `convert`"),
         Command::Evm(evm) => send_evm(evm),
         Command::Keys(Keys { action }) => {
             let identity = match &action {

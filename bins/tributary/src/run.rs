@@ -100,12 +100,19 @@ impl Session {
             if self.goal == Goal::Tip && goal.is_none() {
                 goal = tip;
             }
-            if [goal, self.stop_at].into_iter().flatten().any(|height| durable(&status, height)) {
-                info!("everything that was asked for is durable on the main chain");
-                break End::Done;
-            }
+            rate.sample(status.chains.iter().map(|chain| chain.durable.0).sum());
             if let Some(end) = outcome.end(&status) {
                 break end;
+            }
+            // Chains that have stopped for good reach nothing any more: they decide how it ends, not when.
+            if [goal, self.stop_at].into_iter().flatten().any(|height| durable(&status, height)) {
+                match outcome.worst {
+                    None => info!("everything that was asked for is durable on the main chain"),
+                    Some(_) => warn!(
+                        "durable on the main chain is what was asked for, but for the chains that stopped"
+                    ),
+                }
+                break outcome.worst.unwrap_or(End::Done);
             }
             if self.signals.asked() {
                 info!(
@@ -115,12 +122,12 @@ impl Session {
             }
             match &self.line {
                 Some(line) => {
-                    line.set_message(Figures::new(&status, tip, &mut rate).line());
+                    line.set_message(Figures::new(&status, tip, &rate).line());
                     line.tick();
                 }
                 None if shown.elapsed() >= LOG_EVERY => {
                     shown = Instant::now();
-                    Figures::new(&status, tip, &mut rate).log();
+                    Figures::new(&status, tip, &rate).log();
                 }
                 None => {}
             }
@@ -134,7 +141,7 @@ impl Session {
             line.finish_and_clear();
         }
         if let Some(status) = status {
-            Figures::new(&status, None, &mut rate).log();
+            Figures::new(&status, None, &rate).log_end();
         } else {
             warn!("the source did not return from its last call; stopped all the same");
         }
@@ -170,7 +177,7 @@ impl Outcome {
 }
 
 fn durable(status: &Status, height: Height) -> bool {
-    status.chains.iter().all(|chain| chain.durable >= height)
+    status.chains.iter().all(|chain| chain.durable >= height || chain.state == ChainState::Stopped)
 }
 
 /// Stops the client, on a thread of its own: a source may be in a call that takes as long as its time-out.
@@ -183,7 +190,7 @@ fn stop(client: Client, drain: Option<Duration>) -> Option<Status> {
 }
 
 /// How often things are looked at.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 const MAX_EVENTS_AT_ONCE: usize = 1_000;
 /// How often a line is logged where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);

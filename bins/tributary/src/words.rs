@@ -1,6 +1,6 @@
 //! What happened and how it stands, in words: log lines and the live line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Height};
@@ -46,9 +46,9 @@ impl Teller {
                 if let Some(times) = self.news(Some(*chain), &format!("{code}: {text}")) {
                     let remedy = remedy(*code, text);
                     if code.is_lasting() {
-                        error!(%chain, code = code.name(), times, "refused by the main chain: {text}{remedy}");
+                        error!(%chain, times, "refused by the main chain ({code}): {text}{remedy}");
                     } else {
-                        warn!(%chain, code = code.name(), times, "refused by the main chain: {text}{remedy}");
+                        warn!(%chain, times, "refused by the main chain ({code}): {text}{remedy}");
                     }
                 }
             }
@@ -122,28 +122,34 @@ pub(crate) struct Figures {
 #[derive(Debug)]
 pub(crate) struct Rate {
     /// (when, durable) at the ends of the window.
-    samples: std::collections::VecDeque<(Instant, u64)>,
+    samples: VecDeque<(Instant, u64)>,
 }
 
 impl Rate {
     pub(crate) fn new() -> Self {
-        Self { samples: std::collections::VecDeque::new() }
+        Self { samples: VecDeque::new() }
     }
 
-    fn of(&mut self, durable: u64) -> f64 {
+    /// Takes note of how many blocks are durable now.
+    pub(crate) fn sample(&mut self, durable: u64) {
         let now = Instant::now();
         self.samples.push_back((now, durable));
         while self.samples.len() > 2 && now.duration_since(self.samples[1].0) >= RATE_WINDOW {
             self.samples.pop_front();
         }
-        let (since, before) = self.samples[0];
-        let seconds = now.duration_since(since).as_secs_f64();
-        if seconds > 0.0 { durable.saturating_sub(before) as f64 / seconds } else { 0.0 }
+    }
+
+    fn per_second(&self) -> f64 {
+        let (Some((since, before)), Some((now, after))) = (self.samples.front(), self.samples.back()) else {
+            return 0.0;
+        };
+        let seconds = now.duration_since(*since).as_secs_f64();
+        if seconds > 0.0 { after.saturating_sub(*before) as f64 / seconds } else { 0.0 }
     }
 }
 
 impl Figures {
-    pub(crate) fn new(status: &Status, tip: Option<Height>, rate: &mut Rate) -> Self {
+    pub(crate) fn new(status: &Status, tip: Option<Height>, rate: &Rate) -> Self {
         let connection = match &status.connection {
             ConnectionState::Connecting => "connecting".to_owned(),
             ConnectionState::Connected { address, .. } => format!("connected to {address}"),
@@ -174,7 +180,17 @@ impl Figures {
         }
         let trouble = reason.or_else(|| status.chains.iter().find_map(|chain| chain.error.clone()));
         let main_height = status.head.as_ref().map(|head| head.height);
-        Self { connection, name, states, sent, durable, behind, rate: rate.of(durable), main_height, trouble }
+        Self {
+            connection,
+            name,
+            states,
+            sent,
+            durable,
+            behind,
+            rate: rate.per_second(),
+            main_height,
+            trouble,
+        }
     }
 
     /// For the live line.
@@ -215,6 +231,12 @@ impl Figures {
             trouble = self.trouble.as_deref(),
             "status"
         );
+    }
+
+    /// For the log, as the last word.
+    pub(crate) fn log_end(&self) {
+        let main_height = self.main_height.map(|height| height.0);
+        info!(chains = %self.name, sent = self.sent, durable = self.durable, main_height, "stopped");
     }
 }
 
