@@ -188,11 +188,7 @@ impl fmt::Display for NodeKey {
     }
 }
 
-impl fmt::Debug for NodeKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+serde_as_text!(NodeKey);
 
 /// A text that is not a node key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -210,19 +206,6 @@ impl FromStr for NodeKey {
             return Err(ParseNodeKeyError { text: text.chars().take(80).collect() });
         }
         Ok(Self(bytes))
-    }
-}
-
-impl Serialize for NodeKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for NodeKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
     }
 }
 

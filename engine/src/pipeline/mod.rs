@@ -133,7 +133,8 @@ impl Engine {
             shared: Arc::clone(&shared),
             clock: Arc::clone(&clock),
         };
-        let persist = Persister::new(store, drains, sealed, give_back, sinks, Arc::clone(&shared), clock);
+        let persist =
+            Persister { store, drains, sealed, give_back, sinks, shared: Arc::clone(&shared), clock };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let thread = thread::Builder::new().name(name.into()).spawn(run);
             thread.expect("the machine can start one more thread")

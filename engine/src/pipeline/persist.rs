@@ -15,14 +15,14 @@ use super::stats::record;
 use super::{Sealed, Shared};
 
 pub(super) struct Persister {
-    store: Box<dyn BlockStore>,
+    pub(super) store: Box<dyn BlockStore>,
     /// By ascending chain id, as the sections of a block.
-    drains: Vec<Drain>,
-    sealed: Receiver<Sealed>,
-    give_back: Sender<Box<MainBlock>>,
-    sinks: Vec<Box<dyn HeadSink>>,
-    shared: Arc<Shared>,
-    clock: Arc<dyn Clock>,
+    pub(super) drains: Vec<Drain>,
+    pub(super) sealed: Receiver<Sealed>,
+    pub(super) give_back: Sender<Box<MainBlock>>,
+    pub(super) sinks: Vec<Box<dyn HeadSink>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// One block of a group that is about to be synced.
@@ -33,18 +33,6 @@ struct Appended {
 }
 
 impl Persister {
-    pub(super) fn new(
-        store: Box<dyn BlockStore>,
-        drains: Vec<Drain>,
-        sealed: Receiver<Sealed>,
-        give_back: Sender<Box<MainBlock>>,
-        sinks: Vec<Box<dyn HeadSink>>,
-        shared: Arc<Shared>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { store, drains, sealed, give_back, sinks, shared, clock }
-    }
-
     /// Runs until the sealing stage has ended, or the store has failed: then nothing more is stored, published or
     /// released, because a failed sync says nothing about what is on the disk.
     pub(super) fn run(mut self) {
