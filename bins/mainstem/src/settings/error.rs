@@ -69,18 +69,6 @@ pub(crate) enum Problem {
         /// What would be right.
         expected: String,
     },
-    /// Two values contradict each other.
-    #[error("{place}: {key} = {value}: {reason}")]
-    Together {
-        /// Where the first of them stands.
-        place: Place,
-        /// Path of the setting.
-        key: String,
-        /// Its value.
-        value: String,
-        /// What it contradicts.
-        reason: String,
-    },
 }
 
 /// Where a value stands.

@@ -169,15 +169,7 @@ impl Layers {
         }
     }
 
-    fn finish(mut self, file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
-        if self.problems.is_empty() {
-            for (path, reason) in self.settings.contradictions() {
-                let index = position(path);
-                let value = (settings()[index].show)(&self.settings);
-                let place = self.origins[index].clone();
-                self.problems.push(Problem::Together { place, key: path.into(), value, reason });
-            }
-        }
+    fn finish(self, file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
         if self.problems.is_empty() {
             Ok(Loaded { settings: self.settings, file, origins: self.origins })
         } else {
@@ -203,7 +195,7 @@ impl clap::Args for ConfigArgs {
                 .long(setting.flag.as_str())
                 .value_name(setting.placeholder)
                 .help(format!("{first} {notes}"))
-                .long_help(format!("{about}\n{notes}"))
+                .long_help(format!("{about}\nTakes {}.\n{notes}", (setting.expected)()))
                 .help_heading(heading(setting.section));
             if setting.path != setting.flag {
                 arg = arg.alias(setting.path.as_str());

@@ -98,25 +98,5 @@ table::declare! {
     }
 }
 
-impl Settings {
-    /// What the bounds of single settings cannot say. Each finding names the setting that is too large for the
-    /// other one.
-    fn contradictions(&self) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
-        if self.seal.leaves > self.seal.max_leaves {
-            let reason = format!("more than a main block takes (seal.max_leaves = {})", self.seal.max_leaves);
-            found.push(("seal.leaves", reason));
-        }
-        if self.ingest.addr.port() != 0 && self.ingest.addr == self.api.addr {
-            // One is UDP and the other TCP, so it would even work; it is surely not meant.
-            found.push((
-                "ingest.addr",
-                "the API has the same address (api.addr): give it a port of its own".into(),
-            ));
-        }
-        found
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -120,10 +120,6 @@ fn every_error_names_place_key_value_and_what_would_be_right() {
         ("[log]\nformat = \"xml\"", "DIR/mainstem.toml:2: log.format = \"xml\": expected text or json"),
         ("[seal\n", "DIR/mainstem.toml:1: not TOML: unclosed table, expected `]`"),
         ("[seal]\nleaves = 1\nleaves = 2", "DIR/mainstem.toml:3: not TOML: duplicate key"),
-        (
-            "[seal]\nleaves = 10\nmax_leaves = 9",
-            "DIR/mainstem.toml:2: seal.leaves = 10: more than a main block takes (seal.max_leaves = 9)",
-        ),
     ] {
         assert_eq!(error(Some(file), &[], &[]), expected);
     }

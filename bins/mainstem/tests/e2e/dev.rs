@@ -35,6 +35,24 @@ fn dev_indexes_ends_with_a_verified_proof_and_continues_when_run_again() {
 }
 
 #[test]
+fn dev_names_the_flag_that_moves_a_busy_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (busy_tcp, busy_udp) = (tcp.local_addr().unwrap(), udp.local_addr().unwrap());
+    for (api, quic, said) in [
+        (busy_tcp.to_string(), "127.0.0.1:0".into(), "--api moves this port"),
+        ("127.0.0.1:0".into(), busy_udp.to_string(), "--quic moves this port"),
+    ] {
+        let (code, _, error) = run(mainstem()
+            .args(["dev", "--api", &api, "--quic", &quic, "--data"])
+            .arg(dir.path().join("world")));
+        assert_eq!(code, 1);
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn dev_serves_while_it_runs_and_stops_on_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = mainstem();

@@ -73,7 +73,7 @@ fn a_node_killed_at_random_moments_loses_nothing_and_has_nothing_twice() {
         .collect();
     let data = Data::new(&chains);
     // Small segments, so that kills fall between segments too.
-    let more = ["--storage.segment-bytes", "1MiB", "--seal.max-leaves", "2048", "--seal.leaves", "2048"];
+    let more = ["--storage.segment-bytes", "1MiB", "--seal.max-leaves", "2048"];
     let more = [&more[..], &["--seal.interval-ms", "20"]].concat();
     let mut node = Node::start(&data.path(), None, &more);
     let ingest = node.ingest.clone();
@@ -90,21 +90,24 @@ fn a_node_killed_at_random_moments_loses_nothing_and_has_nothing_twice() {
 
     let mut seen = Seen::default();
     let mut kills_while_blocks_came = 0;
-    let mut kills = 0;
+    let mut kills_at_start = 0;
     while kills_while_blocks_came < KILLS {
-        // One in four is killed before it can do much.
-        if random.below(4) > 0 {
-            let before = seen.total();
-            wait_for("a block to become durable", || {
-                seen.look(&node, Duration::from_millis(1), &mut random);
-                (seen.total() > before).then_some(())
-            });
-            kills_while_blocks_came += 1;
-        }
+        let before = seen.total();
+        wait_for("a block to become durable", || {
+            seen.look(&node, Duration::from_millis(1), &mut random);
+            (seen.total() > before).then_some(())
+        });
         let time = Duration::from_millis(random.below(400));
         seen.look(&node, time, &mut random);
         node.process.kill();
-        kills += 1;
+        kills_while_blocks_came += 1;
+        // Now and then the next one is killed while it opens the log, or before it has done much.
+        while random.below(3) == 0 {
+            let mut short_lived = Node::launch(&data.path(), Some(&ingest), &more);
+            std::thread::sleep(Duration::from_millis(random.below(120)));
+            short_lived.kill();
+            kills_at_start += 1;
+        }
         node = Node::start(&data.path(), Some(&ingest), &more);
     }
     assert!(seen.durable.values().all(|height| *height < STOP_AT), "the chains ended before the last kill");
@@ -130,7 +133,12 @@ fn a_node_killed_at_random_moments_loses_nothing_and_has_nothing_twice() {
         .args(["proof", "--chain", "1000003", "--height"])
         .args(["5999", "--data", data.path().to_str().unwrap()]));
     assert_eq!(code, 0, "{error}");
-    println!("{kills} kills, {} proofs kept, {} main blocks", seen.proofs.len(), reader.head());
+    println!(
+        "killed {kills_while_blocks_came} times while blocks came and {kills_at_start} times at the start; {} proofs \
+         kept, {} main blocks",
+        seen.proofs.len(),
+        reader.head()
+    );
 }
 
 /// Every block of every chain exactly once, in order, as the simulated chain has it, each with a proof that verifies

@@ -81,6 +81,23 @@ fn what_is_missing_is_told_by_the_command_that_asks_for_it() {
 }
 
 #[test]
+fn a_node_that_cannot_store_any_more_says_why_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let key_file = dir.path().join("node.key");
+    let public = key(&key_file);
+    let data = Data::new(&[Chain { id: 7, first_height: 1, keys: vec![public] }]);
+    let more = ["--storage.segment-bytes", "1MiB", "--seal.max-leaves", "2048"];
+    let mut node = Node::start(&data.path(), None, &more);
+    // Where segment 4 is to be made there is a directory.
+    fs::create_dir(data.log().join("0000000004.seg.tmp")).unwrap();
+    let _tributary = sim(&node, &key_file, "7", &["--rate", "0"]);
+    assert_eq!(node.process.wait().code(), Some(1), "{}", node.process.output());
+    let output = node.process.output();
+    let reason = output.lines().rfind(|line| line.starts_with("error: ")).expect("a reason");
+    assert!(reason.contains("0000000004.seg.tmp"), "{reason}");
+}
+
+#[test]
 fn a_tributary_with_an_unknown_key_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let key_file = dir.path().join("node.key");

@@ -63,14 +63,19 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node on any free ports, or on the ingest port of a node before it.
     pub(crate) fn start(data: &Path, ingest: Option<&str>, more: &[&str]) -> Self {
-        let mut command = mainstem();
-        command.arg("run").arg("--data").arg(data).args(["--api.addr", "127.0.0.1:0"]);
-        command.args(["--ingest.addr", ingest.unwrap_or("127.0.0.1:0")]).args(more);
-        let mut process = Process::start("mainstem run", &mut command);
+        let mut process = Self::launch(data, ingest, more);
         let mut after =
             |label: &str| process.line(label, |line| Some(line.strip_prefix(label)?.trim_start().to_owned()));
         let (ingest, api) = (after("ingest      quic "), after("api  "));
         let key = after("public key ");
         Self { process, api, ingest, key }
+    }
+
+    /// The same, without waiting for anything.
+    pub(crate) fn launch(data: &Path, ingest: Option<&str>, more: &[&str]) -> Process {
+        let mut command = mainstem();
+        command.arg("run").arg("--data").arg(data).args(["--api.addr", "127.0.0.1:0"]);
+        command.args(["--ingest.addr", ingest.unwrap_or("127.0.0.1:0")]).args(more);
+        Process::start("mainstem run", &mut command)
     }
 }
