@@ -54,14 +54,12 @@ impl Client {
     /// A setting is out of range, the source serves no chain, too many or one twice, or the system gives no thread.
     pub fn start(config: ClientConfig, source: Box<dyn Source>) -> Result<Self, ClientError> {
         let quic = config.check()?;
-        let (reactor, handle) = match &config.reactor {
-            Some(handle) => (None, handle.clone()),
-            None => {
-                let reactor = Reactor::spawn_thread("link").map_err(ClientError::Thread)?;
-                let handle = reactor.handle();
-                (Some(reactor), handle)
-            }
+        let reactor = match config.reactor {
+            Some(_) => None,
+            None => Some(Reactor::spawn_thread("link").map_err(ClientError::Thread)?),
         };
+        let handle = config.reactor.clone().or_else(|| reactor.as_ref().map(Reactor::handle));
+        let handle = handle.expect("the caller's or our own");
         let (shared, waiter) = Shared::new(config, source.chains())?;
         let shared = Arc::new(shared);
         let pump = Pump::new(Arc::clone(&shared), source, waiter);

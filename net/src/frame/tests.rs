@@ -60,7 +60,7 @@ fn two() -> Vec<u8> {
 #[test]
 fn the_golden_frame_reads_as_described_and_is_written_again_byte_for_byte() {
     let text = include_str!("../../tests/vectors/frame_v1.hex");
-    let digits: String = text.lines().flat_map(|line| line.split('#').next()).collect();
+    let digits: String = text.lines().filter_map(|line| line.split('#').next()).collect();
     let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();

@@ -19,7 +19,7 @@ use super::sessions::LastRefusal;
 pub(super) struct Chains {
     session: SessionId,
     key: NodeKey,
-    chains: Vec<Chain>,
+    table: Vec<Chain>,
     /// How many of them are [`State::Speaking`].
     speaking: usize,
     last_refusal: Option<LastRefusal>,
@@ -64,12 +64,12 @@ pub(super) type Fault = (RefusalCode, String);
 
 impl Chains {
     pub(super) fn none(session: SessionId, key: NodeKey) -> Self {
-        Self { session, key, chains: Vec::new(), speaking: 0, last_refusal: None }
+        Self { session, key, table: Vec::new(), speaking: 0, last_refusal: None }
     }
 
     /// Claims the chains of a hello, which ascend.
     pub(super) fn claim(&mut self, cache: &Cache, chains: &[ChainId]) -> Vec<Entry> {
-        self.chains.reserve_exact(chains.len());
+        self.table.reserve_exact(chains.len());
         for id in chains {
             let mut chain = Chain {
                 id: *id,
@@ -82,15 +82,15 @@ impl Chains {
                 position: false,
             };
             chain.claim(cache, self.key, self.session);
-            self.chains.push(chain);
+            self.table.push(chain);
         }
         self.count();
-        self.chains.iter_mut().map(Chain::entry).collect()
+        self.table.iter_mut().map(Chain::entry).collect()
     }
 
     /// Why no chain at all can be served; `None` if one can.
     pub(super) fn refusal(&self) -> Option<Fault> {
-        let mut codes = self.chains.iter().map(|chain| match chain.state {
+        let mut codes = self.table.iter().map(|chain| match chain.state {
             State::Refused(code) => Some(code),
             _ => None,
         });
@@ -100,7 +100,7 @@ impl Chains {
             same &= code? == first;
         }
         Some(match (same, first) {
-            _ if self.chains.is_empty() => (first, "the hello names no chain".into()),
+            _ if self.table.is_empty() => (first, "the hello names no chain".into()),
             (true, RefusalCode::UnknownKey) => (first, self.about("the key is not registered for")),
             (true, _) => (first, self.about("this main chain does not index")),
             _ => (RefusalCode::NoChain, self.about("unknown, or not of this key:")),
@@ -122,7 +122,7 @@ impl Chains {
                 let detail = format!("a frame names chain {}, which the hello did not", section.chain);
                 (RefusalCode::UnknownChain, detail)
             })?;
-            let chain = &mut self.chains[at];
+            let chain = &mut self.table[at];
             at += 1;
             if *chain.stream.get_or_insert(stream) != stream {
                 let detail = format!("chain {} travels on two data streams; expected one", chain.id);
@@ -173,7 +173,7 @@ impl Chains {
     pub(super) fn collect(&mut self, out: &mut Vec<u8>) {
         let mut acks = Vec::new();
         let mut promoted = 0;
-        for chain in &mut self.chains {
+        for chain in &mut self.table {
             if let Some(refused) = chain.refused.take() {
                 let (code, detail) = *refused;
                 ServerMessage::Refused(Refused { chain: chain.id, code, detail }).encode(out);
@@ -202,7 +202,7 @@ impl Chains {
     /// Gives all chains up. Returns whether it spoke for any.
     pub(super) fn release(&mut self) -> bool {
         let spoke = self.speaking > 0;
-        for chain in &mut self.chains {
+        for chain in &mut self.table {
             if chain.state == State::Speaking {
                 chain.release(self.session);
                 chain.state = State::Left;
@@ -214,7 +214,7 @@ impl Chains {
 
     /// How many chains there are, and for how many the session speaks.
     pub(super) fn counts(&self) -> (usize, usize) {
-        (self.chains.len(), self.speaking)
+        (self.table.len(), self.speaking)
     }
 
     pub(super) fn last_refusal(&self) -> Option<&LastRefusal> {
@@ -223,7 +223,7 @@ impl Chains {
 
     /// The position of a chain at or after `from`: mostly `from` itself, since frames and this table ascend alike.
     fn find(&self, from: usize, id: ChainId) -> Option<usize> {
-        let rest = self.chains.get(from..)?;
+        let rest = self.table.get(from..)?;
         if rest.first().is_some_and(|chain| chain.id == id) {
             return Some(from);
         }
@@ -234,16 +234,16 @@ impl Chains {
         let position = self.find(0, id).ok_or_else(|| {
             (RefusalCode::BadMessage, format!("a message names chain {id}, which the hello did not"))
         })?;
-        Ok(&mut self.chains[position])
+        Ok(&mut self.table[position])
     }
 
     fn count(&mut self) {
-        self.speaking = self.chains.iter().filter(|chain| chain.state == State::Speaking).count();
+        self.speaking = self.table.iter().filter(|chain| chain.state == State::Speaking).count();
     }
 
     fn about(&self, text: &str) -> String {
-        let named: Vec<_> = self.chains.iter().take(8).map(|chain| chain.id.to_string()).collect();
-        let more = self.chains.len() - named.len();
+        let named: Vec<_> = self.table.iter().take(8).map(|chain| chain.id.to_string()).collect();
+        let more = self.table.len() - named.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{text} {}{more}", named.join(", "))
     }
@@ -313,3 +313,6 @@ impl Chain {
         Entry { chain: self.id, state }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,8 @@ pub(super) struct Heralds {
 }
 
 impl Heralds {
-    pub(super) fn new(reactors: usize, head: Option<Head>) -> Self {
-        Self { head: Mutex::new(head), news: (0..reactors).map(|_| Notify::new()).collect() }
+    pub(super) fn new(reactors: usize, head: Option<&Head>) -> Self {
+        Self { head: Mutex::new(head.copied()), news: (0..reactors).map(|_| Notify::new()).collect() }
     }
 
     /// Makes every session look at its lanes.

@@ -218,7 +218,7 @@ impl Server {
             ingests.push(Ingest { endpoint, reactor });
         }
         let shared = Arc::new(Shared {
-            heralds: Heralds::new(count, parts.head),
+            heralds: Heralds::new(count, parts.head.as_ref()),
             sessions: Sessions::new(&config),
             pool: FramePool::new(config.frame_memory_bytes),
             handshakes: AtomicUsize::new(0),

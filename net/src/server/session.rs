@@ -180,7 +180,7 @@ impl Admitted {
         self.write(handle, &mut send, &out).await?;
         let control = race(self.listen(&mut receive), self.tell(handle, &mut send, told));
         match race(control, ingest::accept(shared, session, handle)).await {
-            Either::Left(Either::Left(end)) | Either::Left(Either::Right(end)) | Either::Right(end) => end,
+            Either::Left(Either::Left(end) | Either::Right(end)) | Either::Right(end) => end,
         }
     }
 

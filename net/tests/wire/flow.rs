@@ -114,12 +114,11 @@ fn a_source_that_fails_stops_its_chain_only_and_only_while_it_fails() {
     world.change(2, |side| side.floods = true);
     let (client, told) = start(main.client(&node), &world);
     wait_durable(&main, 3, 100);
-    told.wait_for("a node that is down", |event| match event {
-        Event::SourceFailed { chain: ChainId(1), retry: true, error } => {
-            Some(assert_eq!(error, "the node is down"))
-        }
+    let error = told.wait_for("a node that is down", |event| match event {
+        Event::SourceFailed { chain: ChainId(1), retry: true, error } => Some(error.clone()),
         _ => None,
     });
+    assert_eq!(error, "the node is down");
     world.change(2, |side| side.made = 10_000);
     told.wait_for("a source that gives more than asked for", |event| {
         matches!(event, Event::SourceFailed { chain: ChainId(2), retry: false, .. }).then_some(())
@@ -151,4 +150,43 @@ fn settings_out_of_range_are_refused_by_name() {
         World::new(&[], 0).node(),
     );
     assert!(none.unwrap_err().to_string().starts_with("chains of the source is 0"));
+}
+
+#[test]
+fn frames_wait_for_memory_and_all_get_their_turn() {
+    let node = identity(1);
+    let ids: Vec<u32> = (1..=16).collect();
+    let sides: Vec<_> = ids.iter().map(|id| side(*id, &[&node])).collect();
+    // Room for one frame of the longest.
+    let main =
+        Main::start_with(&sides, 4_096, Stored::default(), |config| config.frame_memory_bytes = 1 << 20);
+    let world = World::new(&ids, 5_000);
+    let mut config = main.client(&node);
+    (config.data_streams, config.batch_bytes) = (8, 1 << 20);
+    let (_client, _) = start(config, &world);
+    for id in ids {
+        wait_durable(&main, id, 5_000);
+        main.assert_holds(ChainId(id), 5_000);
+    }
+}
+
+#[test]
+fn several_reactors_serve_one_port_and_one_table_of_lanes() {
+    let nodes: Vec<_> = (1..=6).map(identity).collect();
+    let sides: Vec<_> = nodes.iter().zip(1..).map(|(node, id)| side(id, &[node, &nodes[0]])).collect();
+    let two = std::num::NonZeroUsize::new(2).unwrap();
+    let main = Main::start_with(&sides, 256, Stored::default(), |config| config.reactors = two);
+    let clients: Vec<_> =
+        nodes.iter().zip(1..).map(|(node, id)| start(main.client(node), &World::new(&[id], 1_000))).collect();
+    for id in 1..=6 {
+        wait_durable(&main, id, 1_000);
+        main.assert_holds(ChainId(id), 1_000);
+    }
+    assert_eq!(main.server.peers().len(), 6);
+    // Whichever reactor each is on: one ends, the other is told.
+    let (_stands_by, told) = start(main.client(&nodes[0]), &World::new(&[6], 1_500));
+    told.wait_for("standing by", |event| matches!(event, Event::Standby { .. }).then_some(()));
+    drop(clients);
+    wait_durable(&main, 6, 1_500);
+    main.shutdown();
 }

@@ -8,7 +8,7 @@ use mainstem_net::control::{
 };
 use mainstem_net::endpoint::{self, Bind, Limits};
 use mainstem_net::frame::{FrameBuffer, FrameWriter, MAX_FRAME_BYTES};
-use mainstem_net::reactor::Reactor;
+use mainstem_net::reactor::{Handle, Reactor};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 
 use crate::support::*;
@@ -18,6 +18,7 @@ struct Raw {
     send: SendStream,
     receive: RecvStream,
     data: Option<SendStream>,
+    handle: Handle,
     _endpoint: quinn::Endpoint,
 }
 
@@ -37,11 +38,13 @@ where
     let reactor = Reactor::spawn_thread("raw").unwrap();
     let (handle, server) = (reactor.handle(), main.addr());
     let connect = async move {
-        let quic = endpoint::client_config(&node, server_identity().public(), &Limits::default()).unwrap();
+        // Small, so that not to read is soon felt on the other side.
+        let limits = Limits { stream_window_bytes: 16 << 10, ..Limits::default() };
+        let quic = endpoint::client_config(&node, server_identity().public(), &limits).unwrap();
         let endpoint = endpoint::open(&handle, &Bind::new(([127, 0, 0, 1], 0).into()), &node, None).unwrap();
         let connection = endpoint::connect(&endpoint, quic, server).unwrap().await.unwrap();
         let (send, receive) = connection.open_bi().await.unwrap();
-        Raw { connection, send, receive, data: None, _endpoint: endpoint }
+        Raw { connection, send, receive, data: None, handle, _endpoint: endpoint }
     };
     let raw = reactor.handle().block_on(connect).unwrap();
     let limit = reactor.handle();
@@ -407,4 +410,29 @@ fn who_takes_too_long_is_closed() {
             assert_eq!(raw.closed().await.0, RefusalCode::TooSlow);
         },
     );
+}
+
+#[test]
+fn who_does_not_read_is_closed_and_costs_nothing_meanwhile() {
+    let main = with_raw(
+        |config| config.control_timeout = Duration::from_millis(300),
+        async |mut raw: Raw| {
+            raw.hello(&[1, 2, 3]).await;
+            // Every block brings an ack and a header, which nobody reads.
+            let closed = raw.connection.clone();
+            let data = async {
+                for height in 1.. {
+                    for chain in 1..=3 {
+                        raw.send(&frame(&[section(chain, height, 1)])).await;
+                        raw.handle.sleep(Duration::from_millis(3)).await;
+                    }
+                }
+            };
+            let _ = mainstem_net::reactor::race(closed.closed(), data).await;
+            assert_eq!(raw.closed().await.0, RefusalCode::TooSlow);
+        },
+    );
+    let held = main.durable(ChainId(1));
+    assert!(held > 30, "{held} blocks were taken until then");
+    main.assert_holds(ChainId(1), held);
 }

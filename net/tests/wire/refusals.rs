@@ -3,6 +3,7 @@
 use engine::chain::{ChainId, Height};
 use mainstem_net::client::{ChainState, ConnectionState, Disconnect, Event};
 use mainstem_net::control::RefusalCode;
+use mainstem_net::server::ServerConfig;
 
 use crate::support::*;
 
@@ -133,4 +134,23 @@ fn a_chain_that_lies_stops_and_its_neighbour_does_not() {
     wait_durable(&main, 1, 60);
     main.assert_holds(ChainId(1), 60);
     wait_until("the error is forgotten", || client.status().chains[0].error.is_none());
+}
+
+#[test]
+fn connections_beyond_the_limits_of_the_server_are_let_in_when_there_is_room() {
+    let (first, second) = (identity(1), identity(2));
+    let sides = [side(1, &[&first]), side(2, &[&second])];
+    let limits: [fn(&mut ServerConfig); 2] =
+        [|config| config.max_connections_per_address = 1, |config| config.max_sessions = 1];
+    for set in limits {
+        let main = Main::start_with(&sides, 64, Stored::default(), set);
+        let (client, _) = start(main.client(&first), &World::new(&[1], 10));
+        wait_durable(&main, 1, 10);
+        let (_second, told) = start(main.client(&second), &World::new(&[2], 10));
+        let reason = disconnected(&told);
+        assert!(!reason.lasting, "{reason}");
+        assert_eq!(main.server.peers().len(), 1);
+        client.stop(None);
+        wait_durable(&main, 2, 10);
+    }
 }
