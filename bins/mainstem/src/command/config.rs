@@ -42,7 +42,7 @@ impl Config {
 }
 
 fn show(config: &ConfigArgs, origin: bool) -> Result<()> {
-    let loaded = config.load(std::env::vars())?;
+    let loaded = config.load()?;
     let mut out = stdout().lock();
     let mut section = "";
     for (setting, place) in settings().iter().zip(&loaded.origins) {
@@ -58,7 +58,7 @@ fn show(config: &ConfigArgs, origin: bool) -> Result<()> {
 }
 
 fn check(config: &ConfigArgs) -> Result<()> {
-    let loaded = config.load(std::env::vars())?;
+    let loaded = config.load()?;
     let mut out = stdout().lock();
     match &loaded.file {
         Some(file) => writeln!(out, "{}: right", file.display())?,

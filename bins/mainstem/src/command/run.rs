@@ -32,7 +32,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self) -> Result<()> {
-        let loaded = self.config.load(std::env::vars())?;
+        let loaded = self.config.load()?;
         logging::start(&loaded.settings.log, None);
         let signals = Signals::listen()?;
         let node = Node::start(&loaded.settings, PortFlags { ingest: "--ingest.addr", api: "--api.addr" })?;

@@ -1,6 +1,7 @@
 //! The layers of a configuration, put on top of each other: default < file < environment < flag.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -35,11 +36,20 @@ pub(crate) struct Loaded {
 }
 
 impl ConfigArgs {
+    /// Reads all layers, with the environment of this process.
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        // What is no text becomes one that no setting takes, and no file has as its name.
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        };
+        self.load_with(std::env::vars_os().filter_map(text))
+    }
+
     /// Reads all layers. `env` is the environment.
     ///
     /// The file is that of `--config`, else of `MAINSTEM_CONFIG`, else `mainstem.toml` in the data directory,
     /// where it may be missing.
-    pub(crate) fn load(
+    pub(super) fn load_with(
         &self,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigError> {
@@ -98,7 +108,7 @@ impl Layers {
     fn file(&mut self, path: &Path, text: &str) {
         let place = |offset: usize| Place::File {
             file: path.into(),
-            line: 1 + text[..offset.min(text.len())].matches('\n').count(),
+            line: 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count(),
         };
         let document = match DeTable::parse(text) {
             Ok(document) => document.into_inner(),

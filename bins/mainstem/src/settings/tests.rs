@@ -26,8 +26,9 @@ fn load(
     let command = ConfigArgs::augment_args(clap::Command::new("mainstem").no_binary_name(true));
     let args = ConfigArgs::from_arg_matches(&command.try_get_matches_from(flags).unwrap()).unwrap();
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let loaded =
-        args.load(env).map_err(|error| error.to_string().replace(&dir.path().display().to_string(), "DIR"));
+    let loaded = args
+        .load_with(env)
+        .map_err(|error| error.to_string().replace(&dir.path().display().to_string(), "DIR"));
     (dir, loaded)
 }
 
@@ -119,6 +120,7 @@ fn every_error_names_place_key_value_and_what_would_be_right() {
         ),
         ("[log]\nformat = \"xml\"", "DIR/mainstem.toml:2: log.format = \"xml\": expected text or json"),
         ("[seal\n", "DIR/mainstem.toml:1: not TOML: unclosed table, expected `]`"),
+        ("# \u{e4}\u{f6}\u{fc}\n[s\u{e4}al", "DIR/mainstem.toml:2: not TOML: unclosed table, expected `]`"),
         ("[seal]\nleaves = 1\nleaves = 2", "DIR/mainstem.toml:3: not TOML: duplicate key"),
     ] {
         assert_eq!(error(Some(file), &[], &[]), expected);

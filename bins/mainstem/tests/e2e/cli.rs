@@ -1,6 +1,7 @@
 //! Commands that end by themselves: what they print, what they refuse, and with which exit code.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -157,6 +158,20 @@ fn a_wrong_configuration_ends_with_2_and_all_its_problems() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn an_environment_that_is_no_text_is_no_panic() {
+    let broken = std::ffi::OsStr::from_bytes(b"\xff\xfe");
+    let show = || {
+        let mut command = mainstem();
+        command.args(["config", "show", "--data", "/nowhere"]);
+        command
+    };
+    assert_eq!(run(show().env("UNRELATED", broken)).0, 0);
+    let (code, _, error) = run(show().env("MAINSTEM_API_ADDR", broken));
+    assert_eq!(code, 2);
+    assert!(error.starts_with("error: environment MAINSTEM_API_ADDR: api.addr = "), "{error}");
 }
 
 #[test]
