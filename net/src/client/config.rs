@@ -62,7 +62,7 @@ pub struct ClientConfig {
     pub retry_min: Duration,
     /// The pause doubles up to this; after a refusal that will not pass by itself it is this at once. Default 5 s.
     pub retry_max: Duration,
-    /// How long connecting, and after it the welcome, may take. Default 10 s.
+    /// How long connecting, and after it the welcome, may take at most. Default 10 s. First attempts are given less.
     pub connect_timeout: Duration,
     /// Stop instead of trying again after a refusal that will not pass by itself: for programs that run once. Default
     /// false, since what is wrong can be mended on the other side.

@@ -30,6 +30,10 @@ const FRAMES_AHEAD: usize = 2;
 /// The most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
+/// How long the first attempt to connect may take; each one that fails doubles it. Short, because a server that is
+/// only just starting again does not answer to what came before: a new attempt finds it sooner than a long one.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(500);
+
 /// How long a good-bye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -37,7 +41,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::ClientConfig) {
     let config = &shared.config;
     let mut backoff = Backoff::new(config.retry_min, config.retry_max);
-    let mut link = Link { shared: &shared, handle: &handle, quic, endpoint: None };
+    let attempt = FIRST_ATTEMPT.min(config.connect_timeout);
+    let mut link = Link { shared: &shared, handle: &handle, quic, endpoint: None, attempt };
     let end = loop {
         let chains = shared.running();
         if chains.is_empty() {
@@ -82,6 +87,8 @@ struct Link<'a> {
     quic: quinn::ClientConfig,
     /// Opened for the family of addresses that was needed last.
     endpoint: Option<Endpoint>,
+    /// How long the next attempt to connect may take.
+    attempt: Duration,
 }
 
 impl Link<'_> {
@@ -116,10 +123,14 @@ impl Link<'_> {
         let endpoint = self.endpoint_for(address)?;
         let connecting = endpoint::connect(&endpoint, self.quic.clone(), address)
             .map_err(|error| Disconnect::passing(format!("cannot connect to {address}: {error}")))?;
-        let limit = self.shared.config.connect_timeout;
-        match self.handle.timeout(limit, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
+        let longest = self.shared.config.connect_timeout;
+        match self.handle.timeout(self.attempt, connecting).await {
+            Ok(Ok(connection)) => {
+                self.attempt = FIRST_ATTEMPT.min(longest);
+                Ok(connection)
+            }
             Ok(Err(quinn::ConnectionError::TimedOut)) | Err(_) => {
+                self.attempt = (self.attempt * 2).min(longest);
                 Err(Disconnect::passing(format!("{address} does not answer")))
             }
             Ok(Err(error)) => Err(Disconnect::from(&error)),
