@@ -1,6 +1,7 @@
 //! End-to-end tests: the programs as their users start them, over real sockets and files.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bench;
 mod cli;
 mod dev;
 mod evm;

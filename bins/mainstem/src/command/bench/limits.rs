@@ -1,5 +1,7 @@
 //! What the machine can do of each stage alone, measured after the run on the same disk and processors.
 
+use std::fs::OpenOptions;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,8 +10,6 @@ use engine::chain::{ChainId, Hash, Height};
 use engine::merkle::{leaf, node};
 use rayon::prelude::*;
 use serde::Serialize;
-use std::fs::OpenOptions;
-use std::io::{Seek, SeekFrom, Write};
 
 /// Side blocks a second that single stages could carry.
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -89,8 +89,7 @@ impl Bench {
         let signals = Signals::listen()?;
         let scratch = Scratch::make(&self.data)?;
         let settings = self.settings(scratch.path());
-        let genesis = self.genesis();
-        self.write_world(&settings, &genesis)?;
+        write_world(&settings, &self.genesis())?;
 
         let node = Node::start(&settings, PORTS)?;
         let load = Load::start(&self, node.ingest_addr(), node.key())?;
@@ -150,7 +149,7 @@ impl Bench {
 
     fn settings(&self, dir: &Path) -> Settings {
         let mut settings = Settings::default();
-        settings.data.dir = dir.to_owned();
+        dir.clone_into(&mut settings.data.dir);
         settings.ingest.addr = (Ipv4Addr::LOCALHOST, 0).into();
         settings.ingest.max_connections_per_address = self.connections as usize;
         settings.ingest.max_connections = self.connections as usize;
@@ -173,14 +172,14 @@ impl Bench {
         let main = MainChain { id: ChainId(9_992_731), name: "mainstem bench".into(), aelf_root: false };
         Genesis::document(&main, &(1..=self.chains).map(side).collect::<Vec<_>>())
     }
+}
 
-    fn write_world(&self, settings: &Settings, genesis: &str) -> Result<()> {
-        let dir = DataDir::of(settings);
-        fs::write(&dir.genesis, genesis)
-            .with_context(|| format!("{} cannot be written", dir.genesis.display()))?;
-        Identity::create(&dir.key)?;
-        Ok(())
-    }
+fn write_world(settings: &Settings, genesis: &str) -> Result<()> {
+    let dir = DataDir::of(settings);
+    fs::write(&dir.genesis, genesis)
+        .with_context(|| format!("{} cannot be written", dir.genesis.display()))?;
+    Identity::create(&dir.key)?;
+    Ok(())
 }
 
 /// How long the load may take to connect.
