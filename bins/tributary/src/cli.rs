@@ -308,7 +308,7 @@ pub(crate) enum KeysAction {
 
 fn height(text: &str) -> Result<Height, String> {
     match text.parse() {
-        Ok(height) if height >= 1 && height <= Height::MAX.0 => Ok(Height(height)),
+        Ok(height @ 1..) if height <= Height::MAX.0 => Ok(Height(height)),
         _ => Err("expected a height, 1 or more".to_owned()),
     }
 }

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 /// Errors are those of usage and configuration: once something runs, it ends with a code of its own.
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Sim(sim) => send_sim(sim),
+        Command::Sim(sim) => send_sim(&sim),
         Command::File(FileCommand::Action(FileAction::Convert(what))) => {
             let form = what.form.map(Into::into);
             let done = convert(&what.from, &what.to, form, what.chain, what.force)?;
@@ -73,7 +73,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     }
 }
 
-fn send_sim(sim: Sim) -> Result<ExitCode> {
+fn send_sim(sim: &Sim) -> Result<ExitCode> {
     let chains = match (sim.chains, sim.chain.as_slice()) {
         (None, chains) => chains.to_vec(),
         (Some(count), &[first]) => sim::chains(first, count)

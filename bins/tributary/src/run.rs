@@ -51,7 +51,7 @@ pub(crate) fn run(common: &Common, input: Input) -> Result<ExitCode> {
     let identity = Identity::load(&common.key)?;
     let (events, news) = mpsc::channel();
     let mut config = ClientConfig::new(common.main.clone(), common.main_key, identity);
-    config.software = concat!("tributary ", env!("CARGO_PKG_VERSION")).to_owned();
+    config.software = concat!("tributary ", env!("CARGO_PKG_VERSION")).into();
     config.give_up_on_refusal = !common.keep_trying;
     config.on_event = Some(EventSink::new(move |event| {
         // Nobody listens any more only when all is over.
@@ -106,11 +106,10 @@ impl Session {
             }
             // Chains that have stopped for good reach nothing any more: they decide how it ends, not when.
             if [goal, self.stop_at].into_iter().flatten().any(|height| durable(&status, height)) {
-                match outcome.worst {
-                    None => info!("everything that was asked for is durable on the main chain"),
-                    Some(_) => warn!(
-                        "durable on the main chain is what was asked for, but for the chains that stopped"
-                    ),
+                if outcome.worst.is_none() {
+                    info!("everything that was asked for is durable on the main chain");
+                } else {
+                    warn!("what was asked for is durable on the main chain, but for the chains that stopped");
                 }
                 break outcome.worst.unwrap_or(End::Done);
             }

@@ -1,22 +1,22 @@
-//! SIGINT and SIGTERM: the first asks to stop, the second ends the process at once.
+//! SIGINT and SIGTERM: the first asks to stop, a later one ends the process at once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 /// Whether a first signal has come.
 #[derive(Clone, Debug)]
-pub(crate) struct Signals(Arc<AtomicBool>);
+pub(crate) struct Signals(Arc<OnceLock<Instant>>);
 
 impl Signals {
     /// Takes over the handling of both signals. Once in a process.
     pub(crate) fn listen() -> Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::new(OnceLock::new());
         let shared = Arc::clone(&asked);
         let handler = move || {
-            // Nothing else is read because of it: Relaxed.
-            if shared.swap(true, Ordering::Relaxed) {
+            let first = shared.get_or_init(Instant::now);
+            if first.elapsed() > ONE_WISH {
                 // As a shell reports a process that SIGINT ended. There is nothing here to lose.
                 std::process::exit(130);
             }
@@ -27,6 +27,9 @@ impl Signals {
 
     /// Whether somebody has asked to stop.
     pub(crate) fn asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.get().is_some()
     }
 }
+
+/// Signals within this time are one wish: timeout(1) and some supervisors signal a process and then its group.
+const ONE_WISH: Duration = Duration::from_millis(500);

@@ -1,6 +1,7 @@
 //! What happened and how it stands, in words: log lines and the live line.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Height};
@@ -113,7 +114,7 @@ pub(crate) struct Figures {
     /// behind what was sent.
     behind: u64,
     /// Blocks a second that became durable.
-    rate: f64,
+    rate: u64,
     main_height: Option<Height>,
     trouble: Option<String>,
 }
@@ -139,12 +140,12 @@ impl Rate {
         }
     }
 
-    fn per_second(&self) -> f64 {
+    fn per_second(&self) -> u64 {
         let (Some((since, before)), Some((now, after))) = (self.samples.front(), self.samples.back()) else {
-            return 0.0;
+            return 0;
         };
-        let seconds = now.duration_since(*since).as_secs_f64();
-        if seconds > 0.0 { after.saturating_sub(*before) as f64 / seconds } else { 0.0 }
+        let millis = now.duration_since(*since).as_millis() as u64;
+        (after.saturating_sub(*before) * 1_000).checked_div(millis).unwrap_or(0)
     }
 }
 
@@ -207,13 +208,13 @@ impl Figures {
             grouped(self.sent),
             grouped(self.durable),
             grouped(self.behind),
-            grouped(self.rate.round() as u64),
+            grouped(self.rate),
         );
         if let Some(height) = self.main_height {
-            line += &format!("  main block {}", grouped(height.0));
+            let _ = write!(line, "  main block {}", grouped(height.0));
         }
         if let Some(trouble) = &self.trouble {
-            line += &format!("  ! {trouble}");
+            let _ = write!(line, "  ! {trouble}");
         }
         line
     }
@@ -226,7 +227,7 @@ impl Figures {
             sent = self.sent,
             durable = self.durable,
             behind = self.behind,
-            per_second = self.rate.round() as u64,
+            per_second = self.rate,
             main_height = self.main_height.map(|height| height.0),
             trouble = self.trouble.as_deref(),
             "status"

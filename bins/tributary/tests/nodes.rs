@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask peers` installs both. They are looked for in `$MAINSTEM_PEERS` or in `target/peers`; where they are
 //! missing the tests fail, unless `MAINSTEM_WITHOUT_PEERS=1` says that they are left out on purpose.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
@@ -247,8 +248,8 @@ impl Node {
         EvmSource::new(config).unwrap()
     }
 
-    fn call(&self, method: &str, params: Value) -> Value {
-        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+    fn call(&self, method: &str, params: impl Into<Value>) -> Value {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params.into()}).to_string();
         let mut response = ureq::post(&self.url).content_type("application/json").send(call).unwrap();
         let answer: Value = serde_json::from_slice(&response.body_mut().read_to_vec().unwrap()).unwrap();
         assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);

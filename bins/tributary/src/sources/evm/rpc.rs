@@ -242,12 +242,11 @@ impl CallError {
                 "the URL of --rpc is not that of a JSON-RPC endpoint; check its path"
             }
             Self::Status { status: 429, .. } => "the node limits the rate of calls; a smaller --batch helps",
-            Self::Status { .. } => "look into the node's log",
             Self::TooLarge { .. } => "raise --max-response",
             Self::Rpc(error) if error.no_such_method() => {
                 "the node does not serve this method: switch its `eth` API on, or use another node"
             }
-            Self::Rpc(_) => "look into the node's log",
+            Self::Status { .. } | Self::Rpc(_) => "look into the node's log",
             Self::Garbage(_) => "check that the URL of --rpc is that of an EVM node's JSON-RPC endpoint",
         }
     }

@@ -162,9 +162,9 @@ impl BinaryFile {
             let what = format!("the file ends after {read} of its {RECORD_BYTES} bytes: it was cut");
             return Err(self.wrong(self.position, what));
         }
-        self.reader.seek_relative(-(read as i64)).map_err(|error| self.io(error))?;
+        self.go(self.position)?;
         let length = self.reader.get_ref().metadata().map_err(|error| self.io(error))?.len();
-        if length < self.offset(self.position) {
+        if length < offset(self.position) {
             let what = "became shorter while it was read".to_owned();
             return Err(FileError::File { path: self.path.clone(), what });
         }
@@ -172,13 +172,9 @@ impl BinaryFile {
     }
 
     fn go(&mut self, position: u64) -> Result<(), FileError> {
-        self.reader.seek(io::SeekFrom::Start(self.offset(position))).map_err(|error| self.io(error))?;
+        self.reader.seek(io::SeekFrom::Start(offset(position))).map_err(|error| self.io(error))?;
         self.position = position;
         Ok(())
-    }
-
-    fn offset(&self, position: u64) -> u64 {
-        HEADER_BYTES as u64 + position * RECORD_BYTES as u64
     }
 
     fn io(&self, error: io::Error) -> FileError {
@@ -190,7 +186,7 @@ impl BinaryFile {
             path: self.path.clone(),
             record: position + 1,
             height: self.header.first + position,
-            offset: self.offset(position),
+            offset: offset(position),
             what,
         }
     }
@@ -221,6 +217,10 @@ impl Header {
         }
         Ok(Self { chain, first, parent: hash_at(bytes, 24) })
     }
+}
+
+fn offset(position: u64) -> u64 {
+    HEADER_BYTES as u64 + position * RECORD_BYTES as u64
 }
 
 /// Binds a record to its height and to the block before it.

@@ -180,7 +180,7 @@ impl JsonFile {
 
     fn go(&mut self, offset: u64) -> Result<(), FileError> {
         // Within the buffer this costs nothing; at the buffer's end the next read asks the system again.
-        let by = offset as i64 - self.offset as i64;
+        let by = offset.cast_signed() - self.offset.cast_signed();
         self.reader.seek_relative(by).map_err(|error| self.io(error))?;
         self.offset = offset;
         Ok(())
@@ -205,7 +205,7 @@ impl JsonFile {
                     if buffer.is_empty() {
                         return Ok(lines);
                     }
-                    lines += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    lines += buffer.split(|byte| *byte == b'\n').count() as u64 - 1;
                     let length = buffer.len();
                     reader.consume(length);
                 }
@@ -223,7 +223,6 @@ fn diagnosis(line: &[u8], error: &serde_json::Error) -> String {
         }
         return format!("not a JSON object: {}", shorten(&error.to_string(), 120));
     };
-    const NAMES: [&str; 5] = ["height", "hash", "parent", "tx_root", "time"];
     for name in NAMES {
         let Some(value) = fields.get(name) else { return format!("field {name} is missing") };
         let fine = match name {
@@ -246,6 +245,7 @@ fn diagnosis(line: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
+const NAMES: [&str; 5] = ["height", "hash", "parent", "tx_root", "time"];
 /// Longest line; a block takes some 280 bytes.
 const MAX_LINE: usize = 4_096;
 /// From here on reading line by line is faster than bisecting.
