@@ -200,19 +200,20 @@ impl Figures {
             [(state, _)] => vec![(*state).to_owned()],
             states => states.iter().map(|(state, count)| format!("{count} {state}")).collect(),
         };
+        // What matters most comes first: a narrow terminal shows no more.
         let mut line = format!(
-            "{} {}  {}  sent {}  durable {}  behind {}  {}/s",
+            "{} {}  behind {}  {}/s  durable {}  sent {}",
             self.name,
             states.join(", "),
-            self.connection,
-            grouped(self.sent),
-            grouped(self.durable),
             grouped(self.behind),
             grouped(self.rate),
+            grouped(self.durable),
+            grouped(self.sent),
         );
         if let Some(height) = self.main_height {
             let _ = write!(line, "  main block {}", grouped(height.0));
         }
+        let _ = write!(line, "  {}", self.connection);
         if let Some(trouble) = &self.trouble {
             let _ = write!(line, "  ! {trouble}");
         }
