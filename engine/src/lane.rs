@@ -207,10 +207,10 @@ impl Lane {
         }
         let mut tail = self.tail();
         if tail.speaker.is_some_and(|(_, speaker)| speaker != key) {
-            return Ok(Claim::Standby(tail.position()));
+            return Ok(Claim::Standby(self.position_in(&mut tail)));
         }
         tail.speaker = Some((session, key));
-        Ok(Claim::Speaker(tail.position()))
+        Ok(Claim::Speaker(self.position_in(&mut tail)))
     }
 
     /// Ends a session's claim, if it still holds one.
@@ -233,7 +233,7 @@ impl Lane {
 
     /// Where the lane stands.
     pub fn position(&self) -> Position {
-        self.tail().position()
+        self.position_in(&mut self.tail())
     }
 
     /// Takes a section of consecutive blocks that starts at `first` and follows the block with hash `parent`:
@@ -288,6 +288,15 @@ impl Lane {
         Ok(Height(last))
     }
 
+    fn position_in(&self, tail: &mut Tail) -> Position {
+        Position {
+            durable: Height(self.cursors().indexed),
+            received: Height(tail.producer.received()),
+            hash: tail.hash,
+            limit: Height(tail.producer.limit().min(Height::MAX.0)),
+        }
+    }
+
     fn tail(&self) -> MutexGuard<'_, Tail> {
         // A panic under the lock would be a bug in this file; the cursors stay consistent whatever happened.
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
@@ -295,16 +304,6 @@ impl Lane {
 }
 
 impl Tail {
-    fn position(&mut self) -> Position {
-        let limit = self.producer.limit();
-        Position {
-            durable: Height(self.producer.observer().cursors().indexed),
-            received: Height(self.producer.received()),
-            hash: self.hash,
-            limit: Height(limit.min(Height::MAX.0)),
-        }
-    }
-
     /// Evidence that a section contradicts blocks that are still in the ring.
     fn conflict(&mut self, chain: ChainId, first: Height, blocks: ColumnsRef<'_>) -> Option<Refusal> {
         let received = self.producer.received();
