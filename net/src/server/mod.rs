@@ -14,7 +14,7 @@
 //!   the newest, and makes us hold nothing.
 //!
 //! # Capacity
-//! A peer makes us hold at most what [`endpoint::Limits`](crate::endpoint::Limits) says for its connection, one
+//! A peer makes us hold at most what [`crate::endpoint::Limits`] says for its connection, one
 //! frame for each of its data streams out of [`ServerConfig::frame_memory_bytes`], and one entry for each of its
 //! chains.
 
