@@ -6,8 +6,10 @@ use engine::chain::Height;
 use engine::store::BlockReader;
 
 use crate::error::Error;
+use crate::files::Lock;
 use crate::format::FIRST_RECORD;
 use crate::reader::LogReader;
+use crate::recover;
 
 /// What [`check`] found.
 #[derive(Debug, Default)]
@@ -24,14 +26,20 @@ pub struct Report {
     pub damage: Vec<Error>,
 }
 
-/// Checks the log in `dir`: trailers and indexes, and if `deep` every record too. Needs no lock; of a log that is
-/// being written it checks what was durable when it began.
+/// Checks the log in `dir`: trailers and indexes, and if `deep` every record too. Of a log that is being written it
+/// checks what was durable when it began. If nobody writes it, it also looks behind the last record for signs that
+/// there were more: a reader alone cannot tell damage there from a write that a crash cut short.
 ///
 /// `progress` is told the bytes done and the bytes in all, after each piece. An error means that the log could not
 /// be opened at all; all other damage is in the report.
 pub fn check(dir: impl AsRef<Path>, deep: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, Error> {
     // Opening checks the records of the last segment.
-    let reader = LogReader::open(dir)?;
+    let reader = LogReader::open(dir.as_ref())?;
+    let mut damage = Vec::new();
+    if let Some(lock) = Lock::if_free(dir.as_ref()) {
+        damage.extend(recover::check_end(&reader.shared().context).err());
+        drop(lock);
+    }
     let (sealed, last_bytes, last_records) = reader.shared().look(|index| {
         let bytes = u64::from(index.active.end - FIRST_RECORD);
         (index.sealed.clone(), bytes, u64::from(index.active.records()))
@@ -47,7 +55,7 @@ pub fn check(dir: impl AsRef<Path>, deep: bool, progress: &mut dyn FnMut(u64, u6
         segments: sealed.len() as u64 + 1,
         records: last_records,
         bytes: last_bytes,
-        damage: Vec::new(),
+        damage,
     };
     progress(report.bytes, total);
     for segment in sealed.iter() {

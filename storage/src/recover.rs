@@ -148,22 +148,9 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
         }
     }
 
-    // The lock is ours, so nobody writes: the whole file holds still, and a map of its own may show all of it.
-    let whole = whole_map(context, &segments.file, segments.active)?;
-    let mut active = Active::new(segments.active, segments.first, segments.map);
-    let mut scan = Scan::new(segments.active, segments.first, segments.generation);
-    let flaw = scan_records(context, &mark, &whole, &mut scan, &mut active)?;
-    let end = scan.offset;
-    let head = scan.number - 1;
+    let End { whole, active, scan, rest, flaw } = find_end(context, &mark, &segments)?;
+    let (end, head) = (scan.offset, scan.number - 1);
     let damaged = |flaw| Error::damaged(&path, end.into(), Part::Record(scan.number), flaw);
-    if scan.number < mark.first_record {
-        // Every record before the mark was made certain before the mark was written.
-        return Err(damaged(flaw));
-    }
-    let rest = look_behind(context, &mark, &segments.file, &whole, &scan);
-    if rest.acknowledged {
-        return Err(damaged(flaw));
-    }
 
     let file = context.open_segment(medium, segments.active)?;
     // A record that no later one vouches for may be in the page cache only: after a failed sync the kernel calls
@@ -202,6 +189,39 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     recovery.head = Height(head);
     recovery.generation = mark.generation;
     Ok(Recovered { sealed: segments.sealed, active, file, mark, recovery })
+}
+
+/// Where a log ends.
+struct End {
+    whole: Arc<Map>,
+    active: Active,
+    scan: Scan,
+    rest: Rest,
+    /// What is wrong with the first record that is not there.
+    flaw: Flaw,
+}
+
+/// Finds the end of a log that nobody writes, since the caller holds its lock: so a map of its own may show all of
+/// the last file. That a record which was certain is missing is an error.
+fn find_end(context: &Context, mark: &Mark, segments: &Segments) -> Result<End, Error> {
+    let whole = whole_map(context, &segments.file, segments.active)?;
+    let mut active = Active::new(segments.active, segments.first, segments.map.clone());
+    let mut scan = Scan::new(segments.active, segments.first, segments.generation);
+    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active)?;
+    let rest = look_behind(context, mark, &segments.file, &whole, &scan);
+    // Every record before the mark was made certain before the mark was written.
+    if scan.number < mark.first_record || rest.acknowledged {
+        let path = context.segment_path(segments.active);
+        return Err(Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw));
+    }
+    Ok(End { whole, active, scan, rest, flaw })
+}
+
+/// Whether a log that nobody writes ends as a crash may leave it, and not in damage. The caller holds its lock.
+pub(crate) fn check_end(context: &Arc<Context>) -> Result<(), Error> {
+    let mark = context.read_mark()?;
+    let segments = Segments::open(context, &mark)?;
+    find_end(context, &mark, &segments).map(drop)
 }
 
 /// Takes in records until one is not right; says what is wrong with that one.

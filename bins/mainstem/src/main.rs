@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, config, dev, init, keys, proof, run, verify};
+use command::{bench, config, dev, init, inspect, keys, proof, run, verify};
 use settings::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -45,6 +45,7 @@ enum Command {
     Run(run::Run),
     Keys(keys::Keys),
     Config(config::Config),
+    Inspect(inspect::Inspect),
     Proof(proof::Proof),
     Verify(verify::Verify),
 }
@@ -60,6 +61,10 @@ fn main() -> ExitCode {
         Command::Config(config) => config.run(),
         Command::Proof(proof) => proof.run(),
         Command::Verify(verify) => return verify.run(),
+        Command::Inspect(inspect) => match inspect.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

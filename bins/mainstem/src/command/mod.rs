@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod dev;
 pub(crate) mod init;
+pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod proof;
 pub(crate) mod run;

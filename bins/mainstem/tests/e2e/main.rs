@@ -5,6 +5,7 @@ mod bench;
 mod cli;
 mod dev;
 mod evm;
+mod inspect;
 mod isolation;
 mod kill;
 mod support;
