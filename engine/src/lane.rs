@@ -199,14 +199,15 @@ impl Lane {
         self.observer.cursors()
     }
 
-    /// Asks to speak for the chain. A node that connects again takes over from its own older session; while
+    /// Asks to speak for the chain. A node that connects again takes over from its own older session, never the
+    /// other way round, or two sessions would take the chain from each other for ever; while a newer session or
     /// another node of the chain speaks, the claim stands by.
     pub fn claim(&self, key: NodeKey, session: SessionId) -> Result<Claim, Refusal> {
         if !self.nodes.contains(&key) {
             return Err(Refusal::UnknownKey { chain: self.chain, key });
         }
         let mut tail = self.tail();
-        if tail.speaker.is_some_and(|(_, speaker)| speaker != key) {
+        if tail.speaker.is_some_and(|(other, speaker)| speaker != key || other.0 > session.0) {
             return Ok(Claim::Standby(self.position_in(&mut tail)));
         }
         tail.speaker = Some((session, key));

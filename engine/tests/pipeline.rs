@@ -265,6 +265,61 @@ fn after_a_failed_sync_nothing_is_published_released_or_tried_again() {
     assert_eq!(reader.head(), Height(0));
 }
 
+/// A store that is slower than sealing, and counts how many blocks share a sync.
+struct Slow {
+    inner: MemoryStore,
+    unsynced: u64,
+    most: Arc<AtomicU64>,
+}
+
+impl BlockStore for Slow {
+    fn append(&mut self, block: &MainBlock) -> Result<(), StoreError> {
+        std::thread::sleep(Duration::from_millis(5));
+        self.unsynced += 1;
+        self.inner.append(block)
+    }
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.most.fetch_max(self.unsynced, Ordering::Relaxed);
+        self.unsynced = 0;
+        self.inner.sync()
+    }
+}
+
+#[test]
+fn a_slow_store_does_not_put_the_sync_off() {
+    let genesis = genesis(1);
+    let most = Arc::new(AtomicU64::new(0));
+    let inner = MemoryStore::default();
+    let reader = inner.reader();
+    let store = Slow { inner, unsynced: 0, most: Arc::clone(&most) };
+    let config = PipelineConfig { seal_interval: Duration::ZERO, max_leaves: 2, ..config() };
+    let running = Engine::resume(config, &genesis, store, &reader, clock()).unwrap().start(Vec::new());
+    Sender::new(&running.cache(), ChainId(1)).send_all(60);
+    running.stop().unwrap();
+    check_all(&reader, &genesis, &[60]);
+    assert_eq!(most.load(Ordering::Relaxed), 2, "waiting blocks share a sync, and no more than may wait");
+}
+
+struct Panicking;
+
+impl HeadSink for Panicking {
+    fn publish(&mut self, _: &Head) {
+        panic!("a sink that panics");
+    }
+}
+
+#[test]
+fn a_stage_that_panics_is_a_failure_that_is_seen_at_once() {
+    let genesis = genesis(1);
+    let store = MemoryStore::default();
+    let reader = store.reader();
+    let engine = Engine::resume(config(), &genesis, store, &reader, clock()).unwrap();
+    let running = engine.start(vec![Box::new(Panicking)]);
+    Sender::new(&running.cache(), ChainId(1)).send(1);
+    wait_until("the panic is seen", || running.failed().is_some());
+    assert!(running.stop().unwrap_err().starts_with("the persist stage panicked"));
+}
+
 #[test]
 fn each_wrong_section_is_refused_with_its_reason_and_changes_nothing() {
     let genesis = genesis(2);
@@ -310,6 +365,7 @@ fn each_wrong_section_is_refused_with_its_reason_and_changes_nothing() {
     assert_eq!(push(SessionId(2), 4, 3, &[4]), Err(Refusal::NotSpeaker { chain }));
     assert!(matches!(lane.claim(KEY, SessionId(3)), Ok(Claim::Speaker(_))));
     assert_eq!(push(SESSION, 4, 3, &[4]), Err(Refusal::NotSpeaker { chain }));
+    assert!(matches!(lane.claim(KEY, SESSION), Ok(Claim::Standby(_))), "an older session takes nothing back");
     lane.release(SESSION);
     assert_eq!(
         push(SessionId(3), 4, 3, &[4]),

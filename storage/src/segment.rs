@@ -192,7 +192,7 @@ impl Segment {
                 for run in &runs[start..end] {
                     format::at_least("first_height", run.first_height.get(), next_height)?;
                     format::at_least("count", run.count.get().into(), 1)?;
-                    let highest = Height::MAX.0 - u64::from(run.count.get());
+                    let highest = Height::MAX.0 - (u64::from(run.count.get()) - 1);
                     format::at_most("first_height", run.first_height.get(), highest)?;
                     format::at_most(
                         "record",

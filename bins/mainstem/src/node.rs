@@ -175,16 +175,19 @@ fn pipeline(settings: &Settings) -> PipelineConfig {
 
 /// A main block that fits no segment would stop the node in the middle of its work; so it does not start.
 fn check_fit(settings: &Settings, genesis: &Genesis, segment_bytes: u64) -> Result<()> {
-    // Three columns, and at most one stored node for each side block; a section and a node for each chain.
-    let (per_leaf, per_chain, rest) = (72 + 32, 128 + 32, 64 << 10);
+    // Three columns, and at most one stored node for each side block; a section and a node for each chain in it. The
+    // index of a segment names every chain.
+    let (per_leaf, per_chain) = (72 + 32, 128 + 32);
+    let rest = (64 << 10) + 32 * genesis.chains.len() as u64;
     let max_leaves = settings.seal.max_leaves;
     let chains = (genesis.chains.len() as u64).min(max_leaves);
     let longest = max_leaves * per_leaf + chains * per_chain + rest;
     if longest > segment_bytes {
+        let fits = segment_bytes.saturating_sub(chains * per_chain + rest) / per_leaf;
+        let lower = if fits > 0 { format!("lower it to {fits}, or ") } else { String::new() };
         bail!(
             "seal.max_leaves = {max_leaves}: such a main block may take {longest} bytes, and a segment of this log \
-             has {segment_bytes}; lower it to {}, or raise storage.segment_bytes of a new log",
-            segment_bytes.saturating_sub(chains * per_chain + rest) / per_leaf
+             has {segment_bytes}; {lower}raise storage.segment_bytes of a new log"
         );
     }
     Ok(())

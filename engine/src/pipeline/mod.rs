@@ -19,6 +19,7 @@ mod seal;
 mod select;
 mod stats;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -135,14 +136,20 @@ impl Engine {
         };
         let persist =
             Persister { store, drains, sealed, give_back, sinks, shared: Arc::clone(&shared), clock };
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        let spawn = |name: &'static str, run: Box<dyn FnOnce() + Send>| {
+            let shared = Arc::clone(&shared);
+            // A stage that panicked would leave a node that looks alive and indexes nothing. What the stage owned is
+            // not used again.
+            let run = move || {
+                if catch_unwind(AssertUnwindSafe(run)).is_err() {
+                    shared.fail(format!("the {name} stage panicked; please report it with the log output"));
+                }
+            };
             let thread = thread::Builder::new().name(name.into()).spawn(run);
             thread.expect("the machine can start one more thread")
         };
-        let threads = vec![
-            spawn("seal", Box::new(move || seal.run())),
-            spawn("persist", Box::new(move || persist.run())),
-        ];
+        let seal = spawn("seal", Box::new(move || seal.run()));
+        let threads = vec![seal, spawn("persist", Box::new(move || persist.run()))];
         Running { shared, cache, doorbell, threads }
     }
 }
@@ -188,10 +195,7 @@ impl Running {
         self.shared.stopping.store(true, Ordering::Release);
         self.doorbell.ring();
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                self.shared
-                    .fail("a stage of the engine panicked; please report it with the log output".into());
-            }
+            thread.join().expect("a stage catches its panics");
         }
     }
 }
@@ -255,12 +259,12 @@ impl SealStage {
             }
             let now = self.clock.monotonic();
             let left = (last + self.config.seal_interval).saturating_sub(now);
-            let backlog = self.is_backlog(most);
+            let backlog = self.config.catch_up && self.is_backlog(most);
             if !(stopping || backlog || left.is_zero() || waiting >= self.config.seal_leaves) {
                 thread::sleep(left.min(GLANCE));
                 continue;
             }
-            if !(backlog && self.config.catch_up) {
+            if !backlog {
                 counts.iter_mut().for_each(|count| *count = self.config.max_per_chain.min(*count));
             }
             fair_shares(&mut counts, self.config.max_leaves, turn, &mut sorted);

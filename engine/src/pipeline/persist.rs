@@ -12,7 +12,7 @@ use crate::store::{BlockStore, StoreError};
 
 use super::head::{Head, HeadSink};
 use super::stats::record;
-use super::{Sealed, Shared};
+use super::{SEALED_WAITING, Sealed, Shared};
 
 pub(super) struct Persister {
     pub(super) store: Box<dyn BlockStore>,
@@ -57,7 +57,8 @@ impl Persister {
             let now = self.clock.monotonic();
             group.push(Appended { block, seal: took, append: now.saturating_sub(before) });
             before = now;
-            next = self.sealed.try_recv().ok();
+            // No more than may wait: a store that is slower than sealing must not put the sync off for ever.
+            next = if group.len() < SEALED_WAITING { self.sealed.try_recv().ok() } else { None };
         }
         self.store.sync()?;
         let now = self.clock.monotonic();

@@ -182,6 +182,7 @@ impl Proof {
         let (header, part, block) = (&self.header, &self.chain, &self.block);
         height("header.height", header.height)?;
         height("chain.first_height", part.first_height)?;
+        height("block.height", block.height)?;
 
         let index =
             block.height.0.checked_sub(part.first_height.0).filter(|index| *index < part.count.into());
