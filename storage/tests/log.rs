@@ -338,3 +338,24 @@ fn a_directory_without_a_log_cannot_be_read() {
     assert!(matches!(LogReader::open(dir.path()), Err(Error::NoLog { .. })));
     assert!(matches!(LogReader::open(dir.path().join("absent")), Err(Error::NoLog { .. })));
 }
+
+#[test]
+fn the_highest_height_there_is_can_be_stored_sealed_and_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, reader, _) = Log::open(dir.path(), options()).unwrap();
+    let mut maker = Maker::new(8);
+    maker.heads.insert(7, Height::MAX.0 - 3);
+    let mut blocks = vec![maker.block(&[(7, 3)].into())];
+    log.append(&blocks[0]).unwrap();
+    while reader.segments().len() < 2 {
+        blocks.push(maker.block(&[(8, 3_000)].into()));
+        log.append(&blocks[blocks.len() - 1]).unwrap();
+        log.sync().unwrap();
+    }
+    drop(log);
+    let (_log, reader, _) = Log::open(dir.path(), options()).unwrap();
+    assert_eq!(reader.chain_head(ChainId(7)).unwrap(), Some(Height::MAX));
+    assert_eq!(reader.locate(ChainId(7), Height::MAX).unwrap(), Some(Height(1)));
+    assert_eq!(reader.locate(ChainId(7), Height(u64::MAX)).unwrap(), None);
+    assert_holds(&reader, &blocks);
+}
