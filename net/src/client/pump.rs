@@ -46,7 +46,7 @@ struct Flow {
     poll_at: Instant,
     poll_gap: Duration,
     backoff: Backoff,
-    /// Whether the source failed the last time, so that it is told only once.
+    /// Whether the source has failed and given nothing since: told once, and the next failure gives the place up.
     failing: bool,
 }
 
@@ -60,8 +60,8 @@ enum Phase {
     },
     /// Blocks flow.
     Send,
-    /// To be resumed at this moment.
-    Refused {
+    /// Refused or left; to be resumed at this moment.
+    Resume {
         at: Instant,
     },
     Stopped,
@@ -187,7 +187,12 @@ impl Pump {
                 flow.last = position.hash;
                 flow.phase = Phase::Seek { at: Instant::now() };
                 cell.set_sent(position.received.0);
-                cell.show(ChainState::Speaking, None);
+                if flow.failing {
+                    // Still wrong until something has been read.
+                    cell.show_state(ChainState::Speaking);
+                } else {
+                    cell.show(ChainState::Speaking, None);
+                }
                 shared.tell(Event::Speaking { chain: cell.chain, next: Height(flow.next) });
             }
             EntryState::Standby(position) => {
@@ -208,7 +213,7 @@ impl Pump {
         }
         let text = clean(text);
         let pause = if code.is_lasting() { flow.backoff.longest() } else { flow.backoff.pause() };
-        flow.phase = Phase::Refused { at: Instant::now() + pause };
+        flow.phase = Phase::Resume { at: Instant::now() + pause };
         let state = if code.is_lasting() && shared.config.give_up_on_refusal {
             flow.phase = Phase::Stopped;
             ChainState::Stopped
@@ -251,11 +256,11 @@ impl Pump {
         let flow = &mut self.flows[place];
         match flow.phase {
             Phase::Waiting | Phase::Stopped => true,
-            Phase::Refused { at } | Phase::Seek { at } if now < at => {
+            Phase::Resume { at } | Phase::Seek { at } if now < at => {
                 turn.next = turn.next.min(at);
                 true
             }
-            Phase::Refused { .. } => {
+            Phase::Resume { .. } => {
                 flow.phase = Phase::Waiting;
                 flow.from_frame = self.lanes[lane].frames_begun();
                 let resume = Resume { chain: self.shared.chains[place].chain, frames: flow.from_frame };
@@ -286,7 +291,7 @@ impl Pump {
                 flow.phase = Phase::Send;
                 flow.poll_at = Instant::now();
                 flow.poll_gap = self.shared.config.poll_min;
-                self.recover(place);
+                // Whether it has recovered, only reading shows: a source may resume well and fail to read, for ever.
             }
             Err(error) => self.fail(place, &error),
         }
@@ -348,7 +353,7 @@ impl Pump {
         true
     }
 
-    /// The source has answered.
+    /// The source has let itself be read.
     fn recover(&mut self, place: usize) {
         let flow = &mut self.flows[place];
         if std::mem::take(&mut flow.failing) {
@@ -357,18 +362,25 @@ impl Pump {
         }
     }
 
-    /// The source has failed for a chain: it is set to the next height again after a pause, or the chain stops.
+    /// The source has failed for a chain: it is set to the next height again after a pause, or the chain stops. From the
+    /// second failure in a row on the place as speaker is given up for as long, so that another node of the chain,
+    /// whose source may be well, can speak: the connection alone would keep it.
     fn fail(&mut self, place: usize, error: &SourceError) {
         let shared = Arc::clone(&self.shared);
         let (flow, cell) = (&mut self.flows[place], &shared.chains[place]);
         let (chain, text) = (cell.chain, error.to_string());
         if let SourceError::Later(_) = error {
-            if !std::mem::replace(&mut flow.failing, true) {
-                shared.tell(Event::SourceFailed { chain, error: text.clone(), retry: true });
+            let at = Instant::now() + flow.backoff.pause();
+            if std::mem::replace(&mut flow.failing, true) {
+                flow.phase = Phase::Resume { at };
+                cell.show(ChainState::Standby, Some(text));
+                shared.outbox.say(self.connection, ClientMessage::Leave(chain));
+            } else {
+                // Not just read again: it may have got half-way.
+                flow.phase = Phase::Seek { at };
+                cell.show_error(Some(text.clone()));
+                shared.tell(Event::SourceFailed { chain, error: text, retry: true });
             }
-            cell.show_error(Some(text));
-            // Not just read again: it may have got half-way.
-            flow.phase = Phase::Seek { at: Instant::now() + flow.backoff.pause() };
             return;
         }
         flow.phase = Phase::Stopped;

@@ -269,6 +269,10 @@ impl Cell {
         *self.shown() = Shown { state, error };
     }
 
+    pub(super) fn show_state(&self, state: ChainState) {
+        self.shown().state = state;
+    }
+
     pub(super) fn show_error(&self, error: Option<String>) {
         self.shown().error = error;
     }

@@ -79,7 +79,7 @@ pub enum ChainState {
     Offline,
     /// This node speaks for it.
     Speaking,
-    /// Another node speaks for it; this one stands by.
+    /// This node does not speak for it: another one does, or may while the source fails here (see the error).
     Standby,
     /// The main chain refused it; it is tried again.
     Refused(RefusalCode),

@@ -1,6 +1,6 @@
 //! Blocks get through: all of them, in order, and only as far as there is room.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Height};
 use mainstem_net::client::{ChainState, ClientConfig, ConnectionState, Event};
@@ -129,6 +129,26 @@ fn a_source_that_fails_stops_its_chain_only_and_only_while_it_fails() {
     assert_eq!(status.chains[0].error, None, "forgotten when it answers");
     assert_eq!(status.chains[1].state, ChainState::Stopped);
     main.assert_holds(ChainId(1), 100);
+}
+
+#[test]
+fn a_source_that_resumes_and_cannot_be_read_is_told_of_once_and_asked_ever_more_rarely() {
+    let node = identity(1);
+    let main = Main::start(&[side(1, &[&node])], 64);
+    let world = World::new(&[1], 10);
+    world.change(1, |side| side.unreadable = true);
+    let mut config = main.client(&node);
+    config.retry_min = Duration::from_millis(1);
+    let begun = Instant::now();
+    let (client, told) = start(config, &world);
+    wait_until("it was tried nine times", || world.side(1).resumed.len() >= 9);
+    // Half of 1 + 2 + 4 + .. + 128 ms at least.
+    assert!(begun.elapsed() >= Duration::from_millis(127), "{:?}", begun.elapsed());
+    assert_eq!(told.count(|event| matches!(event, Event::SourceFailed { .. })), 1);
+    assert_eq!(client.status().chains[0].error.as_deref(), Some("the node is down"));
+    world.change(1, |side| side.unreadable = false);
+    wait_durable(&main, 1, 10);
+    assert_eq!(client.status().chains[0].error, None);
 }
 
 #[test]

@@ -83,6 +83,34 @@ fn a_node_that_stands_by_takes_over_when_the_speaker_ends() {
 }
 
 #[test]
+fn a_node_that_stands_by_takes_over_while_the_source_of_the_speaker_fails() {
+    let (first, second) = (identity(1), identity(2));
+    let main = Main::start(&[side(1, &[&first, &second])], 1_024);
+    let (world_1, world_2) = (World::new(&[1], 100), World::new(&[1], 300));
+    let (client_1, _) = start(main.client(&first), &world_1);
+    wait_durable(&main, 1, 100);
+    let (client_2, told_2) = start(main.client(&second), &world_2);
+    told_2.wait_for("standing by", |event| matches!(event, Event::Standby { .. }).then_some(()));
+
+    world_1.change(1, |side| side.down = true);
+    wait_durable(&main, 1, 300);
+    wait_until("the one whose source fails stands by", || {
+        client_1.status().chains[0].state == ChainState::Standby
+    });
+
+    // It is well again, and takes over in its turn.
+    world_1.change(1, |side| (side.down, side.made) = (false, 400));
+    world_2.change(1, |side| side.down = true);
+    wait_durable(&main, 1, 400);
+    main.assert_holds(ChainId(1), 400);
+    wait_until("its error is forgotten", || {
+        let chain = &client_1.status().chains[0];
+        (chain.state, &chain.error) == (ChainState::Speaking, &None)
+    });
+    drop(client_2);
+}
+
+#[test]
 fn a_node_whose_chain_forked_stops_with_both_hashes_and_another_node_takes_over() {
     let (first, second) = (identity(1), identity(2));
     let main = Main::start(&[side(1, &[&first, &second]), side(2, &[&first])], 1_024);
@@ -93,13 +121,7 @@ fn a_node_whose_chain_forked_stops_with_both_hashes_and_another_node_takes_over(
     let (_client_2, told_2) = start(main.client(&second), &world_2);
     told_2.wait_for("standing by", |event| matches!(event, Event::Standby { .. }).then_some(()));
 
-    // The node fails, and comes back on another branch.
-    world_1.change(1, |side| side.down = true);
-    told_1.wait_for("a node that is down", |event| matches!(event, Event::SourceFailed { .. }).then_some(()));
-    world_1.change(1, |side| {
-        side.forked_at = Some(90);
-        side.down = false;
-    });
+    world_1.change(1, |side| side.forked_at = Some(90));
     let fork = told_1.wait_for("the fork", |event| match event {
         Event::Fork { chain, height, ours, theirs } => Some((*chain, *height, *ours, *theirs)),
         _ => None,

@@ -258,10 +258,12 @@ pub(crate) struct Side {
     pub(crate) made: u64,
     /// From this height on the node tells of another branch, without having noticed when it is asked to resume.
     pub(crate) lies_from: Option<u64>,
-    /// From this height on the node is on another branch, and says so.
+    /// From this height on the node is on another branch: it reads no further, and says so when it is asked to resume.
     pub(crate) forked_at: Option<u64>,
     /// The node does not answer.
     pub(crate) down: bool,
+    /// The node answers where it stands, and gives no blocks.
+    pub(crate) unreadable: bool,
     /// The node gives more than it was asked for.
     pub(crate) floods: bool,
     /// Every height that it was asked to resume at.
@@ -318,7 +320,7 @@ impl Source for Node {
     fn read(&mut self, chain: ChainId, max: usize, out: &mut Columns) -> Result<Hash, SourceError> {
         let mut sides = self.0.0.lock().unwrap();
         let side = sides.get_mut(&chain).unwrap();
-        if side.down {
+        if side.down || side.unreadable || side.forked_at.is_some() {
             return Err(SourceError::Later("the node is down".into()));
         }
         let branch = |height| u8::from(side.lies_from.is_some_and(|from| height >= from)) * 2;
@@ -362,6 +364,10 @@ impl Told {
             found.is_some()
         });
         found.unwrap()
+    }
+
+    pub(crate) fn count(&self, find: impl Fn(&Event) -> bool) -> usize {
+        self.0.lock().unwrap().iter().filter(|event| find(event)).count()
     }
 
     pub(crate) fn any(&self, find: impl Fn(&Event) -> bool) -> bool {
