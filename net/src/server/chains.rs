@@ -107,7 +107,8 @@ impl Chains {
         })
     }
 
-    /// Puts the sections of a frame into their lanes. `number` counts the frames of `stream`.
+    /// Puts the sections of a frame into their lanes: none of them if any names a chain that may not be in it. `number`
+    /// counts the frames of `stream`.
     pub(super) fn take(
         &mut self,
         frame: &Frame<'_>,
@@ -115,19 +116,13 @@ impl Chains {
         number: u64,
         now: Duration,
     ) -> Result<Taken, Fault> {
+        self.check(frame, stream)?;
         let mut taken = Taken::default();
         let mut at = 0;
         for section in frame.sections() {
-            at = self.find(at, section.chain).ok_or_else(|| {
-                let detail = format!("a frame names chain {}, which the hello did not", section.chain);
-                (RefusalCode::UnknownChain, detail)
-            })?;
+            at = self.find(at, section.chain).expect("every chain of the frame was found before");
             let chain = &mut self.table[at];
             at += 1;
-            if *chain.stream.get_or_insert(stream) != stream {
-                let detail = format!("chain {} travels on two data streams; expected one", chain.id);
-                return Err((RefusalCode::BadFrame, detail));
-            }
             if chain.state != State::Speaking || number < chain.heard_from {
                 continue;
             }
@@ -141,6 +136,24 @@ impl Chains {
             }
         }
         Ok(taken)
+    }
+
+    /// Whether the hello named all chains of a frame, and none travels on another stream than before.
+    fn check(&mut self, frame: &Frame<'_>, stream: u64) -> Result<(), Fault> {
+        let mut at = 0;
+        for section in frame.sections() {
+            at = self.find(at, section.chain).ok_or_else(|| {
+                let detail = format!("a frame names chain {}, which the hello did not", section.chain);
+                (RefusalCode::UnknownChain, detail)
+            })?;
+            let chain = &mut self.table[at];
+            at += 1;
+            if *chain.stream.get_or_insert(stream) != stream {
+                let detail = format!("chain {} travels on two data streams; expected one", chain.id);
+                return Err((RefusalCode::BadFrame, detail));
+            }
+        }
+        Ok(())
     }
 
     /// The peer wants to speak for a chain again.
@@ -199,9 +212,8 @@ impl Chains {
         }
     }
 
-    /// Gives all chains up. Returns whether it spoke for any.
-    pub(super) fn release(&mut self) -> bool {
-        let spoke = self.speaking > 0;
+    /// Gives all chains up.
+    pub(super) fn release(&mut self) {
         for chain in &mut self.table {
             if chain.state == State::Speaking {
                 chain.release(self.session);
@@ -209,7 +221,6 @@ impl Chains {
             }
         }
         self.speaking = 0;
-        spoke
     }
 
     /// How many chains there are, and for how many the session speaks.

@@ -144,10 +144,10 @@ struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.shared.sessions.remove(self.session.id);
-        if self.session.chains().release() {
-            // Those that stand by may speak now.
-            self.shared.heralds.tell();
-        }
+        self.session.chains().release();
+        // Those that stand by may speak now. Also if it spoke for none any more: what it gave up last may not have
+        // been told.
+        self.shared.heralds.tell();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine::chain::{ChainId, Columns, Hash, Height};
+use mainstem_net::client::{Client, Event};
 use mainstem_net::control::{
     ClientMessage, EntryState, Hello, Message, RefusalCode, Refused, Resume, ServerMessage, Welcome, receive,
 };
@@ -22,8 +23,8 @@ struct Raw {
     _endpoint: quinn::Endpoint,
 }
 
-/// Runs a hand-made client against a main chain with the chains 1 to 4 of its node, a lane limit of 64, and chain 4
-/// never durable.
+/// Runs a hand-made client against a main chain with the chains 1 to 4 of its node and another one, a lane limit of 64,
+/// and chain 4 never durable.
 fn with_raw<F>(
     set: impl FnOnce(&mut mainstem_net::server::ServerConfig),
     client: impl FnOnce(Raw) -> F,
@@ -32,7 +33,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let node = identity(1);
-    let sides: Vec<_> = (1..=4).map(|id| side(id, &[&node])).collect();
+    let sides: Vec<_> = (1..=4).map(|id| side(id, &[&node, &identity(2)])).collect();
     let main = Main::start_with(&sides, 64, Stored::default(), set);
     main.hold(ChainId(4));
     let reactor = Reactor::spawn_thread("raw").unwrap();
@@ -121,6 +122,20 @@ impl Raw {
         self.data.as_mut().unwrap().write_all(bytes).await.unwrap();
     }
 
+    /// The other node of the chains, with a client of ours.
+    fn other_node(&self, chains: &[u32], made: u64) -> (Other, Told) {
+        let config = client_config(self.connection.remote_address(), &identity(2));
+        let (client, told) = start(config, &World::new(chains, made));
+        (Other(Some(client)), told)
+    }
+
+    /// Waits, and lets the connection live meanwhile.
+    async fn until(&self, mut holds: impl FnMut() -> bool) {
+        while !holds() {
+            self.handle.sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// How the server closed the connection.
     async fn closed(&self) -> (RefusalCode, String) {
         match self.connection.closed().await {
@@ -130,6 +145,16 @@ impl Raw {
             }
             other => panic!("{other}"),
         }
+    }
+}
+
+/// A client that can be dropped on a reactor, where it may not wait for its end.
+struct Other(Option<Client>);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        std::thread::spawn(move || drop(client));
     }
 }
 
@@ -257,8 +282,8 @@ fn a_stream_that_ends_within_a_frame_is_a_bad_frame_and_between_frames_it_is_non
 }
 
 #[test]
-fn a_chain_that_the_hello_did_not_name_ends_the_connection() {
-    with_raw(
+fn a_chain_that_the_hello_did_not_name_ends_the_connection_and_nothing_of_the_frame_counts() {
+    let main = with_raw(
         |_| (),
         async |mut raw: Raw| {
             raw.hello(&[1]).await;
@@ -268,6 +293,23 @@ fn a_chain_that_the_hello_did_not_name_ends_the_connection() {
                 (code, reason.as_str()),
                 (RefusalCode::UnknownChain, "a frame names chain 2, which the hello did not")
             );
+        },
+    );
+    assert_eq!(main.cache.lane(ChainId(1)).unwrap().cursors().received, 0);
+}
+
+#[test]
+fn who_stands_by_speaks_when_one_frame_is_both_refused_and_at_fault() {
+    with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            let (_other, told) = raw.other_node(&[1], 0);
+            raw.until(|| told.any(|event| matches!(event, Event::Standby { .. }))).await;
+            // No head comes that would wake it by chance.
+            raw.send(&frame(&[section(1, 7, 1), section(2, 1, 1)])).await;
+            assert_eq!(raw.closed().await.0, RefusalCode::UnknownChain);
+            raw.until(|| told.any(|event| matches!(event, Event::Speaking { .. }))).await;
         },
     );
 }

@@ -193,7 +193,7 @@ proptest! {
             let speaking = models.iter().filter(|model| !model.silent).count();
             prop_assert_eq!(chains.counts(), (CHAINS as usize, speaking));
         }
-        prop_assert_eq!(chains.release(), models.iter().any(|model| !model.silent));
+        chains.release();
         prop_assert!(cache.lanes().iter().all(|lane| lane.speaker().is_none()));
     }
 }
@@ -212,7 +212,7 @@ fn a_session_that_stood_by_is_told_when_it_speaks() {
     assert_eq!(entry.chain, ChainId(2));
     assert!(matches!(entry.state, EntryState::Speaker(_)));
     assert_eq!((first.counts(), second.counts()), ((3, 2), (2, 1)));
-    assert!(first.release());
+    first.release();
     assert_eq!(told(&mut second).len(), 1, "of chain 1");
 }
 
