@@ -111,7 +111,7 @@ impl DataLane {
                 false
             }
             Err(TrySendError::Closed(frame)) => {
-                // The connection is gone; the inbox will say so.
+                // The connection is gone, or is closed because its stream is; the inbox will say so.
                 keep(shared, frame);
                 self.sender = None;
                 false

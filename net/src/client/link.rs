@@ -286,21 +286,33 @@ async fn greet(
 }
 
 /// Writes the frames of one data stream, until the connection or the pump is gone.
-async fn write_frames(shared: Arc<Shared>, connection: Connection, mut frames: mpsc::Receiver<FrameBuffer>) {
+async fn write_frames(shared: Arc<Shared>, connection: Connection, frames: mpsc::Receiver<FrameBuffer>) {
+    if let Err(error) = write_stream(&shared, &connection, frames).await {
+        // Mostly the connection is gone, and this changes nothing. If only the stream is, its chains would be stuck on
+        // a connection that looks alive: a new one puts all right.
+        tracing::debug!(%error, "a data stream ended");
+        connection.close(CLOSE_DONE, b"a data stream was stopped");
+    }
+}
+
+async fn write_stream(
+    shared: &Shared,
+    connection: &Connection,
+    mut frames: mpsc::Receiver<FrameBuffer>,
+) -> Result<(), quinn::WriteError> {
     // Opened with its first frame: a stream is no stream before something is on it.
-    let Some(mut frame) = frames.recv().await else { return };
-    let Ok(mut stream) = connection.open_uni().await else { return };
+    let Some(mut frame) = frames.recv().await else { return Ok(()) };
+    let mut stream = connection.open_uni().await?;
     loop {
         shared.doorbell.ring();
         let home = Arc::clone(&shared.spare);
-        if stream.write_chunk(Bytes::from_owner(Lent { frame, home })).await.is_err() {
-            return;
-        }
+        stream.write_chunk(Bytes::from_owner(Lent { frame, home })).await?;
         let Some(next) = frames.recv().await else { break };
         frame = next;
     }
     // The pump is done with this connection.
     let _ = stream.finish();
+    Ok(())
 }
 
 /// A frame that QUIC still needs, to send it again if it must; then its memory comes back.

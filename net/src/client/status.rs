@@ -194,6 +194,10 @@ impl From<&ConnectionError> for Disconnect {
                 )),
             };
         }
+        if let ConnectionError::LocallyClosed = error {
+            // The only reason for which we close one that we listen on.
+            return Self::passing("the main chain stopped reading a data stream");
+        }
         match identity::refusal(error) {
             Some(refusal @ (Refusal::KeyNotRegistered | Refusal::NoCertificate)) => {
                 Self::refused(RefusalCode::UnknownKey, &refusal.to_string())
