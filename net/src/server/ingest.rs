@@ -60,7 +60,7 @@ impl DataStream {
             }
             let expected = FrameHeader::parse(&header).map_err(bad_frame)?;
             // Waiting for our own memory is not the peer's fault: the deadline stands still.
-            let mut loan = self.shared.pool.lend(expected.frame_bytes()).await;
+            let mut loan = self.shared.pool.lend(&self.session.memory, expected.frame_bytes()).await;
             loan.buffer.extend(&header);
             let body = fill(stream, &mut loan.buffer, expected.frame_bytes());
             self.handle.timeout(limit, body).await.map_err(slow)?.map_err(cut)?;

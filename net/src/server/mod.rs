@@ -15,7 +15,7 @@
 //!
 //! # Capacity
 //! A peer makes us hold at most what [`crate::endpoint::Limits`] says for its connection, one
-//! frame for each of its data streams out of [`ServerConfig::frame_memory_bytes`], and one entry for each of its
+//! frame for each of its data streams, 2 MiB in all, out of [`ServerConfig::frame_memory_bytes`], and one entry for each of its
 //! chains.
 
 mod accept;
@@ -72,8 +72,8 @@ pub struct ServerConfig {
     /// Handshakes at a time; more are refused. From a quarter of them on a client has to show that it receives at
     /// its address (QUIC Retry). Default 1,024.
     pub max_handshakes: usize,
-    /// Memory for frames that are being received, in bytes, over all sessions. When it is in use, data streams
-    /// wait. At least the longest frame, 1 MiB. Default 256 MiB.
+    /// Memory for frames that are being received, in bytes, over all sessions; one session has 2 MiB of it at most.
+    /// When it is in use, data streams wait. At least the longest frame, 1 MiB. Default 256 MiB.
     pub frame_memory_bytes: usize,
     /// A handshake, and after it a hello, takes no longer. Default 5 s.
     pub hello_timeout: Duration,

@@ -10,11 +10,12 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::Notify;
 
 use super::chains::{Chains, Fault};
+use super::pool::Share;
 use super::sessions::{LastRefusal, PeerInfo};
 use super::{Shared, ingest};
 use crate::control::{
-    ClientMessage, ControlError, Hello, Message, ReceiveError, RefusalCode, ServerMessage, Welcome, receive,
-    shorten,
+    CLOSE_DONE, ClientMessage, ControlError, Hello, Message, ReceiveError, RefusalCode, ServerMessage,
+    Welcome, receive, shorten,
 };
 use crate::reactor::{Either, Handle, race};
 
@@ -36,6 +37,8 @@ pub(super) struct Session {
     pub(super) bytes: AtomicU64,
     pub(super) frames: AtomicU64,
     pub(super) blocks: AtomicU64,
+    /// Its share of the memory for frames.
+    pub(super) memory: Share,
     connection: Connection,
     address: SocketAddr,
     since: Timestamp,
@@ -73,6 +76,7 @@ pub(super) async fn run(
         bytes: AtomicU64::new(0),
         frames: AtomicU64::new(0),
         blocks: AtomicU64::new(0),
+        memory: Share::default(),
         address: connection.remote_address(),
         connection,
         since: shared.parts.clock.wall(),
@@ -87,7 +91,7 @@ pub(super) async fn run(
     let end = peer.serve(&handle).await;
     let (session, number) = (&peer.session, peer.session.id.0);
     match end {
-        Ok(()) | Err(End::Done) => session.connection.close(crate::control::CLOSE_DONE, b"done"),
+        Ok(()) | Err(End::Done) => session.connection.close(CLOSE_DONE, b"done"),
         Err(End::Fault((code, detail))) => session.refuse(code, &detail),
         Err(End::Gone(error)) => tracing::debug!(session = number, %key, %error, "a session ended"),
     }
@@ -135,7 +139,8 @@ impl Session {
     }
 }
 
-/// A session among the open ones. Whatever ends it, a panic too, its chains are given up and it is taken out.
+/// A session among the open ones. Whatever ends it, a panic too, its connection is closed, its chains are given up and
+/// it is taken out.
 struct Admitted {
     shared: Arc<Shared>,
     session: Arc<Session>,
@@ -144,6 +149,8 @@ struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.shared.sessions.remove(self.session.id);
+        // Closed already, unless this is a panic: then its data streams would keep it alive, and nobody would listen.
+        self.session.connection.close(CLOSE_DONE, b"the session ended");
         self.session.chains().release();
         // Those that stand by may speak now. Also if it spoke for none any more: what it gave up last may not have
         // been told.

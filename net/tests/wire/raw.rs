@@ -455,6 +455,30 @@ fn who_takes_too_long_is_closed() {
 }
 
 #[test]
+fn who_announces_long_frames_and_sends_none_does_not_take_the_memory_of_others() {
+    with_raw(
+        |config| {
+            config.frame_memory_bytes = 4 << 20;
+            config.frame_timeout = Duration::from_secs(300);
+        },
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            let mut header = frame(&[section(1, 1, 1)])[..16].to_vec();
+            header[..4].copy_from_slice(&(MAX_FRAME_BYTES as u32 - 16).to_le_bytes());
+            let mut streams = Vec::new();
+            for _ in 0..8 {
+                raw.send(&header).await;
+                streams.push(raw.data.take());
+            }
+            // Its handshake comes after those headers.
+            raw.handle.sleep(Duration::from_millis(50)).await;
+            let (other, _) = raw.other_node(&[2], 50);
+            raw.until(|| other.0.as_ref().unwrap().status().chains[0].durable == Height(50)).await;
+        },
+    );
+}
+
+#[test]
 fn who_does_not_read_is_closed_and_costs_nothing_meanwhile() {
     let main = with_raw(
         |config| config.control_timeout = Duration::from_millis(300),
