@@ -1,5 +1,7 @@
 //! Blocks, batch by batch, one batch ahead, each of them checked.
 
+use std::time::{Duration, Instant};
+
 use engine::chain::Hash;
 use engine::source::SourceError;
 use serde_json::value::RawValue;
@@ -62,7 +64,7 @@ impl EvmSource {
             }
             blocks.push(block);
         }
-        self.unlinked = 0;
+        self.unlinked.forget();
         if self.config.verify_receipts {
             self.check_receipts(&blocks)?;
         }
@@ -76,8 +78,8 @@ impl EvmSource {
             return error;
         }
         // The node still has the block that was read before: its own blocks do not link. That can be a batch
-        // answered while the chain was being reorganised; it cannot be so every time.
-        self.unlinked += 1;
+        // answered while the chain was being reorganised, or by several nodes behind one address of which one is
+        // late; it cannot stay so.
         let text = format!(
             "{}: block {} names parent {}, but the node's block {} is {before}",
             self.rpc.shown(),
@@ -85,15 +87,67 @@ impl EvmSource {
             block.parent,
             block.number - 1,
         );
-        if self.unlinked < MAX_UNLINKED {
-            SourceError::Later(text)
-        } else {
+        if self.unlinked.lasts(Instant::now()) {
+            let limit = self.unlinked.limit;
             SourceError::Fatal(format!(
-                "{text}; asked {MAX_UNLINKED} times: the node's data is damaged or forged"
+                "{text}; so for {limit:?} by now: the node's data is damaged or forged"
             ))
+        } else {
+            SourceError::Later(text)
         }
     }
 }
 
-/// How often blocks of one node may fail to link before it counts as damage.
-const MAX_UNLINKED: u32 = 3;
+/// How long the blocks of one node have failed to link among themselves. Time decides and not how often, since how
+/// often it is asked again is the caller's choice.
+#[derive(Debug)]
+pub(super) struct Unlinked {
+    /// After so long it counts as damage.
+    pub(super) limit: Duration,
+    /// The first time and the last one, since blocks last linked.
+    seen: Option<(Instant, Instant)>,
+}
+
+impl Unlinked {
+    pub(super) fn new() -> Self {
+        Self { limit: MAX_UNLINKED, seen: None }
+    }
+
+    /// Takes note that blocks do not link now. Whether that has been so for too long.
+    fn lasts(&mut self, now: Instant) -> bool {
+        let since = match self.seen {
+            // After a long pause, as when another node spoke for the chain, nobody knows what was in between.
+            Some((since, last)) if now.duration_since(last) < self.limit => since,
+            _ => now,
+        };
+        self.seen = Some((since, now));
+        now.duration_since(since) >= self.limit
+    }
+
+    fn forget(&mut self) {
+        self.seen = None;
+    }
+}
+
+const MAX_UNLINKED: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_do_not_link_count_as_damage_after_a_time_without_pause() {
+        let (start, mut unlinked) = (Instant::now(), Unlinked::new());
+        let mut lasts = |seconds| unlinked.lasts(start + Duration::from_secs(seconds));
+        for seconds in [0, 0, 0, 5, 10, 29] {
+            assert!(!lasts(seconds), "{seconds}");
+        }
+        assert!(lasts(30));
+        // A pause of 30 s, and it begins anew.
+        assert!(!lasts(60));
+        assert!(!lasts(75));
+        assert!(lasts(90));
+        unlinked.forget();
+        assert!(!unlinked.lasts(start + Duration::from_secs(91)));
+    }
+}

@@ -36,6 +36,7 @@ use serde_json::value::RawValue;
 
 use self::ahead::Ahead;
 use self::batch::BatchSize;
+use self::catch_up::Unlinked;
 use self::header::{Block, BlockError};
 use self::receipt_calls::ReceiptCalls;
 use self::recent::Recent;
@@ -117,8 +118,8 @@ pub struct EvmSource {
     /// Newest irreversible block of the node, as of the last poll.
     last_final: u64,
     polled: Option<Instant>,
-    /// Times in a row that the node's blocks did not link among themselves.
-    unlinked: u32,
+    /// How long the node's blocks have not linked among themselves.
+    unlinked: Unlinked,
     /// Checked blocks that the caller did not want yet.
     left: Columns,
     left_from: usize,
@@ -152,7 +153,7 @@ impl EvmSource {
             recent: Recent::default(),
             last_final: 0,
             polled: None,
-            unlinked: 0,
+            unlinked: Unlinked::new(),
             left: Columns::default(),
             left_from: 0,
             tip: Tip::default(),
