@@ -100,7 +100,7 @@ impl Session {
             if self.goal == Goal::Tip && goal.is_none() {
                 goal = tip;
             }
-            rate.sample(status.chains.iter().map(|chain| chain.durable.0).sum());
+            rate.sample(&status);
             if let Some(end) = outcome.end(&status) {
                 break end;
             }

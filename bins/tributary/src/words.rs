@@ -119,7 +119,7 @@ pub(crate) struct Figures {
     trouble: Option<String>,
 }
 
-/// Counts what becomes durable over time.
+/// Counts what becomes durable over time. Heights are the main chain's word, and it may say anything: sums saturate.
 #[derive(Debug)]
 pub(crate) struct Rate {
     /// (when, durable) at the ends of the window.
@@ -132,8 +132,9 @@ impl Rate {
     }
 
     /// Takes note of how many blocks are durable now.
-    pub(crate) fn sample(&mut self, durable: u64) {
+    pub(crate) fn sample(&mut self, status: &Status) {
         let now = Instant::now();
+        let durable = status.chains.iter().fold(0, |sum: u64, chain| sum.saturating_add(chain.durable.0));
         self.samples.push_back((now, durable));
         while self.samples.len() > 2 && now.duration_since(self.samples[1].0) >= RATE_WINDOW {
             self.samples.pop_front();
@@ -145,7 +146,7 @@ impl Rate {
             return 0;
         };
         let millis = now.duration_since(*since).as_millis() as u64;
-        (after.saturating_sub(*before) * 1_000).checked_div(millis).unwrap_or(0)
+        after.saturating_sub(*before).saturating_mul(1_000).checked_div(millis).unwrap_or(0)
     }
 }
 
@@ -167,17 +168,18 @@ impl Figures {
             chains => format!("{} chains", chains.len()),
         };
         let mut states: Vec<(&'static str, usize)> = Vec::new();
-        let (mut sent, mut durable, mut behind) = (0, 0, 0);
+        // What the main chain says may be anything.
+        let (mut sent, mut durable, mut behind) = (0_u64, 0_u64, 0_u64);
         for chain in &status.chains {
             let state = state_name(chain.state);
             match states.iter_mut().find(|(name, _)| *name == state) {
                 Some((_, count)) => *count += 1,
                 None => states.push((state, 1)),
             }
-            sent += chain.sent.0;
-            durable += chain.durable.0;
+            sent = sent.saturating_add(chain.sent.0);
+            durable = durable.saturating_add(chain.durable.0);
             let newest = tip.map_or(chain.sent.0, |tip| tip.0.max(chain.sent.0));
-            behind += newest.saturating_sub(chain.durable.0);
+            behind = behind.saturating_add(newest.saturating_sub(chain.durable.0));
         }
         let trouble = reason.or_else(|| status.chains.iter().find_map(|chain| chain.error.clone()));
         let main_height = status.head.as_ref().map(|head| head.height);
@@ -271,6 +273,8 @@ const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use net::client::ChainStatus;
+
     use super::*;
 
     #[test]
@@ -291,5 +295,35 @@ mod tests {
         let earlier = Instant::now().checked_sub(REPEAT_AFTER).unwrap();
         teller.told.values_mut().for_each(|repeats| repeats.at = earlier);
         assert_eq!(teller.news(chain, "a"), Some(2), "this time and the one that was not told");
+    }
+    #[test]
+    fn heights_that_a_main_chain_makes_up_are_shown_and_do_no_harm() {
+        let status = |sent, durable| Status {
+            connection: ConnectionState::Connecting,
+            main: None,
+            head: None,
+            chains: (1..=3)
+                .map(|chain| ChainStatus {
+                    chain: ChainId(chain),
+                    state: ChainState::Speaking,
+                    sent: Height(sent),
+                    durable: Height(durable),
+                    limit: Height(0),
+                    error: None,
+                })
+                .collect(),
+            blocks: 0,
+            frames: 0,
+            bytes: 0,
+            connections: 0,
+        };
+        let mut rate = Rate::new();
+        for (sent, durable) in [(0, 0), (Height::MAX.0, 0), (u64::MAX, u64::MAX), (u64::MAX, 0)] {
+            rate.sample(&status(sent, durable));
+            let figures = Figures::new(&status(sent, durable), None, &rate);
+            assert_eq!(figures.sent, sent.saturating_mul(3));
+            assert_eq!(figures.durable, durable.saturating_mul(3));
+            assert_eq!(figures.behind, (sent - durable).saturating_mul(3));
+        }
     }
 }
