@@ -265,6 +265,38 @@ fn converting_there_and_back_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_conversion_that_fails_leaves_nothing_behind() {
+    let case = Case::json(&lines((1..100).chain(101..110)));
+    let names = || fs::read_dir(case.dir.path()).unwrap().count();
+    let new = case.dir.path().join("new");
+    let error = convert(&case.path, &new, None, Some(CHAIN), false).unwrap_err();
+    assert!(error.to_string().contains("line 100"), "{error}");
+    assert!(matches!(convert(&case.path, &new, None, None, false), Err(ConvertError::WhoseBlocks(_))));
+    assert_eq!(names(), 1);
+
+    // At the very end, when all is written.
+    fs::write(&case.path, lines(1..100)).unwrap();
+    fs::create_dir(&new).unwrap();
+    let error = convert(&case.path, &new, None, Some(CHAIN), true).unwrap_err();
+    assert!(matches!(error, ConvertError::File(FileError::Io { .. })), "{error}");
+    assert_eq!(names(), 2);
+}
+
+#[test]
+fn a_conversion_overwrites_no_file_that_has_the_name_of_its_unfinished_one() {
+    let case = Case::json(&lines(1..10));
+    let (new, taken) = (case.dir.path().join("new"), case.dir.path().join("new.partial"));
+    fs::rename(&case.path, &taken).unwrap();
+    for force in [false, true] {
+        // Even the very file that is read.
+        let error = convert(&taken, &new, None, Some(CHAIN), force).unwrap_err();
+        assert!(matches!(&error, ConvertError::Partial(path) if *path == taken), "{error}");
+    }
+    assert_eq!(fs::read_to_string(&taken).unwrap(), lines(1..10));
+    assert!(!new.exists());
+}
+
+#[test]
 fn a_file_of_another_chain_is_refused() {
     let case = Case::binary(1..3);
     let open = |chain| FileSource::open(FileConfig { path: case.path.clone(), chain, follow: false });
