@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam::queue::ArrayQueue;
@@ -44,15 +44,16 @@ pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::Client
     let attempt = FIRST_ATTEMPT.min(config.connect_timeout);
     let mut link = Link { shared: &shared, handle: &handle, quic, endpoint: None, attempt };
     let end = loop {
+        if shared.stopping() == Stopping::Now {
+            break "stopped".to_owned();
+        }
         let chains = shared.running();
         if chains.is_empty() {
             break "every chain has stopped".to_owned();
         }
         shared.set_connection(ConnectionState::Connecting);
-        let begun = Instant::now();
         let reason = match race(shared.stop.notified(), link.live(chains)).await {
             Either::Right(reason) => reason,
-            Either::Left(()) if shared.stopping() == Stopping::Now => break "stopped".to_owned(),
             Either::Left(()) => continue,
         };
         {
@@ -65,7 +66,9 @@ pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::Client
             shared.tell(Event::Disconnected { reason, retry_in: None });
             break text;
         }
-        if begun.elapsed() > config.retry_max {
+        if let ConnectionState::Connected { since, .. } = shared.connection()
+            && since.elapsed() > config.retry_max
+        {
             // It was fine for a while.
             backoff.reset();
         }
@@ -73,9 +76,8 @@ pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::Client
         tracing::info!(server = config.server, %reason, ?pause, "not connected");
         shared.tell(Event::Disconnected { reason: reason.clone(), retry_in: Some(pause) });
         shared.set_connection(ConnectionState::Waiting { reason });
-        if let Either::Left(()) = race(shared.stop.notified(), handle.sleep(pause)).await {
-            break "stopped".to_owned();
-        }
+        // Either way it is seen above.
+        race(shared.stop.notified(), handle.sleep(pause)).await;
     };
     shared.set_connection(ConnectionState::Stopped { reason: end });
     link.close().await;

@@ -21,6 +21,7 @@ mod shared;
 mod status;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -65,7 +66,15 @@ impl Client {
         let pump = Pump::new(Arc::clone(&shared), source, waiter);
         let pump = std::thread::Builder::new()
             .name("pump".into())
-            .spawn(move || pump.run())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || {
+                    // Whatever the pump left half-way is gone with it.
+                    if catch_unwind(AssertUnwindSafe(|| pump.run())).is_err() {
+                        shared.pump_panicked();
+                    }
+                }
+            })
             .map_err(ClientError::Thread)?;
         let link = handle.spawn(link::run(Arc::clone(&shared), handle.clone(), quic));
         Ok(Self { shared, pump: Some(pump), link: Some(link), _reactor: reactor })
@@ -83,6 +92,9 @@ impl Client {
 
     /// Stops. With a `drain` it takes no more from the source, and waits until all that was taken is durable on the main
     /// chain, `drain` at most. Returns how things stood at the end, when the source's last call has returned.
+    ///
+    /// If the connection breaks meanwhile, only what the main chain had received is waited for after the next one: the
+    /// rest would have to be taken from the source again. [`ChainStatus::durable`] says how far each chain got.
     pub fn stop(mut self, drain: Option<Duration>) -> Status {
         if let Some(drain) = drain {
             let deadline = Instant::now() + drain;
@@ -101,7 +113,7 @@ impl Client {
         if let Some(pump) = self.pump.take()
             && pump.join().is_err()
         {
-            tracing::error!("the thread that reads the source panicked");
+            tracing::error!("whoever is told of events panicked");
         }
         // An error says that the reactor ended first, and the link with it.
         let _ = self.link.take().map(Join::wait);

@@ -14,7 +14,7 @@ use engine::lane::Position;
 use engine::sync::{Doorbell, Waiter};
 use tokio::sync::{Notify, mpsc};
 
-use super::{ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Event, Status};
+use super::{ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Disconnect, Event, Status};
 use crate::control::{ClientMessage, Entry, MAX_CHAINS, RefusalCode};
 use crate::frame::FrameBuffer;
 
@@ -29,7 +29,7 @@ pub(super) struct Shared {
     /// Rung when the inbox has something, a limit has moved or a data stream has room.
     pub(super) doorbell: Doorbell,
     pub(super) outbox: Outbox,
-    /// Rung when the client is to stop.
+    /// Rung when the client is to stop, or no chain goes on.
     pub(super) stop: Notify,
     pub(super) spare: Arc<ArrayQueue<FrameBuffer>>,
     pub(super) totals: Totals,
@@ -194,6 +194,17 @@ impl Shared {
         if stopping == Stopping::Now {
             self.stop.notify_one();
         }
+    }
+
+    /// The pump has panicked, in the source most likely: no chain goes on, which also ends the link.
+    pub(super) fn pump_panicked(&self) {
+        const TEXT: &str = "the thread that reads the source panicked";
+        tracing::error!("{TEXT}");
+        for cell in &self.chains {
+            cell.show(ChainState::Stopped, Some(TEXT.into()));
+        }
+        self.stop.notify_one();
+        self.tell(Event::Disconnected { reason: Disconnect::passing(TEXT), retry_in: None });
     }
 
     pub(super) fn stopping(&self) -> Stopping {

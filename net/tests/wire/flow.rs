@@ -152,6 +152,28 @@ fn a_source_that_resumes_and_cannot_be_read_is_told_of_once_and_asked_ever_more_
 }
 
 #[test]
+fn a_source_that_panics_stops_the_client_and_it_says_so() {
+    let node = identity(1);
+    let main = Main::start(&[side(1, &[&node]), side(2, &[&node])], 64);
+    let world = World::new(&[1, 2], 10);
+    let (client, told) = start(main.client(&node), &world);
+    wait_durable(&main, 2, 10);
+    world.change(1, |side| side.panics = true);
+    let reason = told.wait_for("the end", |event| match event {
+        Event::Disconnected { reason, retry_in: None } => Some(reason.to_string()),
+        _ => None,
+    });
+    assert_eq!(reason, "the thread that reads the source panicked");
+    wait_until("the connection is given up", || {
+        matches!(client.status().connection, ConnectionState::Stopped { .. })
+            && main.server.peers().is_empty()
+    });
+    for chain in client.status().chains {
+        assert_eq!((chain.state, chain.error), (ChainState::Stopped, Some(reason.clone())));
+    }
+}
+
+#[test]
 fn settings_out_of_range_are_refused_by_name() {
     let refuse = |change: fn(&mut ClientConfig)| {
         let mut config = client_config(([127, 0, 0, 1], 1).into(), &identity(1));

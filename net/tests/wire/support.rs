@@ -264,6 +264,8 @@ pub(crate) struct Side {
     pub(crate) down: bool,
     /// The node answers where it stands, and gives no blocks.
     pub(crate) unreadable: bool,
+    /// The program that reads the node has a fault.
+    pub(crate) panics: bool,
     /// The node gives more than it was asked for.
     pub(crate) floods: bool,
     /// Every height that it was asked to resume at.
@@ -323,6 +325,7 @@ impl Source for Node {
         if side.down || side.unreadable || side.forked_at.is_some() {
             return Err(SourceError::Later("the node is down".into()));
         }
+        assert!(!side.panics, "as the test wants it");
         let branch = |height| u8::from(side.lies_from.is_some_and(|from| height >= from)) * 2;
         let first = side.read + 1;
         let most = if side.floods { max as u64 + 1 } else { max as u64 };
