@@ -172,9 +172,10 @@ impl Admitted {
         );
         let _ = session.software.set(hello.software);
         let (welcome, refusal) = {
+            // First the head, then the lanes: the entries ack what the head has indexed.
+            let head = shared.heralds.head().map(|head| Box::new(head.header));
             let mut chains = session.chains();
             let entries = chains.claim(&shared.parts.cache, &hello.chains);
-            let head = shared.heralds.head().map(|head| Box::new(head.header));
             let (main_chain, genesis_hash) = (shared.parts.main_chain, shared.parts.genesis_hash);
             (Welcome { main_chain, genesis_hash, head, chains: entries }, chains.refusal())
         };
@@ -185,14 +186,14 @@ impl Admitted {
         let mut out = Vec::new();
         ServerMessage::Welcome(welcome).encode(&mut out);
         self.write(handle, &mut send, &out).await?;
-        let control = race(self.listen(&mut receive), self.tell(handle, &mut send, told));
+        let control = race(self.listen(handle, &mut receive), self.tell(handle, &mut send, told));
         match race(control, ingest::accept(shared, session, handle)).await {
             Either::Left(Either::Left(end) | Either::Right(end)) | Either::Right(end) => end,
         }
     }
 
     /// Reads the control stream.
-    async fn listen(&self, stream: &mut RecvStream) -> Result<(), End> {
+    async fn listen(&self, handle: &Handle, stream: &mut RecvStream) -> Result<(), End> {
         let (shared, session) = (&self.shared, &self.session);
         let mut body = Vec::new();
         loop {
@@ -210,6 +211,8 @@ impl Admitted {
                     }
                 }
             }
+            // A peer that always has more to say must not keep the reactor to itself.
+            handle.yield_now().await;
         }
     }
 
