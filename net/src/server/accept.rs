@@ -16,7 +16,8 @@ pub(super) async fn run(shared: Arc<Shared>, reactor: usize, handle: Handle, end
         // Relaxed here and below: a number to compare with, it guards no memory.
         let handshakes = shared.handshakes.load(Ordering::Relaxed);
         let most = shared.config.max_handshakes;
-        if handshakes >= most || shared.sessions.are_full() {
+        // Whether there is room for a session shows when it is known whose it is: it may replace one of its own.
+        if handshakes >= most {
             tracing::debug!(peer = %incoming.remote_address(), handshakes, "refused a connection: too many");
             incoming.refuse();
         } else if handshakes * 4 >= most && incoming.may_retry() && !incoming.remote_address_validated() {

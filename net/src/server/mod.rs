@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use engine::cache::Cache;
@@ -63,7 +63,7 @@ pub struct ServerConfig {
     pub reactors: NonZeroUsize,
     /// What each connection may hold.
     pub transport: Limits,
-    /// Sessions at a time. Default 1,024.
+    /// Sessions at a time; beyond them a node only gets in for an older session of its own. Default 1,024.
     pub max_sessions: usize,
     /// Sessions of one key at a time; a further one takes the place of the oldest. Default 4.
     pub max_sessions_per_key: usize,
@@ -258,9 +258,11 @@ impl Server {
     /// `grace` at most.
     pub fn shutdown(mut self, grace: Duration) {
         self.close();
+        let begun = Instant::now();
         for ingest in self.ingests.drain(..) {
             drop(ingest.endpoint);
-            ingest.reactor.shutdown(grace);
+            // They say good-bye at the same time, whichever is waited for first.
+            ingest.reactor.shutdown(grace.saturating_sub(begun.elapsed()));
         }
     }
 

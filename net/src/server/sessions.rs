@@ -79,30 +79,29 @@ impl Sessions {
         SessionId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Whether there is no room for another one.
-    pub(super) fn are_full(&self) -> bool {
-        self.open().len() >= self.max
-    }
-
-    /// Takes a session in. The oldest one of its key makes room for it if there are too many of them.
+    /// Takes a session in. The oldest one of its key makes room for it if there are too many of them, or too many in all:
+    /// it may well be dead, and only not have timed out yet.
     pub(super) fn admit(&self, session: &Arc<Session>) -> Result<(), (RefusalCode, String)> {
         let mut open = self.open();
         let same: Vec<_> = open.values().filter(|other| other.key == session.key).cloned().collect();
-        let superseded = same.get(..(same.len() + 1).saturating_sub(self.max_per_key)).unwrap_or_default();
-        if open.len() - superseded.len() >= self.max {
+        let above = (same.len() + 1).saturating_sub(self.max_per_key);
+        let above = above.max((open.len() + 1).saturating_sub(self.max));
+        let Some(superseded) = same.get(..above) else {
             return Err((
                 RefusalCode::Busy,
                 format!("{} sessions are open, the most there may be", self.max),
             ));
-        }
+        };
         for old in superseded {
             open.remove(&old.id.0);
         }
         open.insert(session.id.0, Arc::clone(session));
         drop(open);
         for old in superseded {
-            let detail =
-                format!("a newer session of this key took its place; {} may be open", self.max_per_key);
+            let detail = format!(
+                "a newer session of this key took its place; {} of a key may be open, {} in all",
+                self.max_per_key, self.max
+            );
             old.refuse(RefusalCode::Superseded, &detail);
         }
         Ok(())

@@ -156,6 +156,24 @@ fn a_node_that_connects_again_takes_over_from_its_older_session() {
 }
 
 #[test]
+fn a_node_replaces_its_own_session_on_a_server_that_is_full() {
+    let (node, other) = (identity(1), identity(2));
+    let sides = [side(1, &[&node]), side(2, &[&other])];
+    let main = Main::start_with(&sides, 64, Stored::default(), |config| config.max_sessions = 1);
+    let (_client_1, _) = start(main.client(&node), &World::new(&[1], 10));
+    wait_durable(&main, 1, 10);
+    let (_stranger, told) = start(main.client(&other), &World::new(&[2], 10));
+    let reason = told.wait_for("a server that is full", |event| match event {
+        Event::Disconnected { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(reason.code, Some(RefusalCode::Busy));
+    let (_client_2, _) = start(main.client(&node), &World::new(&[1], 20));
+    wait_durable(&main, 1, 20);
+    assert_eq!(main.durable(ChainId(2)), 0);
+}
+
+#[test]
 fn the_oldest_session_of_a_key_makes_room_for_a_new_one() {
     let node = identity(1);
     let sides = [side(1, &[&node]), side(2, &[&node])];
