@@ -253,6 +253,7 @@ fn head(height: u64, leaf_count: u64) -> Head {
 pub(crate) struct World(Arc<Mutex<BTreeMap<ChainId, Side>>>);
 
 #[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault that a test can set by itself")]
 pub(crate) struct Side {
     /// How many irreversible blocks there are.
     pub(crate) made: u64,
