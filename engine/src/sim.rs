@@ -53,6 +53,9 @@ const GENESIS_TIME: u64 = 1_700_000_000_000;
 /// Heights between two remembered states: what going back may cost in blocks made again.
 const CHECKPOINT: u64 = 4096;
 
+/// How far a source goes forward at once: some minutes of making blocks.
+const FARTHEST: u64 = 100_000_000;
+
 /// One simulated chain, standing at some height.
 #[derive(Clone, Debug)]
 pub struct SimChain {
@@ -205,6 +208,14 @@ impl Source for SimSource {
             return Err(SourceError::Fatal(problem));
         }
         let height = next.previous();
+        if height.0.saturating_sub(paced.chain.height) > FARTHEST {
+            let here = paced.chain.height;
+            let problem = format!(
+                "chain {chain}: the main chain wants height {next}; a simulated chain makes every block before it, and \
+                 goes at most {FARTHEST} blocks on from {here} at once"
+            );
+            return Err(SourceError::Fatal(problem));
+        }
         let ours = paced.chain.seek(height);
         if let Some(theirs) = parent
             && theirs != ours

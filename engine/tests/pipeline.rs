@@ -18,7 +18,7 @@ use engine::store::{BlockReader, BlockStore, StoreError};
 use mainstem_engine as engine;
 
 const KEY: NodeKey = NodeKey([1; 32]);
-const OTHER_KEY: NodeKey = NodeKey([2; 32]);
+const OTHER_KEY: NodeKey = NodeKey([3; 32]);
 const SESSION: SessionId = SessionId(1);
 
 struct TestClock(Instant);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use curve25519_dalek::edwards::CompressedEdwardsY;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -192,9 +193,20 @@ serde_as_text!(NodeKey);
 
 /// A text that is not a node key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a node key: expected the 64 hex digits that `mainstem keys show` prints")]
-pub struct ParseNodeKeyError {
-    text: String,
+pub enum ParseNodeKeyError {
+    /// Not 64 hex digits.
+    #[error("{text:?} is not a node key: expected the 64 hex digits that `mainstem keys show` prints")]
+    Form {
+        /// The text, as far as it is worth showing.
+        text: String,
+    },
+    /// Not the public key of anyone, or of everyone: a point of small order, for which signatures can be made
+    /// without a secret (RFC 8032 does not forbid it; 32 zero bytes are one).
+    #[error("{text:?} is no node's key: expected what `mainstem keys show` or `tributary keys show` prints")]
+    Nobody {
+        /// The text.
+        text: String,
+    },
 }
 
 impl FromStr for NodeKey {
@@ -203,9 +215,10 @@ impl FromStr for NodeKey {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 32];
         if text.len() != 64 || const_hex::decode_to_slice(text, &mut bytes).is_err() {
-            return Err(ParseNodeKeyError { text: text.chars().take(80).collect() });
+            return Err(ParseNodeKeyError::Form { text: text.chars().take(80).collect() });
         }
-        Ok(Self(bytes))
+        let point = CompressedEdwardsY(bytes).decompress().filter(|point| !point.is_small_order());
+        point.map(|_| Self(bytes)).ok_or_else(|| ParseNodeKeyError::Nobody { text: text.into() })
     }
 }
 
@@ -237,6 +250,28 @@ mod tests {
     fn what_is_no_chain_id_is_refused() {
         for text in ["", "tDV", "tDVVV", "0OIl", "4294967296", "-1", " 1", "9 "] {
             assert!(text.parse::<ChainId>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_anyone_could_sign_for_or_nobody_is_no_node_key() {
+        // RFC 8032 section 7.1, test 1.
+        let good = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        assert_eq!(good.parse::<NodeKey>().map(|key| key.to_string()), Ok(good.to_owned()));
+        let small_order = [
+            "00".repeat(32),
+            format!("01{}", "00".repeat(31)),
+            format!("ec{}7f", "ff".repeat(30)),
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05".to_owned(),
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a".to_owned(),
+        ];
+        let no_point = format!("02{}", "00".repeat(31));
+        for nobody in small_order.into_iter().chain([no_point]) {
+            let refused = nobody.parse::<NodeKey>();
+            assert!(matches!(refused, Err(ParseNodeKeyError::Nobody { .. })), "{nobody}: {refused:?}");
+        }
+        for wrong in ["", &good[1..], &format!("{good}0"), &good.replace('d', "g"), &format!("0x{good}")] {
+            assert!(matches!(wrong.parse::<NodeKey>(), Err(ParseNodeKeyError::Form { .. })), "{wrong}");
         }
     }
 }

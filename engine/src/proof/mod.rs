@@ -161,11 +161,18 @@ impl Proof {
     /// The version that this program writes and verifies.
     pub const VERSION: u16 = 1;
 
-    /// Checks the proof against the header hash that the verifier trusts.
+    /// Checks the proof against the header hash that the verifier trusts: that of `head` or, whatever the proof has
+    /// beyond it, that of `header`.
     pub fn verify_trusting(&self, trusted: Hash) -> Result<Verified, VerifyError> {
         let verified = self.verify()?;
-        let got = verified.trusted_hash;
-        if got == trusted { Ok(verified) } else { Err(VerifyError::NotTrusted { got, trusted }) }
+        let (header_hash, got) = (verified.header_hash, verified.trusted_hash);
+        if got == trusted {
+            Ok(verified)
+        } else if header_hash == trusted {
+            Ok(Verified { header_hash, trusted: self.header, trusted_hash: header_hash })
+        } else {
+            Err(VerifyError::NotTrusted { got, trusted })
+        }
     }
 
     /// Checks the proof by itself. What it proves holds for whoever trusts [`Verified::trusted_hash`].

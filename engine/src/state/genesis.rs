@@ -103,7 +103,7 @@ impl Genesis {
                 return wrong(key("name"), "\"\"".into(), "is empty: give the chain a name");
             }
             if side.first_height == Height(0) || side.first_height > Height::MAX {
-                let expected = "is no height: the first block of a chain has height 1";
+                let expected = "is no height: expected 1 (the first block of a chain) to 9223372036854775807";
                 return wrong(key("first_height"), side.first_height.to_string(), expected);
             }
             if side.nodes.is_empty() {
