@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Height};
-use net::client::{ChainState, ConnectionState, Event, Status};
+use net::client::{ChainState, ChainStatus, ConnectionState, Disconnect, Event, Status};
 use net::control::RefusalCode;
 use tracing::{debug, error, info, warn};
 
@@ -30,12 +30,13 @@ impl Teller {
                 self.told.clear();
             }
             Event::Disconnected { reason, retry_in: Some(_) } => {
-                if let Some(times) = self.news(None, &reason.to_string()) {
+                let reason = in_words(reason);
+                if let Some(times) = self.news(None, &reason) {
                     warn!(times, "not connected to the main chain: {reason}; trying again");
                 }
             }
             Event::Disconnected { reason, retry_in: None } => {
-                error!("not connected to the main chain: {reason}");
+                error!("not connected to the main chain: {}", in_words(reason));
             }
             Event::Speaking { chain, next } => {
                 info!(%chain, next = next.0, "this node speaks for the chain, from height {next} on");
@@ -95,10 +96,19 @@ impl Teller {
     }
 }
 
-/// What to do, if the text does not say it already.
+/// What to do, if there is anything to do and the text does not say it already.
 fn remedy(code: RefusalCode, text: &str) -> String {
     let remedy = code.remedy();
-    if text.contains(remedy) { String::new() } else { format!("; {remedy}") }
+    if remedy.starts_with("nothing") || text.contains(remedy) { String::new() } else { format!("; {remedy}") }
+}
+
+/// Why there is no connection.
+fn in_words(reason: &Disconnect) -> String {
+    let text = &reason.text;
+    match reason.code {
+        Some(code) => format!("refused by the main chain ({code}): {text}{}", remedy(code, text)),
+        None => text.clone(),
+    }
 }
 
 /// How it stands, in figures.
@@ -108,11 +118,15 @@ pub(crate) struct Figures {
     /// Of one chain, or of all of them together.
     name: String,
     states: Vec<(&'static str, usize)>,
+    /// Blocks handed to the connection since this program started; those sent again count again.
     sent: u64,
-    durable: u64,
-    /// How far the main chain is behind the side chain's newest irreversible block, if that is known, or else
-    /// behind what was sent.
-    behind: u64,
+    /// Of one chain only: the newest height that the main chain was sent, by whomever, and the newest durable one.
+    heights: Option<(Height, Height)>,
+    /// Blocks that were sent and are not durable yet.
+    in_flight: u64,
+    /// Blocks that the main chain is behind the side chain's newest irreversible one, if that is known, or else
+    /// behind what was sent. `None` before the main chain says where it stands.
+    behind: Option<u64>,
     /// Blocks a second that became durable.
     rate: u64,
     main_height: Option<Height>,
@@ -122,20 +136,31 @@ pub(crate) struct Figures {
 /// Counts what becomes durable over time. Heights are the main chain's word, and it may say anything: sums saturate.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    /// (when, durable) at the ends of the window.
+    /// The durable height of each chain at the last sample, once the main chain has said it.
+    heights: Vec<Option<u64>>,
+    /// Blocks that became durable since the first samples of their chains.
+    blocks: u64,
+    /// (when, blocks) at the ends of the window.
     samples: VecDeque<(Instant, u64)>,
 }
 
 impl Rate {
     pub(crate) fn new() -> Self {
-        Self { samples: VecDeque::new() }
+        Self { heights: Vec::new(), blocks: 0, samples: VecDeque::new() }
     }
 
-    /// Takes note of how many blocks are durable now.
+    /// Takes note of what is durable now.
     pub(crate) fn sample(&mut self, status: &Status) {
         let now = Instant::now();
-        let durable = status.chains.iter().fold(0, |sum: u64, chain| sum.saturating_add(chain.durable.0));
-        self.samples.push_back((now, durable));
+        self.heights.resize(status.chains.len(), None);
+        for (height, chain) in self.heights.iter_mut().zip(&status.chains) {
+            if is_known(chain) {
+                // What was durable before this program looked is no progress of now.
+                let before = height.replace(chain.durable.0).unwrap_or(chain.durable.0);
+                self.blocks = self.blocks.saturating_add(chain.durable.0.saturating_sub(before));
+            }
+        }
+        self.samples.push_back((now, self.blocks));
         while self.samples.len() > 2 && now.duration_since(self.samples[1].0) >= RATE_WINDOW {
             self.samples.pop_front();
         }
@@ -159,7 +184,7 @@ impl Figures {
             ConnectionState::Stopped { .. } => "stopped".to_owned(),
         };
         let reason = match &status.connection {
-            ConnectionState::Waiting { reason } => Some(reason.to_string()),
+            ConnectionState::Waiting { reason } => Some(in_words(reason)),
             ConnectionState::Stopped { reason } => Some(reason.clone()),
             _ => None,
         };
@@ -169,26 +194,35 @@ impl Figures {
         };
         let mut states: Vec<(&'static str, usize)> = Vec::new();
         // What the main chain says may be anything.
-        let (mut sent, mut durable, mut behind) = (0_u64, 0_u64, 0_u64);
+        let (mut in_flight, mut behind) = (0_u64, None);
         for chain in &status.chains {
             let state = state_name(chain.state);
             match states.iter_mut().find(|(name, _)| *name == state) {
                 Some((_, count)) => *count += 1,
                 None => states.push((state, 1)),
             }
-            sent = sent.saturating_add(chain.sent.0);
-            durable = durable.saturating_add(chain.durable.0);
-            let newest = tip.map_or(chain.sent.0, |tip| tip.0.max(chain.sent.0));
-            behind = behind.saturating_add(newest.saturating_sub(chain.durable.0));
+            if !is_known(chain) {
+                continue;
+            }
+            let newest = tip.map_or(chain.sent, |tip| tip.max(chain.sent));
+            in_flight = in_flight.saturating_add(chain.sent.0.saturating_sub(chain.durable.0));
+            let missing = newest.0.saturating_sub(chain.durable.0);
+            behind = Some(behind.unwrap_or(0_u64).saturating_add(missing));
         }
+        let heights = match status.chains.as_slice() {
+            // What is durable was sent, even if that is not noted yet.
+            [chain] if is_known(chain) => Some((chain.sent.max(chain.durable), chain.durable)),
+            _ => None,
+        };
         let trouble = reason.or_else(|| status.chains.iter().find_map(|chain| chain.error.clone()));
         let main_height = status.head.as_ref().map(|head| head.height);
         Self {
             connection,
             name,
             states,
-            sent,
-            durable,
+            sent: status.blocks,
+            heights,
+            in_flight,
             behind,
             rate: rate.per_second(),
             main_height,
@@ -203,15 +237,18 @@ impl Figures {
             states => states.iter().map(|(state, count)| format!("{count} {state}")).collect(),
         };
         // What matters most comes first: a narrow terminal shows no more.
-        let mut line = format!(
-            "{} {}  behind {}  {}/s  durable {}  sent {}",
-            self.name,
-            states.join(", "),
-            grouped(self.behind),
-            grouped(self.rate),
-            grouped(self.durable),
-            grouped(self.sent),
-        );
+        let mut line = format!("{} {}", self.name, states.join(", "));
+        if let Some(behind) = self.behind {
+            let _ = write!(line, "  behind {}", grouped(behind));
+        }
+        let _ = write!(line, "  {}/s", grouped(self.rate));
+        let _ = match self.heights {
+            Some((height, durable)) => {
+                write!(line, "  at height {}, durable {}", grouped(height.0), grouped(durable.0))
+            }
+            None => write!(line, "  in flight {}", grouped(self.in_flight)),
+        };
+        let _ = write!(line, "  sent {}", grouped(self.sent));
         if let Some(height) = self.main_height {
             let _ = write!(line, "  main block {}", grouped(height.0));
         }
@@ -222,13 +259,16 @@ impl Figures {
         line
     }
 
-    /// For the log.
+    /// For the log. `sent`, `in_flight` and `behind` are blocks; `height`, `durable` and `main_height` are heights,
+    /// the first two only where there is one chain.
     pub(crate) fn log(&self) {
         info!(
             chains = %self.name,
             connection = %self.connection,
             sent = self.sent,
-            durable = self.durable,
+            height = self.heights.map(|(height, _)| height.0),
+            durable = self.heights.map(|(_, durable)| durable.0),
+            in_flight = self.in_flight,
             behind = self.behind,
             per_second = self.rate,
             main_height = self.main_height.map(|height| height.0),
@@ -237,11 +277,24 @@ impl Figures {
         );
     }
 
-    /// For the log, as the last word.
+    /// For the log, as the last word. The fields are those of [`log`](Self::log).
     pub(crate) fn log_end(&self) {
-        let main_height = self.main_height.map(|height| height.0);
-        info!(chains = %self.name, sent = self.sent, durable = self.durable, main_height, "stopped");
+        info!(
+            chains = %self.name,
+            sent = self.sent,
+            height = self.heights.map(|(height, _)| height.0),
+            durable = self.heights.map(|(_, durable)| durable.0),
+            in_flight = self.in_flight,
+            main_height = self.main_height.map(|height| height.0),
+            "stopped"
+        );
     }
+}
+
+/// Whether the main chain has said where the chain stands. Before, its heights are 0 and mean nothing.
+fn is_known(chain: &ChainStatus) -> bool {
+    let entered = matches!(chain.state, ChainState::Speaking | ChainState::Standby);
+    entered || chain.sent > Height(0) || chain.durable > Height(0)
 }
 
 fn state_name(state: ChainState) -> &'static str {
@@ -273,8 +326,6 @@ const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use net::client::ChainStatus;
-
     use super::*;
 
     #[test]
@@ -296,34 +347,81 @@ mod tests {
         teller.told.values_mut().for_each(|repeats| repeats.at = earlier);
         assert_eq!(teller.news(chain, "a"), Some(2), "this time and the one that was not told");
     }
-    #[test]
-    fn heights_that_a_main_chain_makes_up_are_shown_and_do_no_harm() {
-        let status = |sent, durable| Status {
+
+    /// A status of chains that are all alike, `blocks` sent since the start.
+    fn status(chains: u32, state: ChainState, sent: u64, durable: u64, blocks: u64) -> Status {
+        Status {
             connection: ConnectionState::Connecting,
             main: None,
             head: None,
-            chains: (1..=3)
+            chains: (1..=chains)
                 .map(|chain| ChainStatus {
                     chain: ChainId(chain),
-                    state: ChainState::Speaking,
+                    state,
                     sent: Height(sent),
                     durable: Height(durable),
                     limit: Height(0),
                     error: None,
                 })
                 .collect(),
-            blocks: 0,
+            blocks,
             frames: 0,
             bytes: 0,
             connections: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn heights_that_a_main_chain_makes_up_are_shown_and_do_no_harm() {
         let mut rate = Rate::new();
         for (sent, durable) in [(0, 0), (Height::MAX.0, 0), (u64::MAX, u64::MAX), (u64::MAX, 0)] {
-            rate.sample(&status(sent, durable));
-            let figures = Figures::new(&status(sent, durable), None, &rate);
-            assert_eq!(figures.sent, sent.saturating_mul(3));
-            assert_eq!(figures.durable, durable.saturating_mul(3));
-            assert_eq!(figures.behind, (sent - durable).saturating_mul(3));
+            for chains in [1, 3] {
+                let status = status(chains, ChainState::Speaking, sent, durable, 7);
+                rate.sample(&status);
+                let figures = Figures::new(&status, None, &rate);
+                let heights = (chains == 1).then_some((Height(sent), Height(durable)));
+                assert_eq!((figures.sent, figures.heights), (7, heights));
+                assert_eq!(figures.in_flight, (sent - durable).saturating_mul(u64::from(chains)));
+                assert_eq!(figures.behind, Some(figures.in_flight));
+            }
         }
+    }
+
+    #[test]
+    fn heights_that_were_reached_before_are_no_blocks_of_now() {
+        let mut rate = Rate::new();
+        let tip = Some(Height(20_000_500));
+        let offline = status(1, ChainState::Offline, 0, 0, 0);
+        rate.sample(&offline);
+        let figures = Figures::new(&offline, tip, &rate);
+        assert_eq!((figures.behind, figures.heights), (None, None), "not known before the first welcome");
+
+        let resumed = status(1, ChainState::Speaking, 20_000_000, 20_000_000, 0);
+        rate.sample(&resumed);
+        assert_eq!(rate.blocks, 0);
+        let line = Figures::new(&resumed, tip, &rate).line();
+        let said = "behind 500  0/s  at height 20,000,000, durable 20,000,000  sent 0 ";
+        assert!(line.contains(said), "{line}");
+
+        let going = status(1, ChainState::Speaking, 20_000_100, 20_000_040, 100);
+        rate.sample(&going);
+        assert_eq!(rate.blocks, 40);
+        let line = Figures::new(&going, tip, &rate).line();
+        assert!(line.contains("at height 20,000,100, durable 20,000,040  sent 100 "), "{line}");
+
+        let many = status(3, ChainState::Speaking, 20_000_100, 20_000_040, 300);
+        let line = Figures::new(&many, None, &rate).line();
+        assert!(line.contains("in flight 180  sent 300 ") && !line.contains("20,000"), "{line}");
+    }
+
+    #[test]
+    fn a_remedy_is_told_only_where_something_can_be_done() {
+        let refused = |code, text: &str| {
+            in_words(&Disconnect { code: Some(code), lasting: false, text: text.to_owned() })
+        };
+        let said = refused(RefusalCode::ShuttingDown, "the server is being shut down");
+        assert_eq!(said, "refused by the main chain (shutting-down): the server is being shut down");
+        let said = refused(RefusalCode::NoChain, "no");
+        assert_eq!(said, "refused by the main chain (no-chain): no; see why each chain was refused");
     }
 }
