@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use engine::chain::{Height, NodeKey};
-use engine::pipeline::{Engine, PipelineConfig, Running, Stats};
+use engine::pipeline::{ConfigError, Engine, PipelineConfig, Running, Stats};
 use engine::state::Genesis;
+use engine::store::BlockReader;
 use net::server::{Parts, ServerConfig, registered};
 use storage::{Log, LogReader};
 
@@ -52,6 +53,8 @@ impl Node {
         let genesis = Arc::new(dir.read_genesis()?);
         let identity = dir.read_key()?;
         let key = identity.public();
+        // Before anything is written: a log keeps the genesis document and the segment size that it is made with.
+        check(settings, &dir, &genesis)?;
 
         let mut options = storage::Options::new(genesis.hash, genesis.main.id);
         options.segment_bytes = settings.storage.segment_bytes.0;
@@ -136,7 +139,7 @@ impl Node {
 
     /// The height of the newest durable main block.
     pub(crate) fn head(&self) -> Height {
-        engine::store::BlockReader::head(&self.reader)
+        self.reader.head()
     }
 
     /// How many side blocks are durable.
@@ -173,6 +176,34 @@ fn pipeline(settings: &Settings) -> PipelineConfig {
     }
 }
 
+/// What is wrong with the settings for this genesis document, as far as can be said without a log.
+///
+/// # Errors
+/// Names the setting or the document, the value, and what would be right.
+pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Result<()> {
+    pipeline(settings).validate(genesis.chains.len()).map_err(|ConfigError { key, value, expected }| {
+        let setting = match key {
+            "lane_blocks" => "cache.lane_blocks",
+            "cache_bytes" => "cache.bytes",
+            "seal_interval" => "seal.interval_ms",
+            "seal_leaves" => "seal.leaves",
+            "max_leaves" => "seal.max_leaves",
+            "max_per_chain" => "seal.max_per_chain",
+            other => other,
+        };
+        anyhow!("{setting} = {value}: {expected}")
+    })?;
+    let segment = settings.storage.segment_bytes.0;
+    if !segment.is_multiple_of(4096) {
+        bail!(
+            "storage.segment_bytes = {segment}: expected a multiple of 4096, such as {}",
+            segment / 4096 * 4096
+        );
+    }
+    // Of a log that is there already, its own size counts.
+    if dir.log.exists() { Ok(()) } else { check_fit(settings, genesis, segment) }
+}
+
 /// A main block that fits no segment would stop the node in the middle of its work; so it does not start.
 fn check_fit(settings: &Settings, genesis: &Genesis, segment_bytes: u64) -> Result<()> {
     // Three columns, and at most one stored node for each side block; a section and a node for each chain in it. The
@@ -195,6 +226,15 @@ fn check_fit(settings: &Settings, genesis: &Genesis, segment_bytes: u64) -> Resu
 
 fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
     let hint = match error {
+        // A log that holds nothing binds nobody.
+        storage::Error::WrongGenesis { .. }
+            if LogReader::open(&dir.log).is_ok_and(|log| log.head() == Height(0)) =>
+        {
+            format!(
+                "\nnothing is indexed in it yet: remove {} to start with this document",
+                dir.log.display()
+            )
+        }
         storage::Error::WrongGenesis { .. } => format!(
             "\n{} is not the document that this data directory was made with; put that one back, or run with another \
              --data",

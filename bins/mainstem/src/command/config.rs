@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::data_dir::DataDir;
+use crate::node;
 use crate::settings::{ConfigArgs, settings};
 
 /// Show or check the configuration
@@ -60,12 +61,13 @@ fn show(config: &ConfigArgs, origin: bool) -> Result<()> {
 fn check(config: &ConfigArgs) -> Result<()> {
     let loaded = config.load()?;
     let mut out = stdout().lock();
+    let dir = DataDir::of(&loaded.settings);
+    let genesis = dir.read_genesis()?;
+    node::check(&loaded.settings, &dir, &genesis)?;
     match &loaded.file {
         Some(file) => writeln!(out, "{}: right", file.display())?,
         None => writeln!(out, "no configuration file: defaults, environment and flags are right")?,
     }
-    let dir = DataDir::of(&loaded.settings);
-    let genesis = dir.read_genesis()?;
     let chains = genesis.chains.len();
     let (path, main) = (dir.genesis.display(), &genesis.main);
     writeln!(

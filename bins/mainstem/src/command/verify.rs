@@ -33,7 +33,7 @@ pub(crate) struct Verify {
     /// Proofs, as JSON or in the binary form; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Hash of the main-chain header that you trust: every proof must end in it, with its `head` if it has one
+    /// Hash of the main-chain header that you trust: every proof must lead to it, as its `head` or its `header`
     #[arg(long, value_name = "HASH")]
     trusted_header: Option<Hash>,
 }

@@ -239,3 +239,36 @@ fn two_nodes_cannot_share_a_data_directory() {
     assert_eq!(code, 1);
     assert!(error.contains("log"), "{error}");
 }
+
+#[test]
+fn settings_that_cannot_be_are_refused_by_check_and_by_run_before_anything_is_written() {
+    let data = Data::new(&[chain(7)]);
+    for (flags, said) in [
+        (["--storage.segment-bytes", "1MiB"], "seal.max_leaves = 262144: such a main block may take"),
+        (
+            ["--storage.segment-bytes", "1500000"],
+            "storage.segment_bytes = 1500000: expected a multiple of 4096",
+        ),
+        (["--cache.lane-blocks", "16777216"], "cache.bytes = 1073741824: bytes are too few"),
+    ] {
+        for command in [&["config", "check"][..], &["run"]] {
+            let (code, _, error) = run(mainstem().args(command).args(flags).arg("--data").arg(data.path()));
+            assert_eq!(code, 1, "{error}");
+            assert!(error.contains(said), "{error}");
+            assert!(!data.log().exists(), "a log would keep what it was made with");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_holds_nothing_says_how_to_start_with_another_genesis() {
+    let data = Data::new(&[]);
+    let mut node = Node::start(&data.path(), None, &[]);
+    node.process.kill();
+    let genesis = data.path().join("genesis.toml");
+    fs::write(&genesis, fs::read_to_string(&genesis).unwrap() + "\n# another document\n").unwrap();
+    let (code, _, error) = run(mainstem().arg("run").arg("--data").arg(data.path()));
+    assert_eq!(code, 1);
+    assert!(error.contains("holds the log of genesis 0x"), "{error}");
+    assert!(error.contains("nothing is indexed in it yet: remove "), "{error}");
+}

@@ -102,16 +102,19 @@ fn one_bad_proof_among_good_ones_is_told_and_decides_the_exit_code() {
 }
 
 #[test]
-fn a_trusted_header_must_be_the_newest_that_the_proof_ends_in() {
+fn a_trusted_header_must_be_the_one_that_the_block_is_under_or_the_later_one_that_the_proof_ends_in() {
     let proofs = Proofs::new();
     let text = fs::read(workspace().join("engine/tests/vectors/mainstem_commitments.json")).unwrap();
     let vectors: Value = serde_json::from_slice(&text).unwrap();
     let (path, proof, under) = &proofs.proofs[proofs.with_head()];
     let head = hash(&vectors, &proof["head"]);
     let verify = |trusted: &str| run(mainstem().args(["verify", "--trusted-header", trusted]).arg(path));
-    let (code, out, _) = verify(&head);
-    assert_eq!((code, out.trim()), (0, under.as_str()));
-    let (code, out, error) = verify(under);
+    for trusted in [&head, under] {
+        let (code, out, _) = verify(trusted);
+        assert_eq!((code, out.trim()), (0, under.as_str()));
+    }
+    let other = hash(&vectors, &proofs.proofs[0].1["header"]);
+    let (code, out, error) = verify(&other);
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(error.contains("not the trusted"), "{error}");
     assert_eq!(verify("0x12").0, 2);
