@@ -119,7 +119,7 @@ impl Bench {
 
         // The first block is durable when the load has connected: only then does the warm-up begin.
         let deadline = Instant::now() + CONNECT;
-        while node.engine().stats().side_blocks == 0 {
+        while node.side_blocks() == 0 {
             if Instant::now() > deadline {
                 bail!("no block became durable within {} s: the load did not connect", CONNECT.as_secs());
             }
@@ -129,10 +129,10 @@ impl Bench {
         let run = |bar: &ProgressBar, duration: Duration| -> Result<(Stats, Duration)> {
             let before = node.engine().stats();
             let start = Instant::now();
-            let mut last = (start, before.side_blocks);
+            let mut last = (start, node.side_blocks());
             while start.elapsed() < duration {
                 wait(node, signals)?;
-                let (now, blocks) = (Instant::now(), node.engine().stats().side_blocks);
+                let (now, blocks) = (Instant::now(), node.side_blocks());
                 let rate = (blocks - last.1) as f64 / (now - last.0).as_secs_f64();
                 last = (now, blocks);
                 bar.set_message(format!("{blocks} blocks, {:.2} million a second", rate / 1e6));
