@@ -64,24 +64,6 @@ impl LogBlock {
         (RecordHeader::BYTES + format::aligned(self.body_bytes)) as u64
     }
 
-    /// A copy in memory.
-    pub fn to_main_block(&self) -> MainBlock {
-        let columns = self.columns();
-        MainBlock {
-            header: self.header(),
-            hash: self.hash(),
-            sections: (0..self.section_count()).map(|index| self.section(index)).collect(),
-            columns: engine::chain::Columns {
-                hashes: columns.hashes.to_vec(),
-                tx_roots: columns.tx_roots.to_vec(),
-                times: columns.times.to_vec(),
-            },
-            chain_nodes: self.chain_nodes().to_vec(),
-            side_nodes: self.side_nodes().to_vec(),
-            history_nodes: self.history_nodes().to_vec(),
-        }
-    }
-
     fn column<T>(&self, (offset, count): (usize, usize)) -> &[T]
     where
         T: FromBytes + zerocopy::Immutable + zerocopy::KnownLayout + zerocopy::Unaligned,
