@@ -1,11 +1,17 @@
 //! What the engine needs of a disk. The `storage` package implements it on an append-only log;
 //! [`memory::MemoryStore`] serves tests and simulation.
 
+mod base;
+mod history;
 pub mod memory;
 
 use std::error::Error;
+use std::sync::Arc;
 
 use crate::chain::{BlockView, ChainId, Height, MainBlock};
+
+pub use base::{Base, ChainHead};
+pub use history::{HistoryError, StoredHistory};
 
 /// Why a store could not do as asked. After an error from [`BlockStore::append`] or [`BlockStore::sync`] the
 /// store takes no more: it must be opened anew.
@@ -30,6 +36,9 @@ pub trait BlockStore: Send {
 }
 
 /// The reading side: cheap to clone, used from any thread, sees durable blocks only.
+///
+/// A store may prune its oldest blocks while it is read, but never all of them. It moves [`BlockReader::base`]
+/// first: whoever misses a block that was there can see by the base that it was pruned.
 pub trait BlockReader: Clone + Send + Sync + 'static {
     /// A block where it lies.
     type Block<'a>: BlockView
@@ -39,12 +48,17 @@ pub trait BlockReader: Clone + Send + Sync + 'static {
     /// Height of the newest durable block; 0 of an empty store.
     fn head(&self) -> Height;
 
-    /// The block at `height`; `None` above the head or at 0.
+    /// Where the store begins.
+    fn base(&self) -> Arc<Base> {
+        Base::whole()
+    }
+
+    /// The block at `height`; `None` above the head, below the base, or at 0.
     fn block(&self, height: Height) -> Result<Option<Self::Block<'_>>, StoreError>;
 
-    /// The main block that indexed this side block; `None` if none has yet.
+    /// The main block that indexed this side block; `None` if none has yet, or if it was pruned.
     fn locate(&self, chain: ChainId, height: Height) -> Result<Option<Height>, StoreError>;
 
-    /// The newest indexed height of a side chain; `None` if none is indexed.
+    /// The newest indexed height of a side chain, also when that block was pruned; `None` if none is indexed.
     fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, StoreError>;
 }

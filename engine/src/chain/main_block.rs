@@ -1,5 +1,7 @@
 //! A sealed main block: the header, and everything a proof is made from.
 
+use crate::store::StoreError;
+
 use super::{ChainId, Columns, ColumnsRef, Hash, Height, MainHeader};
 
 /// The blocks of one side chain in one main block: consecutive, in the columns from `first_leaf` on.
@@ -71,6 +73,12 @@ pub trait BlockView {
     fn side_nodes(&self) -> &[Hash];
     /// See [`MainBlock::history_nodes`].
     fn history_nodes(&self) -> &[Hash];
+
+    /// Whether all that was read from this view so far was what is stored. To be asked before anything that was
+    /// read is handed on: a file that someone truncates under its map, say, reads as zeros.
+    fn intact(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The position and the section of `chain`, if it has blocks here. A binary search.
     fn find(&self, chain: ChainId) -> Option<(usize, Section)> {

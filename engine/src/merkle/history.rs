@@ -36,6 +36,23 @@ impl History {
         Ok(Self { size, peaks })
     }
 
+    /// The history of `size` headers whose peaks, from the largest subtree to the smallest, are given; `None` if
+    /// they are not as many as `size` has.
+    pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
+    }
+
+    /// The roots of the complete subtrees that it is made of, from the largest to the smallest.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
+    /// The peak at `level` and `index`, if there is one.
+    pub fn peak(&self, level: u32, index: u64) -> Option<Hash> {
+        let position = peaks_of(self.size).position(|peak| peak == (level, index))?;
+        self.peaks.get(position).copied()
+    }
+
     /// How many headers it has.
     pub fn size(&self) -> u64 {
         self.size
@@ -133,6 +150,13 @@ mod tests {
             let root = tree::root(&mut leaves.clone(), &mut stored);
             assert_eq!(history.root(), root, "{size}");
             assert_eq!(History::load(size, &kept), Ok(history.clone()), "{size}");
+            let peaks = history.peaks().to_vec();
+            assert_eq!(History::from_peaks(size, peaks.clone()), Some(history.clone()));
+            assert_eq!(History::from_peaks(size, peaks[1..].to_vec()), None, "a peak is missing");
+            for (node, hash) in &kept.0 {
+                let is_peak = peaks_of(size).any(|peak| peak == *node);
+                assert_eq!(history.peak(node.0, node.1), is_peak.then_some(*hash), "{node:?} of {size}");
+            }
             for index in 0..size {
                 let path = path(index, size, &kept).unwrap();
                 assert_eq!(fold(leaves[index as usize], index, size, &path), Ok(root), "{index} of {size}");

@@ -3,9 +3,8 @@
 
 use crate::chain::{BlockView, ChainId, Hash, Height};
 use crate::merkle::history::History;
-use crate::proof::{ProofError, StoredHistory};
 use crate::state::{Genesis, State};
-use crate::store::{BlockReader, StoreError};
+use crate::store::{BlockReader, HistoryError, StoreError, StoredHistory};
 
 use super::config::ConfigError;
 use super::head::Head;
@@ -21,7 +20,15 @@ pub enum ResumeError {
     Store(#[from] StoreError),
     /// The store's history cannot be read.
     #[error(transparent)]
-    History(#[from] ProofError),
+    History(#[from] HistoryError),
+    /// The store contradicts itself.
+    #[error("chain {chain}: the index names height {height}, which the log does not hold; check the log")]
+    NoSuchBlock {
+        /// Which chain.
+        chain: ChainId,
+        /// Its newest height, by the index.
+        height: Height,
+    },
     /// The store is that of another main chain.
     #[error("the log is that of main chain {log}; the genesis document is for {genesis}")]
     OtherChain {
@@ -60,6 +67,7 @@ pub(super) fn resume<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Re
         return Ok(Resumed { head: None, state, history: History::default() });
     };
     let header = block.header();
+    block.intact()?;
     if header.chain_id != genesis.main.id {
         return Err(ResumeError::OtherChain { log: header.chain_id, genesis: genesis.main.id });
     }
@@ -74,23 +82,28 @@ pub(super) fn resume<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Re
     if state.root() != header.state_root {
         return wrong("state_root", header.state_root, state.root());
     }
-    let before = History::load(height.0 - 1, &StoredHistory(reader))?;
+    let before = History::load(height.0 - 1, &StoredHistory::new(reader))?;
     if before.root() != header.history_root {
         return wrong("history_root", header.history_root, before.root());
     }
-    let history = History::load(height.0, &StoredHistory(reader))?;
+    let history = History::load(height.0, &StoredHistory::new(reader))?;
     Ok(Resumed { head: Some(Head { header, hash: header.hash() }), state, history })
 }
 
-/// The hash of an indexed side block.
+/// The hash of the newest indexed block of a side chain.
 fn block_hash<R: BlockReader>(reader: &R, chain: ChainId, height: Height) -> Result<Hash, ResumeError> {
-    let main = reader.locate(chain, height)?.unwrap_or_default();
-    let found = reader.block(main)?.and_then(|block| {
-        let (_, section) = block.find(chain)?;
+    let missing = ResumeError::NoSuchBlock { chain, height };
+    let Some(main) = reader.locate(chain, height)? else {
+        // A chain that has been idle since before the base.
+        let base = reader.base();
+        let head = base.head(chain).filter(|head| head.height == height);
+        return head.map(|head| head.hash).ok_or(missing);
+    };
+    let Some(block) = reader.block(main)? else { return Err(missing) };
+    let hash = block.find(chain).and_then(|(_, section)| {
         let offset = usize::try_from(height.0.checked_sub(section.first_height.0)?).ok()?;
         block.columns().hashes.get(section.leaves())?.get(offset).copied()
     });
-    let missing =
-        ProofError::Inconsistent { height: main, what: "the index names it for a block it has not" };
-    found.ok_or(ResumeError::History(missing))
+    block.intact()?;
+    hash.ok_or(missing)
 }

@@ -1,8 +1,8 @@
 //! Building proofs from stored blocks.
 
-use crate::chain::{BlockView, ChainId, Hash, Height};
+use crate::chain::{BlockView, ChainId, Height};
 use crate::merkle::{history, leaf, tree};
-use crate::store::{BlockReader, StoreError};
+use crate::store::{BlockReader, HistoryError, StoreError, StoredHistory};
 
 use super::{ChainPart, Proof, ProvenBlock};
 
@@ -19,6 +19,18 @@ pub enum ProofError {
         /// The newest height of the chain that is.
         newest: Option<Height>,
     },
+    /// The main block that indexed the side block was pruned.
+    #[error(
+        "chain {chain}: height {height} was indexed by a main block before {first}, and those were pruned from this log; ask an archive, or a node that keeps them"
+    )]
+    Pruned {
+        /// Which chain.
+        chain: ChainId,
+        /// Which height.
+        height: Height,
+        /// The oldest main block that is kept.
+        first: Height,
+    },
     /// The asked-for head is not a durable block above or at the one that indexed the side block.
     #[error(
         "head: {head} is not a main block from {indexed_in}, which indexed the side block, to {newest}, the newest"
@@ -34,6 +46,9 @@ pub enum ProofError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store's history cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The store contradicts itself.
     #[error("main block {height}: {what}; check the log")]
     Inconsistent {
@@ -55,8 +70,24 @@ pub fn build<R: BlockReader>(
     height: Height,
     head: Option<Height>,
 ) -> Result<Proof, ProofError> {
+    loop {
+        let first = reader.base().first;
+        match attempt(reader, chain_id, height, head) {
+            // Blocks were pruned meanwhile, perhaps these: try again, to say so or to build on what is left.
+            Err(_) if reader.base().first != first => {}
+            result => return result,
+        }
+    }
+}
+
+fn attempt<R: BlockReader>(
+    reader: &R,
+    chain_id: ChainId,
+    height: Height,
+    head: Option<Height>,
+) -> Result<Proof, ProofError> {
     let Some(main) = reader.locate(chain_id, height)? else {
-        return Err(ProofError::NotIndexed { chain: chain_id, height, newest: reader.chain_head(chain_id)? });
+        return Err(absent(reader, chain_id, height)?);
     };
     let wrong = |what| ProofError::Inconsistent { height: main, what };
     let block = reader.block(main)?.ok_or(wrong("the index names it, but it is not there"))?;
@@ -91,13 +122,17 @@ pub fn build<R: BlockReader>(
             if head < main || head > newest {
                 return Err(ProofError::NoSuchHead { head, indexed_in: main, newest });
             }
-            let later = reader.block(head)?.ok_or(wrong("a block above it is missing"))?.header();
-            let path = history::path(main.0 - 1, head.0 - 1, &StoredHistory(reader))?;
-            (Some(path), Some(later))
+            let later = reader.block(head)?.ok_or(wrong("a block above it is missing"))?;
+            let path = history::path(main.0 - 1, head.0 - 1, &StoredHistory::new(reader))?;
+            let header = later.header();
+            later.intact()?;
+            (Some(path), Some(header))
         }
     };
     let proven = ProvenBlock { height, hash: columns.hashes[offset], tx_root: columns.tx_roots[offset] };
     let part = ChainPart { first_height: section.first_height, count: section.count, index: index as u32 };
+    // Last, when all has been read that the proof is made of.
+    block.intact()?;
     Ok(Proof {
         version: Proof::VERSION,
         chain_id,
@@ -111,24 +146,12 @@ pub fn build<R: BlockReader>(
     })
 }
 
-/// The history tree as it lies in the blocks of a store.
-#[derive(Debug)]
-pub(crate) struct StoredHistory<'a, R>(pub(crate) &'a R);
-
-impl<R: BlockReader> history::Nodes for StoredHistory<'_, R> {
-    type Error = ProofError;
-
-    fn node(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
-        let height = Height((index + 1) << level);
-        let wrong = |what| ProofError::Inconsistent { height, what };
-        let block = self.0.block(height)?.ok_or(wrong("it is missing"))?;
-        match level.checked_sub(1) {
-            None => Ok(leaf::history(height, block.header().hash())),
-            Some(above) => block
-                .history_nodes()
-                .get(above as usize)
-                .copied()
-                .ok_or(wrong("a node of the history is missing")),
-        }
-    }
+/// Why a side block is in no main block that is kept.
+fn absent<R: BlockReader>(reader: &R, chain: ChainId, height: Height) -> Result<ProofError, StoreError> {
+    let base = reader.base();
+    Ok(if base.head(chain).is_some_and(|head| height <= head.height) {
+        ProofError::Pruned { chain, height, first: base.first }
+    } else {
+        ProofError::NotIndexed { chain, height, newest: reader.chain_head(chain)? }
+    })
 }

@@ -13,7 +13,6 @@ use crate::merkle::leaf;
 use crate::merkle::path::{PathError, Step, fold};
 
 pub use binary::DecodeError;
-pub(crate) use build::StoredHistory;
 pub use build::{ProofError, build};
 
 /// That a side block was indexed: version 1 (`docs/protocol.md`, section "Proofs").

@@ -1,10 +1,13 @@
 //! A store in memory, with the same promise about visibility as the log: nothing is seen before it is synced.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainBlock, MainHeader, Section};
 
-use super::{BlockReader, BlockStore, StoreError};
+use crate::merkle::history::History;
+
+use super::{Base, BlockReader, BlockStore, ChainHead, StoreError, StoredHistory};
 
 /// The writing side.
 #[derive(Debug, Default)]
@@ -16,7 +19,14 @@ pub struct MemoryStore {
 /// The reading side.
 #[derive(Debug, Default, Clone)]
 pub struct MemoryReader {
-    durable: Arc<RwLock<Vec<Arc<MainBlock>>>>,
+    durable: Arc<RwLock<Durable>>,
+}
+
+#[derive(Debug, Default)]
+struct Durable {
+    base: Arc<Base>,
+    /// From the base on.
+    blocks: Vec<Arc<MainBlock>>,
 }
 
 impl MemoryStore {
@@ -29,6 +39,32 @@ impl MemoryStore {
     pub fn reader(&self) -> MemoryReader {
         self.reader.clone()
     }
+
+    /// Forgets the blocks below `before`, which must be one of those that are durable.
+    pub fn prune(&mut self, before: Height) -> Result<(), StoreError> {
+        let (base, head) = (self.reader.base(), self.reader.head());
+        if before < base.first || head < before {
+            return Err(StoreError::new(format!(
+                "before: {before} is no block of this store; expected {} to {head}",
+                base.first
+            )));
+        }
+        let history =
+            History::load(before.0 - 1, &StoredHistory::new(&self.reader)).map_err(StoreError::new)?;
+        let mut heads: BTreeMap<ChainId, ChainHead> =
+            base.heads.iter().map(|head| (head.chain, *head)).collect();
+        for block in (base.first.0..before.0).filter_map(|height| self.reader.at(Height(height))) {
+            heads.extend(block.sections.iter().map(|section| {
+                let hash = block.columns.hashes[section.leaves().end - 1];
+                (section.chain, ChainHead { chain: section.chain, height: section.last_height(), hash })
+            }));
+        }
+        let heads = heads.into_values().collect();
+        let mut durable = self.reader.durable.write().unwrap_or_else(PoisonError::into_inner);
+        durable.base = Arc::new(Base { first: before, history, heads });
+        durable.blocks.drain(..(before.0 - base.first.0) as usize);
+        Ok(())
+    }
 }
 
 impl BlockStore for MemoryStore {
@@ -39,19 +75,24 @@ impl BlockStore for MemoryStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         let mut durable = self.reader.durable.write().unwrap_or_else(PoisonError::into_inner);
-        durable.append(&mut self.appended);
+        durable.blocks.append(&mut self.appended);
         Ok(())
     }
 }
 
 impl MemoryReader {
+    fn durable(&self) -> RwLockReadGuard<'_, Durable> {
+        self.durable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn at(&self, height: Height) -> Option<Arc<MainBlock>> {
-        let durable = self.durable.read().unwrap_or_else(PoisonError::into_inner);
-        durable.get(usize::try_from(height.0.checked_sub(1)?).ok()?).cloned()
+        let durable = self.durable();
+        let index = usize::try_from(height.0.checked_sub(durable.base.first.0)?).ok()?;
+        durable.blocks.get(index).cloned()
     }
 
     fn newest_first(&self) -> impl Iterator<Item = Arc<MainBlock>> {
-        (1..=self.head().0).rev().filter_map(|height| self.at(Height(height)))
+        (self.base().first.0..=self.head().0).rev().filter_map(|height| self.at(Height(height)))
     }
 }
 
@@ -87,7 +128,12 @@ impl BlockReader for MemoryReader {
     type Block<'a> = MemoryBlock;
 
     fn head(&self) -> Height {
-        Height(self.durable.read().unwrap_or_else(PoisonError::into_inner).len() as u64)
+        let durable = self.durable();
+        Height(durable.base.first.0 - 1 + durable.blocks.len() as u64)
+    }
+
+    fn base(&self) -> Arc<Base> {
+        Arc::clone(&self.durable().base)
     }
 
     fn block(&self, height: Height) -> Result<Option<MemoryBlock>, StoreError> {
@@ -104,6 +150,8 @@ impl BlockReader for MemoryReader {
     }
 
     fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, StoreError> {
-        Ok(self.newest_first().find_map(|block| block.find(chain)).map(|(_, section)| section.last_height()))
+        let kept = self.newest_first().find_map(|block| block.find(chain));
+        let kept = kept.map(|(_, section)| section.last_height());
+        Ok(kept.or_else(|| self.base().head(chain).map(|head| head.height)))
     }
 }
