@@ -10,6 +10,7 @@ use crate::files::Lock;
 use crate::format::FIRST_RECORD;
 use crate::reader::LogReader;
 use crate::recover;
+use crate::segment::Segment;
 
 /// What [`check`] found.
 #[derive(Debug, Default)]
@@ -35,30 +36,33 @@ pub struct Report {
 pub fn check(dir: impl AsRef<Path>, deep: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, Error> {
     // Opening checks the records of the last segment.
     let reader = LogReader::open(dir.as_ref())?;
-    let mut damage = Vec::new();
-    if let Some(lock) = Lock::if_free(dir.as_ref()) {
+    let mut damage = reader.damage();
+    if let Some(lock) = Lock::if_free(dir.as_ref())
+        && damage.is_empty()
+    {
         damage.extend(recover::check_end(&reader.shared().context).err());
         drop(lock);
     }
-    let (sealed, last_bytes, last_records) = reader.shared().look(|index| {
+    let (slots, last_bytes, last_records) = reader.shared().look(|index| {
         let bytes = u64::from(index.active.end - FIRST_RECORD);
         (index.sealed.clone(), bytes, u64::from(index.active.records()))
     });
-    let bytes_of = |segment: &crate::segment::Segment| {
+    let bytes_of = |segment: &Segment| {
         let records = u64::from(segment.trailer().records_end.get() - FIRST_RECORD);
         let index = reader.segment_bytes() - u64::from(segment.trailer().index_offset.get());
         if deep { records + index } else { index }
     };
-    let total = sealed.iter().map(|segment| bytes_of(segment)).sum::<u64>() + last_bytes;
+    let readable = || slots.iter().filter_map(|slot| slot.sealed().ok());
+    let total = readable().map(|segment| bytes_of(segment)).sum::<u64>() + last_bytes;
     let mut report = Report {
         head: reader.head(),
-        segments: sealed.len() as u64 + 1,
+        segments: slots.len() as u64 + 1,
         records: last_records,
         bytes: last_bytes,
         damage,
     };
     progress(report.bytes, total);
-    for segment in sealed.iter() {
+    for segment in readable() {
         let before = report.bytes;
         match segment.check_index() {
             Err(error) => report.damage.push(error),

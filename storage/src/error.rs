@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine::chain::{ChainId, Hash, Height};
-use engine::store::StoreError;
+use engine::store::{HistoryError, StoreError};
 
 use crate::format::{Flaw, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 
@@ -81,6 +82,16 @@ pub enum Error {
         /// What is wrong with it.
         flaw: Flaw,
     },
+    /// The segment that held these blocks cannot be read. All others can.
+    #[error("main blocks {first} to {last} cannot be read: {cause}")]
+    Lost {
+        /// The first of them.
+        first: Height,
+        /// The last of them; below the first when it is not known which they are.
+        last: Height,
+        /// What is wrong with the segment.
+        cause: Arc<Error>,
+    },
     /// A file that must be there is not.
     #[error("{file} is missing: {why}")]
     Missing {
@@ -144,6 +155,17 @@ pub enum Error {
         /// The newest indexed height of the chain.
         head: Height,
     },
+    /// Blocks that may not be taken back. Nothing was changed.
+    #[error("cannot roll back to block {to}: {why}")]
+    Irreversible {
+        /// The block that was to become the newest one.
+        to: Height,
+        /// Why not.
+        why: String,
+    },
+    /// The history of the main headers cannot be read.
+    #[error("the history of the main headers cannot be read: {0}")]
+    History(#[from] HistoryError),
     /// An earlier write or sync failed, after which nobody knows what is on disk.
     #[error("the log takes no more since an earlier failure ({cause}): open it again")]
     Failed {
@@ -193,7 +215,11 @@ impl Error {
     pub fn leaves_log_usable(&self) -> bool {
         matches!(
             self,
-            Self::DiskFull { .. } | Self::TooLarge { .. } | Self::Refused { .. } | Self::Indexed { .. }
+            Self::DiskFull { .. }
+                | Self::TooLarge { .. }
+                | Self::Refused { .. }
+                | Self::Indexed { .. }
+                | Self::Irreversible { .. }
         )
     }
 }

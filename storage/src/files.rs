@@ -1,21 +1,26 @@
-//! [`Context`]: the directory of a log, its names, and the two small files that say what it is.
+//! [`Context`]: the directory of a log, its names, and the small files that say what it is.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use engine::chain::{ChainId, Hash};
+use engine::store::Base;
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Part};
-use crate::format::{FIRST_RECORD, Flaw, Key, LogFile, Mark, SegmentHeader, Trailer};
+use crate::format::{self, FIRST_RECORD, Flaw, Key, LogFile, Mark, RecordHeader, SegmentHeader, Trailer};
 use crate::medium::{Medium, MediumFile};
 
 const LOG: &str = "LOG";
 const MARK: &str = "MARK";
+const BASE: &str = "BASE";
 const LOCK: &str = "LOCK";
 const SEGMENT: &str = "seg";
+/// Of a file that was a segment and may become one again.
+const SPARE: &str = "spare";
 /// Of a file that is still being made: never read, removed when found.
 const UNFINISHED: &str = "tmp";
 
@@ -26,7 +31,18 @@ pub(crate) struct Context {
     pub(crate) genesis_hash: Hash,
     pub(crate) main_chain: ChainId,
     pub(crate) segment_bytes: u64,
+    pub(crate) reversible: bool,
     pub(crate) key: Key,
+    /// Files to make segments of, and how many of them are kept. A reader keeps none.
+    pub(crate) spares: Spares,
+}
+
+/// Files of removed segments: their space is reserved and their pages are known to the system, so that writing
+/// them again is several times faster than writing new ones.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    pub(crate) most: usize,
+    files: Mutex<Vec<PathBuf>>,
 }
 
 impl std::fmt::Debug for Key {
@@ -48,7 +64,9 @@ impl Context {
             genesis_hash: file.genesis_hash(),
             main_chain: file.main_chain(),
             segment_bytes: file.segment_bytes(),
+            reversible: file.reversible(),
             key: file.key(),
+            spares: Spares::default(),
         })
     }
 
@@ -64,7 +82,8 @@ impl Context {
         }
         self.write_mark(medium, Mark::NEW)?;
         self.create_segment(medium, 1)?;
-        let log = LogFile::new(self.main_chain, self.genesis_hash, self.segment_bytes, self.key);
+        let log =
+            LogFile::new(self.main_chain, self.genesis_hash, self.segment_bytes, self.reversible, self.key);
         self.replace(medium, LOG, zerocopy::IntoBytes::as_bytes(&log))?;
         Ok(self)
     }
@@ -92,8 +111,34 @@ impl Context {
         self.replace(medium, MARK, &mark.encode(&self.key))
     }
 
-    /// Makes the empty segment `number`, durable under its name, and opens it for writing. A full disk shows here.
+    /// The lowest segment of the log, and what is kept of the blocks before it.
+    pub(crate) fn read_base(&self) -> Result<(u64, Base), Error> {
+        let path = self.dir.join(BASE);
+        let Some(bytes) = read_up_to(&path, 1 << 30)? else { return Ok((1, Base::default())) };
+        format::decode_base(&bytes, &self.key).map_err(|flaw| Error::damaged(&path, 0, Part::File, flaw))
+    }
+
+    pub(crate) fn write_base(&self, medium: &dyn Medium, segment: u64, base: &Base) -> Result<(), Error> {
+        self.replace(medium, BASE, &format::encode_base(&self.key, segment, base))
+    }
+
+    /// Makes the empty segment `number`, durable under its name, and opens it for writing: of a spare file if there
+    /// is one. A full disk shows here.
     pub(crate) fn create_segment(
+        &self,
+        medium: &dyn Medium,
+        number: u64,
+    ) -> Result<Box<dyn MediumFile>, Error> {
+        if let Some(spare) = self.spares.files().pop() {
+            return self.recycle(medium, &spare, number);
+        }
+        let file = self.new_segment_file(medium, number)?;
+        self.finish_segment_file(medium, number, &*file)?;
+        Ok(file)
+    }
+
+    /// Makes the file of segment `number` under its unfinished name: header and reserved space, not synced.
+    pub(crate) fn new_segment_file(
         &self,
         medium: &dyn Medium,
         number: u64,
@@ -103,21 +148,82 @@ impl Context {
         let make = || {
             let file = medium.create(&unfinished)?;
             file.allocate(self.segment_bytes)?;
-            file.write_at(&SegmentHeader::encode(&self.key, number, self.segment_bytes), 0)?;
-            file.sync()?;
+            file.write_at(&SegmentHeader::encode(&self.key, number, self.segment_bytes, false), 0)?;
             Ok(file)
         };
-        let file = make().map_err(|source: std::io::Error| {
+        make().map_err(|source: std::io::Error| {
             // Give back what was reserved; if that fails too, the next opening does it.
             let _ = medium.remove(&unfinished);
             if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
                 return Error::DiskFull { file: path.clone(), bytes: self.segment_bytes, source };
             }
             Error::io("create", &unfinished)(source)
-        })?;
+        })
+    }
+
+    /// Gives the unfinished file of segment `number` its name, replacing what had it. Both are durable then.
+    pub(crate) fn finish_segment_file(
+        &self,
+        medium: &dyn Medium,
+        number: u64,
+        file: &dyn MediumFile,
+    ) -> Result<(), Error> {
+        let path = self.segment_path(number);
+        let unfinished = path.with_added_extension(UNFINISHED);
+        file.sync().map_err(Error::io("sync", &unfinished))?;
         medium.rename(&unfinished, &path).map_err(Error::io("rename", &unfinished))?;
+        self.sync_dir(medium)
+    }
+
+    /// Makes segment `number` of a spare file. The place of its first record and that of its trailer are cleared;
+    /// what is left of old records cannot pass for new ones, by their checksums and generations.
+    fn recycle(&self, medium: &dyn Medium, spare: &Path, number: u64) -> Result<Box<dyn MediumFile>, Error> {
+        let write = || {
+            let file = medium.open(spare)?;
+            file.write_at(&[0; RecordHeader::BYTES], FIRST_RECORD.into())?;
+            file.write_at(&[0; Trailer::BYTES], self.trailer_offset())?;
+            file.write_at(&SegmentHeader::encode(&self.key, number, self.segment_bytes, true), 0)?;
+            file.sync()?;
+            medium.rename(spare, &self.segment_path(number))?;
+            Ok(file)
+        };
+        let file = write().map_err(Error::io("use again", spare))?;
         self.sync_dir(medium)?;
         Ok(file)
+    }
+
+    /// Takes the segment `number` out of the log: its file becomes a spare one if `reuse` and there is room for it,
+    /// and is removed otherwise. Nobody may have it mapped if it is to be used again.
+    pub(crate) fn retire(&self, medium: &dyn Medium, number: u64, reuse: bool) -> Result<(), Error> {
+        let path = self.segment_path(number);
+        let mut spares = self.spares.files();
+        if reuse && spares.len() < self.spares.most {
+            let spare = path.with_extension(SPARE);
+            medium.rename(&path, &spare).map_err(Error::io("rename", &path))?;
+            spares.push(spare);
+            return Ok(());
+        }
+        medium.remove(&path).map_err(Error::io("remove", &path))
+    }
+
+    /// Finds the spare files; removes those that are too many.
+    pub(crate) fn find_spares(&self, medium: &dyn Medium) -> Result<(), Error> {
+        let mut spares = self.spares.files();
+        spares.clear();
+        for name in names(&self.dir)? {
+            let stem = name.strip_suffix(SPARE).and_then(|stem| stem.strip_suffix('.'));
+            if stem.and_then(number_of).is_none() {
+                continue;
+            }
+            let path = self.dir.join(name);
+            let bytes = std::fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
+            if spares.len() < self.spares.most && bytes == self.segment_bytes {
+                spares.push(path);
+            } else {
+                medium.remove(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens segment `number` for writing.
@@ -161,16 +267,26 @@ impl Context {
         Ok(numbers)
     }
 
+    /// What a crash left unfinished.
+    pub(crate) fn unfinished(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut names = names(&self.dir)?;
+        names.retain(|name| {
+            let stem = name.strip_suffix(".tmp").unwrap_or_default();
+            [LOG, MARK, BASE].contains(&stem) || segment_number(stem).is_some()
+        });
+        Ok(names.into_iter().map(|name| self.dir.join(name)).collect())
+    }
+
     /// Removes what a crash left unfinished.
     pub(crate) fn sweep(&self, medium: &dyn Medium) -> Result<(), Error> {
-        for name in names(&self.dir)? {
-            let stem = name.strip_suffix(".tmp").unwrap_or_default();
-            if stem == LOG || stem == MARK || segment_number(stem).is_some() {
-                let path = self.dir.join(&name);
-                medium.remove(&path).map_err(Error::io("remove", &path))?;
-            }
+        for path in self.unfinished()? {
+            medium.remove(&path).map_err(Error::io("remove", &path))?;
         }
         Ok(())
+    }
+
+    pub(crate) fn mark_path(&self) -> PathBuf {
+        self.dir.join(MARK)
     }
 
     /// Replaces a small file so that a crash leaves the old one or the new one.
@@ -189,10 +305,51 @@ impl Context {
     }
 }
 
+impl Spares {
+    /// Keeps up to `most` of them.
+    pub(crate) fn up_to(most: usize) -> Self {
+        Self { most, files: Mutex::default() }
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The right to write a log. It ends with the value, or with the process.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
+}
+
+/// A promise of the readers in other processes and of the writer to each other, by a lock on the file `LOG`: while
+/// readers share it, no file that they may have mapped is written again.
+#[derive(Debug)]
+pub(crate) struct ReadersLock {
+    _file: File,
+}
+
+impl ReadersLock {
+    /// A reader's share.
+    pub(crate) fn share(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(LOG);
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        loop {
+            // The writer holds it for a few renames only.
+            match rustix::fs::flock(&file, FlockOperation::LockShared) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::io("lock", &path)(error.into())),
+            }
+        }
+    }
+
+    /// The whole of it, if no other process reads the log now.
+    pub(crate) fn whole(dir: &Path) -> Option<Self> {
+        let file = File::open(dir.join(LOG)).ok()?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(Self { _file: file })
+    }
 }
 
 impl Lock {
@@ -235,14 +392,18 @@ impl Lock {
 
 /// The whole of a file that should be a few hundred bytes; `None` when it is absent.
 fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    const MOST: u64 = 4096;
+    read_up_to(path, 4096)
+}
+
+/// The first `most` bytes of a file; `None` when it is absent.
+fn read_up_to(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("open", path)(error)),
     };
     let mut bytes = Vec::new();
-    file.take(MOST).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    file.take(most).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.is_empty() {
         return Err(Error::damaged(path, 0, Part::File, Flaw::Empty));
     }
@@ -260,7 +421,10 @@ fn names(dir: &Path) -> Result<Vec<String>, Error> {
 }
 
 fn segment_number(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg")?;
+    number_of(name.strip_suffix(".seg")?)
+}
+
+fn number_of(digits: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number > 0 && format!("{number:010}") == digits).then_some(number)
 }

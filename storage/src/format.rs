@@ -4,6 +4,8 @@
 use std::mem::{offset_of, size_of};
 
 use engine::chain::{BlockView, ChainId, Hash, Height, MainHeader, Section};
+use engine::merkle::history::History;
+use engine::store::{Base, ChainHead};
 use rkyv::Archive;
 use rkyv::rancor::Failure;
 use rkyv::with::InlineAsBox;
@@ -14,7 +16,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 /// Version of all files of a log.
 pub(crate) const VERSION: u32 = 1;
 /// Smallest size of a segment, in bytes.
-pub const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+pub const MIN_SEGMENT_BYTES: u64 = 1 << 16;
 /// Largest size of a segment, in bytes: offsets fit a `u32` and rkyv's relative pointers an `i32`.
 pub const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 /// Records start at multiples of this, and so do their bodies.
@@ -28,6 +30,7 @@ pub(crate) const BLOCK_VERSION: u8 = 1;
 
 const LOG_MAGIC: [u8; 8] = *b"MAINSLOG";
 const MARK_MAGIC: [u8; 8] = *b"MAINMARK";
+const BASE_MAGIC: [u8; 8] = *b"MAINBASE";
 const SEGMENT_MAGIC: [u8; 8] = *b"MAINSEGM";
 const TRAILER_MAGIC: [u8; 8] = *b"MAINSEAL";
 /// The first bytes of a record after its checksum.
@@ -49,6 +52,7 @@ pub(crate) enum Purpose {
     Trailer = 6,
     Mark = 7,
     RecordHeader = 8,
+    Base = 9,
 }
 
 /// The random key of a log. It keeps bytes that a side chain chose from ever passing for a record.
@@ -81,12 +85,22 @@ pub(crate) struct LogFile {
     segment_bytes: U64,
     genesis_hash: [u8; 32],
     key: [u8; 32],
-    reserved: [u8; 160],
+    flags: U32,
+    reserved: [u8; 156],
 }
 const _: () = assert!(size_of::<LogFile>() == 256);
 
+/// Flag of a log whose durable blocks may be taken back while they are above the irreversible one.
+const REVERSIBLE: u32 = 1;
+
 impl LogFile {
-    pub(crate) fn new(main_chain: ChainId, genesis_hash: Hash, segment_bytes: u64, key: Key) -> Self {
+    pub(crate) fn new(
+        main_chain: ChainId,
+        genesis_hash: Hash,
+        segment_bytes: u64,
+        reversible: bool,
+        key: Key,
+    ) -> Self {
         let mut file = Self {
             sum: U64::ZERO,
             magic: LOG_MAGIC,
@@ -95,7 +109,8 @@ impl LogFile {
             segment_bytes: U64::new(segment_bytes),
             genesis_hash: genesis_hash.0,
             key: key.0,
-            reserved: [0; 160],
+            flags: U32::new(if reversible { REVERSIBLE } else { 0 }),
+            reserved: [0; 156],
         };
         file.sum = U64::new(xxh3_64(&file.as_bytes()[8..]));
         file
@@ -108,7 +123,12 @@ impl LogFile {
         if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&size) || !size.is_multiple_of(4096) {
             return Err(Flaw::Field { field: "segment_bytes", found: size, expected: MAX_SEGMENT_BYTES });
         }
+        at_most("flags", file.flags.get().into(), REVERSIBLE.into())?;
         Ok(file)
+    }
+
+    pub(crate) fn reversible(&self) -> bool {
+        self.flags.get() & REVERSIBLE != 0
     }
 
     pub(crate) fn main_chain(&self) -> ChainId {
@@ -125,21 +145,25 @@ impl LogFile {
     }
 }
 
-/// The file `MARK`: which session may write which records. Replaced each time that a writer opens the log.
+/// The file `MARK`: which session may write which records. Replaced when a writer opens or closes the log.
 #[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct MarkFile {
     sum: U64,
     magic: [u8; 8],
     version: U32,
-    reserved: U32,
+    flags: U32,
     generation: U64,
     first_record: U64,
-    base_segment: U64,
-    base_record: U64,
-    reserved_tail: [u8; 72],
+    reserved: [u8; 16],
+    durable: U64,
+    irreversible: U64,
+    reserved_tail: [u8; 56],
 }
 const _: () = assert!(size_of::<MarkFile>() == 128);
+
+/// Flag of a mark under which records from `first_record` on are being dropped.
+const DROPPING: u32 = 1;
 
 /// What the file `MARK` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,27 +172,31 @@ pub(crate) struct Mark {
     pub(crate) generation: u64,
     /// The first record of that session; all before it were durable when it began.
     pub(crate) first_record: u64,
-    /// The lowest segment that the log must have: 1.
-    pub(crate) base_segment: u64,
-    /// The first record of that segment: 1.
-    pub(crate) base_record: u64,
+    /// The newest record that was durable when the mark was written.
+    pub(crate) durable: u64,
+    /// The newest record that can no longer be taken back, of a log that is reversible.
+    pub(crate) irreversible: u64,
+    /// Records from `first_record` on that older sessions wrote are to be dropped, which may be half done.
+    pub(crate) dropping: bool,
 }
 
 impl Mark {
     /// Before any session.
-    pub(crate) const NEW: Self = Self { generation: 0, first_record: 1, base_segment: 1, base_record: 1 };
+    pub(crate) const NEW: Self =
+        Self { generation: 0, first_record: 1, durable: 0, irreversible: 0, dropping: false };
 
     pub(crate) fn encode(&self, key: &Key) -> Vec<u8> {
         let mut file = MarkFile {
             sum: U64::ZERO,
             magic: MARK_MAGIC,
             version: U32::new(VERSION),
-            reserved: U32::ZERO,
+            flags: U32::new(if self.dropping { DROPPING } else { 0 }),
             generation: U64::new(self.generation),
             first_record: U64::new(self.first_record),
-            base_segment: U64::new(self.base_segment),
-            base_record: U64::new(self.base_record),
-            reserved_tail: [0; 72],
+            reserved: [0; 16],
+            durable: U64::new(self.durable),
+            irreversible: U64::new(self.irreversible),
+            reserved_tail: [0; 56],
         };
         file.sum = U64::new(key.sum(Purpose::Mark, 0, 0, 0, &file.as_bytes()[8..]));
         file.as_bytes().to_vec()
@@ -182,16 +210,16 @@ impl Mark {
         let mark = Self {
             generation: file.generation.get(),
             first_record: file.first_record.get(),
-            base_segment: file.base_segment.get(),
-            base_record: file.base_record.get(),
+            durable: file.durable.get(),
+            irreversible: file.irreversible.get(),
+            dropping: file.flags.get() & DROPPING != 0,
         };
-        for (field, found) in [("base_segment", mark.base_segment), ("base_record", mark.base_record)] {
-            if found != 1 {
-                return Err(Flaw::Field { field, found, expected: 1 });
-            }
-        }
+        at_most("flags", file.flags.get().into(), DROPPING.into())?;
         at_most("generation", mark.generation, u64::MAX >> 1)?;
+        at_least("first_record", mark.first_record, 1)?;
         at_most("first_record", mark.first_record, Height::MAX.0)?;
+        at_most("durable", mark.durable, Height::MAX.0)?;
+        at_most("irreversible", mark.irreversible, mark.certain())?;
         Ok(mark)
     }
 
@@ -199,6 +227,97 @@ impl Mark {
     pub(crate) fn allows(&self, number: u64, generation: u64) -> bool {
         if number < self.first_record { generation < self.generation } else { generation == self.generation }
     }
+
+    /// The newest record that was durable for certain: if it is not there, it was lost and not torn.
+    pub(crate) fn certain(&self) -> u64 {
+        self.durable.max(self.first_record - 1)
+    }
+}
+
+/// The first bytes of the file `BASE`: where a pruned log begins. Peaks and chains follow, by their counts.
+#[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct BaseFile {
+    sum: U64,
+    magic: [u8; 8],
+    version: U32,
+    chains: U32,
+    segment: U64,
+    first: U64,
+    reserved: [u8; 24],
+}
+const _: () = assert!(size_of::<BaseFile>() == 64);
+
+/// A side chain as the file `BASE` keeps it.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct BaseChain {
+    chain: U32,
+    reserved: U32,
+    height: U64,
+    hash: Hash,
+}
+const _: () = assert!(size_of::<BaseChain>() == 48);
+
+/// The file `BASE`: the lowest segment of a pruned log, and what is kept of the blocks before it: the peaks of
+/// their history tree, largest first, and the newest block of each side chain.
+pub(crate) fn encode_base(key: &Key, segment: u64, base: &Base) -> Vec<u8> {
+    let head = BaseFile {
+        sum: U64::ZERO,
+        magic: BASE_MAGIC,
+        version: U32::new(VERSION),
+        chains: U32::new(base.heads.len() as u32),
+        segment: U64::new(segment),
+        first: U64::new(base.first.0),
+        reserved: [0; 24],
+    };
+    let mut bytes = head.as_bytes().to_vec();
+    bytes.extend_from_slice(base.history.peaks().as_bytes());
+    for head in &base.heads {
+        let chain = BaseChain {
+            chain: U32::new(head.chain.0),
+            reserved: U32::ZERO,
+            height: U64::new(head.height.0),
+            hash: head.hash,
+        };
+        bytes.extend_from_slice(chain.as_bytes());
+    }
+    let sum = key.sum(Purpose::Base, 0, 0, 0, &bytes[8..]);
+    bytes[..8].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// What the file `BASE` says: the number of the lowest segment, and what is kept of the blocks before it.
+pub(crate) fn decode_base(bytes: &[u8], key: &Key) -> Result<(u64, Base), Flaw> {
+    let least = size_of::<BaseFile>();
+    let (file, rest) = BaseFile::read_from_prefix(bytes).map_err(|_| Flaw::length(bytes.len(), least))?;
+    let sum = || file.sum.get() == key.sum(Purpose::Base, 0, 0, 0, &bytes[8..]);
+    judge_file(file.magic == BASE_MAGIC, file.version, sum)?;
+    let (segment, first) = (file.segment.get(), file.first.get());
+    at_least("segment", segment, 2)?;
+    at_least("first record", first, 2)?;
+    at_most("first record", first, Height::MAX.0)?;
+    let peaks = (first - 1).count_ones() as usize;
+    let chains = file.chains.get() as usize;
+    let expected = least + peaks * size_of::<Hash>() + chains * size_of::<BaseChain>();
+    exactly("length", bytes.len() as u64, expected as u64)?;
+    let (peaks, chains) = rest.split_at(peaks * size_of::<Hash>());
+    let peaks = <[Hash]>::ref_from_bytes(peaks).expect("unaligned, and a whole number of elements");
+    let chains = <[BaseChain]>::ref_from_bytes(chains).expect("unaligned, and a whole number of elements");
+    let mut next = 0;
+    for entry in chains {
+        at_least("chain", entry.chain.get().into(), next)?;
+        at_least("height", entry.height.get(), 1)?;
+        at_most("height", entry.height.get(), Height::MAX.0)?;
+        next = u64::from(entry.chain.get()) + 1;
+    }
+    let heads = chains.iter().map(|entry| ChainHead {
+        chain: ChainId(entry.chain.get()),
+        height: Height(entry.height.get()),
+        hash: entry.hash,
+    });
+    let history = History::from_peaks(first - 1, peaks.to_vec()).expect("as many peaks as that size has");
+    Ok((segment, Base { first: Height(first), history, heads: heads.collect() }))
 }
 
 /// The first page of a segment.
@@ -208,20 +327,23 @@ pub(crate) struct SegmentHeader {
     sum: U64,
     magic: [u8; 8],
     version: U32,
-    reserved: U32,
+    flags: U32,
     segment: U64,
     segment_bytes: U64,
     zeros: [u8; 4056],
 }
 const _: () = assert!(size_of::<SegmentHeader>() == FIRST_RECORD as usize);
 
+/// Flag of a segment whose file held another one before: what lies behind its records is no torn write.
+const RECYCLED: u32 = 1;
+
 impl SegmentHeader {
-    pub(crate) fn encode(key: &Key, segment: u64, segment_bytes: u64) -> Vec<u8> {
+    pub(crate) fn encode(key: &Key, segment: u64, segment_bytes: u64, recycled: bool) -> Vec<u8> {
         let mut header = Self {
             sum: U64::ZERO,
             magic: SEGMENT_MAGIC,
             version: U32::new(VERSION),
-            reserved: U32::ZERO,
+            flags: U32::new(if recycled { RECYCLED } else { 0 }),
             segment: U64::new(segment),
             segment_bytes: U64::new(segment_bytes),
             zeros: [0; 4056],
@@ -230,12 +352,15 @@ impl SegmentHeader {
         header.as_bytes().to_vec()
     }
 
-    pub(crate) fn judge(bytes: &[u8], key: &Key, segment: u64, segment_bytes: u64) -> Result<(), Flaw> {
+    /// Whether these are the first bytes of that segment; and if so, whether its file held another one before.
+    pub(crate) fn judge(bytes: &[u8], key: &Key, segment: u64, segment_bytes: u64) -> Result<bool, Flaw> {
         let header = Self::ref_from_bytes(bytes).map_err(|_| Flaw::length(bytes.len(), size_of::<Self>()))?;
         let sum = || header.sum.get() == key.sum(Purpose::SegmentHeader, segment, 0, 0, &bytes[8..]);
         judge_file(header.magic == SEGMENT_MAGIC, header.version, sum)?;
         exactly("segment", header.segment.get(), segment)?;
-        exactly("segment_bytes", header.segment_bytes.get(), segment_bytes)
+        exactly("segment_bytes", header.segment_bytes.get(), segment_bytes)?;
+        at_most("flags", header.flags.get().into(), RECYCLED.into())?;
+        Ok(header.flags.get() & RECYCLED != 0)
     }
 }
 

@@ -27,8 +27,10 @@ mod map;
 mod medium;
 mod reader;
 mod recover;
+mod repair;
 mod scan;
 mod segment;
+mod segments;
 mod writer;
 
 pub use block::LogBlock;
@@ -39,4 +41,5 @@ pub use log::{Log, Options, Prepare};
 pub use medium::{FileMedium, Medium, MediumFile};
 pub use reader::{LogReader, SegmentInfo};
 pub use recover::{Cut, Recovery};
-pub use writer::LogWriter;
+pub use repair::{Mend, Repair, RepairOptions, repair};
+pub use writer::{LogWriter, Pruned};

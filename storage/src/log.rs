@@ -1,12 +1,13 @@
 //! [`Log`]: opens a directory as a log.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
 use engine::chain::{ChainId, Hash};
 
 use crate::error::Error;
-use crate::files::{Context, Lock};
+use crate::files::{Context, Lock, Spares};
 use crate::format::{Key, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::medium::{FileMedium, Medium};
 use crate::reader::LogReader;
@@ -26,6 +27,15 @@ pub struct Options {
     pub segment_bytes: u64,
     /// When the next segment is made.
     pub prepare: Prepare,
+    /// Whether durable blocks of a new log may be taken back, down to the one that is said to be irreversible
+    /// ([`LogWriter::rollback`]). Not so by default: a durable block is final. A log stays what it was made as.
+    pub reversible: bool,
+    /// How many of the newest blocks are kept, at least; older segments are removed when a new one is begun. All
+    /// by default.
+    pub keep_blocks: Option<NonZeroU64>,
+    /// How many files of removed segments are kept to be written again, which is several times faster than new
+    /// ones. 2 by default.
+    pub spare_segments: usize,
 }
 
 /// When the next segment file is made and its space reserved.
@@ -41,7 +51,15 @@ pub enum Prepare {
 impl Options {
     /// The defaults for a main chain.
     pub fn new(genesis_hash: Hash, main_chain: ChainId) -> Self {
-        Self { genesis_hash, main_chain, segment_bytes: 256 << 20, prepare: Prepare::default() }
+        Self {
+            genesis_hash,
+            main_chain,
+            segment_bytes: 256 << 20,
+            prepare: Prepare::default(),
+            reversible: false,
+            keep_blocks: None,
+            spare_segments: 2,
+        }
     }
 }
 
@@ -62,17 +80,18 @@ impl Log {
         options: Options,
     ) -> Result<(LogWriter, LogReader, Recovery), Error> {
         let dir = dir.as_ref();
-        let Options { genesis_hash, main_chain, segment_bytes, prepare } = options;
+        let Options { genesis_hash, main_chain, segment_bytes, reversible, .. } = options;
         if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&segment_bytes)
             || !segment_bytes.is_multiple_of(4096)
         {
             return Err(Error::SegmentBytes { bytes: segment_bytes });
         }
         let lock = Lock::take(dir, &*medium)?;
-        let (context, created) = match Context::read(dir) {
+        let spares = Spares::up_to(options.spare_segments);
+        let (mut context, created) = match Context::read(dir) {
             Err(Error::NoLog { .. }) => {
-                let dir = dir.to_owned();
-                let fresh = Context { dir, genesis_hash, main_chain, segment_bytes, key: random_key()? };
+                let (dir, key, spares) = (dir.to_owned(), random_key()?, Spares::default());
+                let fresh = Context { dir, genesis_hash, main_chain, segment_bytes, reversible, key, spares };
                 fresh.sweep(&*medium)?;
                 (fresh.create(&*medium)?, true)
             }
@@ -80,6 +99,8 @@ impl Log {
         };
         context.expect(genesis_hash, main_chain)?;
         context.sweep(&*medium)?;
+        context.spares = spares;
+        context.find_spares(&*medium)?;
         let context = Arc::new(context);
         let recovered = recover::recover(&context, &*medium)?;
         let recovery = Recovery { created, ..recovered.recovery.clone() };
@@ -89,7 +110,7 @@ impl Log {
                 "cut a torn write at the end of the log: {}", cut.flaw,
             );
         }
-        let writer = LogWriter::new(recovered, context, medium, prepare, lock)?;
+        let writer = LogWriter::new(recovered, context, medium, &options, lock)?;
         let reader = writer.reader();
         Ok((writer, reader, recovery))
     }

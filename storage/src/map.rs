@@ -38,6 +38,12 @@ impl Map {
         Ok(Self { raw, published: AtomicU64::new(0) })
     }
 
+    /// A map of no file: it never shows anything.
+    pub(crate) fn blank() -> io::Result<Self> {
+        let raw = MmapRaw::from(MmapOptions::new().len(1 << 16).map_anon()?);
+        Ok(Self { raw, published: AtomicU64::new(0) })
+    }
+
     /// Lets everyone see the bytes below `length`. They must be in the file and must never change again.
     pub(crate) fn publish(&self, length: u64) {
         assert!(length <= self.raw.len() as u64, "published {length} bytes of a map of {}", self.raw.len());

@@ -6,22 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use engine::chain::{ChainId, Hash, Height};
-use engine::store::{BlockReader, StoreError};
+use engine::chain::{BlockView, ChainId, Hash, Height};
+use engine::store::{Base, BlockReader, StoreError};
 
 use crate::active::{self, Active, Lookup};
 use crate::block::LogBlock;
 use crate::error::{Error, Part};
-use crate::files::Context;
-use crate::format::{Flaw, Mark, RecordHeader};
-use crate::recover::Segments;
+use crate::files::{Context, ReadersLock};
+use crate::format::{FIRST_RECORD, Flaw, Mark, RecordHeader};
+use crate::map::Map;
 use crate::scan::{Scan, judge_body};
 use crate::segment::{self, Segment};
+use crate::segments::{self, Open, Segments, Slot};
 
 /// Reads a log. Cheap to clone; all clones see the same head.
 ///
 /// One that belongs to a [`crate::LogWriter`] follows it by itself. One that was opened on its own sees what was
-/// durable at the last [`LogReader::refresh`]; it needs no lock and never writes.
+/// durable at the last [`LogReader::refresh`]; it waits for nobody and never writes. While it lives, the space of
+/// segments that the writer removes is not given back.
 #[derive(Debug, Clone)]
 pub struct LogReader {
     shared: Arc<Shared>,
@@ -41,8 +43,11 @@ pub(crate) struct Shared {
 /// Where all durable records are.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// Replaced as a whole when a segment is sealed, so that readers search it without the lock.
-    pub(crate) sealed: Arc<Vec<Arc<Segment>>>,
+    /// Where the log begins.
+    pub(crate) base: Arc<Base>,
+    /// All segments but the active one. Replaced as a whole when one is sealed or removed, so that readers search it
+    /// without the lock.
+    pub(crate) sealed: Arc<Vec<Slot>>,
     pub(crate) active: Active,
 }
 
@@ -53,6 +58,8 @@ pub struct SegmentInfo {
     pub file: PathBuf,
     /// Whether it is sealed.
     pub sealed: bool,
+    /// Whether it can be read; if not, the figures below are what its neighbours say.
+    pub readable: bool,
     /// Its first main block.
     pub first: Height,
     /// How many main blocks it holds.
@@ -64,9 +71,13 @@ pub struct SegmentInfo {
 }
 
 impl Shared {
-    pub(crate) fn new(context: Arc<Context>, sealed: Vec<Arc<Segment>>, active: Active) -> Self {
+    pub(crate) fn new(context: Arc<Context>, base: Arc<Base>, sealed: Vec<Slot>, active: Active) -> Self {
         let head = AtomicU64::new(active.next() - 1);
-        Self { context, head, index: RwLock::new(Index { sealed: Arc::new(sealed), active }) }
+        Self { context, head, index: RwLock::new(Index { base, sealed: Arc::new(sealed), active }) }
+    }
+
+    fn into_index(self) -> Index {
+        self.index.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the index, then lets readers see the new head.
@@ -105,12 +116,9 @@ impl Shared {
             });
         }
         let sealed = sealed.expect("either place or segments");
-        let index = sealed.partition_point(|segment| segment.last() < number);
-        sealed
-            .get(index)
-            .filter(|segment| segment.first() <= number)
-            .map(|segment| segment.block(number))
-            .transpose()
+        let index = sealed.partition_point(|slot| slot.last() < number);
+        let slot = sealed.get(index).filter(|slot| slot.first() <= number);
+        slot.map(|slot| slot.sealed()?.block(number)).transpose()
     }
 
     fn locate(&self, chain: ChainId, height: Height) -> Result<Option<Height>, Error> {
@@ -120,24 +128,25 @@ impl Shared {
             Lookup::Absent => return Ok(None),
             Lookup::Earlier => {}
         }
-        // The first segment at whose end the chain is that far.
-        let (mut low, mut high) = (0, sealed.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if sealed[middle].chain_head(chain)?.is_some_and(|head| height <= head) {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        sealed.get(low).map_or(Ok(None), |segment| segment.locate(chain, height))
+        segments::locate(&sealed, chain, height)
+    }
+
+    /// The hash of an indexed side block.
+    pub(crate) fn hash_of(&self, chain: ChainId, height: Height) -> Result<Option<Hash>, Error> {
+        let Some(main) = self.locate(chain, height)? else { return Ok(None) };
+        let Some(block) = self.block(main)? else { return Ok(None) };
+        let hash = block.find(chain).and_then(|(_, section)| {
+            let offset = usize::try_from(height.0.checked_sub(section.first_height.0)?).ok()?;
+            block.columns().hashes.get(section.leaves())?.get(offset).copied()
+        });
+        Ok(hash)
     }
 
     pub(crate) fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, Error> {
         let (head, last) = self.look(|index| (index.active.chain_head(chain), index.sealed.last().cloned()));
         match (head, last) {
             (Some(head), _) => Ok(Some(head)),
-            (None, Some(last)) => last.chain_head(chain),
+            (None, Some(last)) => last.sealed()?.chain_head(chain),
             (None, None) => Ok(None),
         }
     }
@@ -148,24 +157,16 @@ impl LogReader {
         Self { shared, follower: None }
     }
 
-    /// Opens a log for reading, whether or not some process writes it, and refreshes once.
+    /// Opens a log for reading, whether or not some process writes it, and refreshes once. Segments that cannot be
+    /// read do not keep it from showing the others: see [`LogReader::damage`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let context = Arc::new(Context::read(dir.as_ref())?);
-        let mut mark = context.read_mark()?;
-        let segments = loop {
-            let opened = Segments::open(&context, &mark);
-            // What another writing session has done since is no damage.
-            let now = context.read_mark()?;
-            if opened.is_ok() || now == mark {
-                break opened?;
-            }
-            mark = now;
-        };
-        let scan = Scan::new(segments.active, segments.first, segments.generation);
-        let active = Active::new(segments.active, segments.first, segments.map);
-        let follower = Follower { mark, file: segments.file, scan, buffer: Vec::new() };
+        let share = ReadersLock::share(dir.as_ref())?;
+        let (index, follower) = Follower::open(&context, share)?;
+        let Index { base, sealed, active } = index;
+        let sealed = Arc::unwrap_or_clone(sealed);
         let reader = Self {
-            shared: Arc::new(Shared::new(context, segments.sealed, active)),
+            shared: Arc::new(Shared::new(context, base, sealed, active)),
             follower: Some(Arc::new(Mutex::new(follower))),
         };
         reader.refresh()?;
@@ -182,6 +183,16 @@ impl LogReader {
             follower.lock().unwrap_or_else(PoisonError::into_inner).follow(&self.shared)?;
         }
         Ok(Height(self.shared.head()))
+    }
+
+    /// The segments that cannot be read, each with what is wrong.
+    pub fn damage(&self) -> Vec<Error> {
+        let mut damage = self.shared.look(|index| Segments::damage(&index.sealed));
+        if let Some(follower) = &self.follower {
+            let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
+            damage.extend(follower.damage(&self.shared));
+        }
+        damage
     }
 
     /// The main chain whose blocks these are.
@@ -204,21 +215,27 @@ impl LogReader {
         let context = &self.shared.context;
         self.shared.look(|index| {
             let active = &index.active;
-            let sealed = index.sealed.iter().map(|segment| SegmentInfo {
-                file: segment.file().to_owned(),
-                sealed: true,
-                first: Height(segment.first()),
-                blocks: segment.trailer().records.get().into(),
-                leaves: segment.trailer().leaves.get(),
-                record_bytes: (segment.trailer().records_end.get() - crate::format::FIRST_RECORD).into(),
+            let sealed = index.sealed.iter().map(|slot| {
+                let trailer = slot.sealed().ok().map(|segment| segment.trailer());
+                SegmentInfo {
+                    file: slot.file().to_owned(),
+                    sealed: true,
+                    readable: trailer.is_some(),
+                    first: Height(slot.first()),
+                    blocks: (slot.last() + 1).saturating_sub(slot.first()),
+                    leaves: trailer.map_or(0, |trailer| trailer.leaves.get()),
+                    record_bytes: trailer
+                        .map_or(0, |trailer| (trailer.records_end.get() - FIRST_RECORD).into()),
+                }
             });
             let open = SegmentInfo {
                 file: context.segment_path(active.segment),
                 sealed: false,
+                readable: true,
                 first: Height(active.first),
                 blocks: active.records().into(),
                 leaves: active.leaves,
-                record_bytes: (active.end - crate::format::FIRST_RECORD).into(),
+                record_bytes: (active.end - FIRST_RECORD).into(),
             };
             sealed.chain([open]).collect()
         })
@@ -234,6 +251,10 @@ impl BlockReader for LogReader {
 
     fn head(&self) -> Height {
         Height(self.shared.head())
+    }
+
+    fn base(&self) -> Arc<Base> {
+        self.shared.look(|index| index.base.clone())
     }
 
     fn block(&self, height: Height) -> Result<Option<LogBlock>, StoreError> {
@@ -256,40 +277,100 @@ impl BlockReader for LogReader {
 #[derive(Debug)]
 struct Follower {
     mark: Mark,
-    file: File,
-    scan: Scan,
+    /// The segment that is not sealed, and where the next record goes. `None` when it cannot be read.
+    end: Option<(File, Scan)>,
     buffer: Vec<u8>,
+    _share: ReadersLock,
 }
 
 impl Follower {
+    /// Opens the segments; no record of the active one is taken in yet.
+    fn open(context: &Arc<Context>, share: ReadersLock) -> Result<(Index, Self), Error> {
+        let mut mark = context.read_mark()?;
+        let mut begin = context.read_base()?.0;
+        let segments = loop {
+            let opened = Segments::open(context, &mark)?;
+            // What the writer has done since is no damage.
+            let now = (context.read_mark()?, context.read_base()?.0);
+            let sound = opened.active.is_ok() && Segments::damage(&opened.slots).is_empty();
+            if sound || now == (mark, begin) {
+                break opened;
+            }
+            (mark, begin) = now;
+        };
+        let Segments { base, slots, active } = segments;
+        let (active, end) = match active {
+            Ok(Open { number, file, map, first, generation, .. }) => {
+                let scan = Scan::new(number, first, generation);
+                (Active::new(number, first, map), Some((file, scan)))
+            }
+            Err(_) => {
+                let first = slots.last().map_or(base.first.0, |slot| slot.last() + 1);
+                let number = slots.last().map_or(begin, |slot| slot.number() + 1);
+                let nothing = Map::blank().map_err(Error::io("map", &context.dir))?;
+                (Active::new(number, first, Arc::new(nothing)), None)
+            }
+        };
+        let index = Index { base, sealed: Arc::new(slots), active };
+        Ok((index, Self { mark, end, buffer: Vec::new(), _share: share }))
+    }
+
+    /// What is wrong with the segment that is not sealed, if it cannot be read.
+    fn damage(&mut self, shared: &Shared) -> Option<Error> {
+        if self.end.is_some() {
+            return None;
+        }
+        Segments::open(&shared.context, &self.mark).map_or_else(Some, |segments| segments.active.err())
+    }
+
     fn follow(&mut self, shared: &Shared) -> Result<(), Error> {
+        let mark = shared.context.read_mark()?;
+        if mark.generation != self.mark.generation {
+            // Another session: it may have taken blocks back, and then files were replaced.
+            let share = ReadersLock::share(&shared.context.dir)?;
+            let (Index { base, sealed, active }, mut fresh) = Self::open(&shared.context, share)?;
+            let sealed = Arc::unwrap_or_clone(sealed);
+            let again = Shared::new(shared.context.clone(), base, sealed, active);
+            fresh.take_all(&again)?;
+            shared.publish(|index| *index = again.into_index());
+            *self = fresh;
+            return Ok(());
+        }
+        self.take_all(shared)
+    }
+
+    /// Takes in all that is there by now.
+    fn take_all(&mut self, shared: &Shared) -> Result<(), Error> {
         loop {
             while self.take_records(shared)? {}
             let context = &shared.context;
-            let number = self.scan.segment;
-            let Ok(trailer) = segment::read_trailer(context, &self.file, number)? else { return Ok(()) };
+            let Some((file, scan)) = &self.end else { return Ok(()) };
+            let number = scan.segment;
+            let Ok(trailer) = segment::read_trailer(context, file, number)? else { return Ok(()) };
             // Sealed, so all its records are durable, also those that came after our look.
             let path = context.segment_path(number);
             let first = shared.look(|index| index.active.first);
-            if trailer.first_record.get() != first || trailer.last_record() + 1 < self.scan.number {
+            if self.mark.dropping && trailer.last_record() >= self.mark.first_record {
+                return Ok(());
+            }
+            if trailer.first_record.get() != first || trailer.last_record() + 1 < scan.number {
                 let flaw = Flaw::Field {
                     field: "last record",
                     found: trailer.last_record(),
-                    expected: self.scan.number - 1,
+                    expected: scan.number - 1,
                 };
                 return Err(Error::damaged(&path, context.trailer_offset(), Part::Trailer, flaw));
             }
             let next = trailer.last_record() + 1;
-            let (file, map) = segment::open_file(context, number + 1)?;
+            let opened = segment::open_file(context, number + 1)?;
             let sealed_map = shared.look(|index| index.active.map.clone());
             let sealed = Arc::new(Segment::new(context.clone(), number, sealed_map, trailer, false));
             sealed.check_index()?;
             shared.publish(|index| {
-                Arc::make_mut(&mut index.sealed).push(sealed);
-                index.active = Active::new(number + 1, next, Arc::new(map));
+                Arc::make_mut(&mut index.sealed).push(Slot::Sealed(sealed));
+                index.active = Active::new(number + 1, next, Arc::new(opened.map));
             });
-            self.file = file;
-            self.scan = Scan::new(number + 1, next, trailer.generation.get());
+            self.end = Some((opened.file, Scan::new(number + 1, next, trailer.generation.get())));
         }
     }
 
@@ -297,12 +378,13 @@ impl Follower {
     /// whether there were any.
     fn take_records(&mut self, shared: &Shared) -> Result<bool, Error> {
         const MOST: usize = 1024;
+        let Self { mark, end: Some((file, at)), buffer, .. } = self else { return Ok(false) };
         let context = &shared.context;
-        let path = context.segment_path(self.scan.segment);
-        let mut scan = self.scan;
+        let path = context.segment_path(at.segment);
+        let mut scan = *at;
         let mut found = Vec::new();
         while found.len() < MOST
-            && let Some(header) = self.next_record(context, &path, &scan)?
+            && let Some(header) = next_record(context, mark, file, &path, buffer, &scan)?
         {
             found.push((scan, header));
             scan.step(&header);
@@ -310,7 +392,7 @@ impl Follower {
         if found.is_empty() {
             return Ok(false);
         }
-        self.file.sync_data().map_err(Error::io("sync", &path))?;
+        file.sync_data().map_err(Error::io("sync", &path))?;
         let map = shared.look(|index| index.active.map.clone());
         map.publish(scan.offset.into());
         let mut blocks = Vec::with_capacity(found.len());
@@ -324,38 +406,32 @@ impl Follower {
                 index.active.push_block(*bytes, block);
             }
         });
-        self.scan = scan;
+        *at = scan;
         Ok(true)
     }
+}
 
-    /// The record at `scan`, if it is whole.
-    fn next_record(
-        &mut self,
-        context: &Context,
-        path: &Path,
-        scan: &Scan,
-    ) -> Result<Option<RecordHeader>, Error> {
-        if scan.room(context) < RecordHeader::BYTES {
-            return Ok(None);
-        }
-        let mut first = [0; RecordHeader::BYTES];
-        self.file.read_exact_at(&mut first, scan.offset.into()).map_err(Error::io("read", path))?;
-        let mut judged = scan.judge_header(context, &self.mark, &first);
-        if let Err(Flaw::Generation { found, newest }) = judged
-            && found > newest
-        {
-            // Another session writes by now.
-            self.mark = context.read_mark()?;
-            judged = scan.judge_header(context, &self.mark, &first);
-        }
-        let Ok(header) = judged else { return Ok(None) };
-        self.buffer.resize(header.record_bytes(), 0);
-        self.file.read_exact_at(&mut self.buffer, scan.offset.into()).map_err(Error::io("read", path))?;
-        // Read again with the header: the two must be of one record.
-        let header = match scan.judge_header(context, &self.mark, &self.buffer) {
-            Ok(again) if again.record_bytes() == header.record_bytes() => again,
-            _ => return Ok(None),
-        };
-        Ok(scan.judge_record(context, &header, &self.buffer).is_ok().then_some(header))
+/// The record at `scan`, if it is whole.
+fn next_record(
+    context: &Context,
+    mark: &Mark,
+    file: &File,
+    path: &Path,
+    buffer: &mut Vec<u8>,
+    scan: &Scan,
+) -> Result<Option<RecordHeader>, Error> {
+    if scan.room(context) < RecordHeader::BYTES {
+        return Ok(None);
     }
+    let mut first = [0; RecordHeader::BYTES];
+    file.read_exact_at(&mut first, scan.offset.into()).map_err(Error::io("read", path))?;
+    let Ok(header) = scan.judge_header(context, mark, &first) else { return Ok(None) };
+    buffer.resize(header.record_bytes(), 0);
+    file.read_exact_at(buffer, scan.offset.into()).map_err(Error::io("read", path))?;
+    // Read again with the header: the two must be of one record.
+    let header = match scan.judge_header(context, mark, buffer) {
+        Ok(again) if again.record_bytes() == header.record_bytes() => again,
+        _ => return Ok(None),
+    };
+    Ok(scan.judge_record(context, &header, buffer).is_ok().then_some(header))
 }

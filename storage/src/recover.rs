@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::chain::Height;
+use engine::store::Base;
 use rustix::fs::SeekFrom;
 
 use crate::active::Active;
 use crate::error::{Error, Part};
 use crate::files::Context;
-use crate::format::{Flaw, Mark, Place, RecordHeader};
+use crate::format::{FIRST_RECORD, Flaw, Mark, Place, RecordHeader};
 use crate::map::Map;
 use crate::medium::{Medium, MediumFile};
 use crate::scan::{Scan, judge_body};
 use crate::segment::{self, Segment};
+use crate::segments::{Open, Segments, Slot};
 
 /// What an opening found, and what it did about it.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +36,10 @@ pub struct Recovery {
     pub cut: Option<Cut>,
     /// A segment whose sealing was interrupted and is now finished.
     pub resealed: Option<PathBuf>,
+    /// Blocks that were being taken back when the process ended, and are gone now: the first of them.
+    pub rolled_back: Option<Height>,
+    /// Segments that cannot be read, with what is wrong: their blocks are missing, all others are there.
+    pub damage: Vec<Arc<Error>>,
 }
 
 /// The torn end of a log.
@@ -51,73 +57,10 @@ pub struct Cut {
     pub flaw: Flaw,
 }
 
-/// The segments of a log: sealed ones, and the one after them.
-pub(crate) struct Segments {
-    pub(crate) sealed: Vec<Arc<Segment>>,
-    pub(crate) file: File,
-    pub(crate) map: Arc<Map>,
-    /// Number of the segment that is not sealed.
-    pub(crate) active: u64,
-    /// Number of its first record.
-    pub(crate) first: u64,
-    /// Lowest generation that its records may have.
-    pub(crate) generation: u64,
-}
-
-impl Segments {
-    /// Opens all segments, reading a page and a trailer of each.
-    pub(crate) fn open(context: &Arc<Context>, mark: &Mark) -> Result<Self, Error> {
-        let mut sealed: Vec<Arc<Segment>> = Vec::new();
-        let mut number = mark.base_segment;
-        let mut first = mark.base_record;
-        let mut generation = 0;
-        loop {
-            let (file, map) = segment::open_file(context, number)?;
-            let mut trailer = segment::read_trailer(context, &file, number)?;
-            if let Err(flaw) = trailer
-                && context.segment_path(number + 1).exists()
-                && context.holds_records(number + 1)?
-            {
-                // Its writer may have sealed it between the two looks. Otherwise its trailer is gone: records are
-                // written only after the segment before them was sealed.
-                trailer = segment::read_trailer(context, &file, number)?;
-                if trailer.is_err() {
-                    let path = context.segment_path(number);
-                    return Err(Error::damaged(&path, context.trailer_offset(), Part::Trailer, flaw));
-                }
-            }
-            let Ok(trailer) = trailer else {
-                return Ok(Self { sealed, file, map: Arc::new(map), active: number, first, generation });
-            };
-            let flaw = if trailer.first_record.get() != first {
-                Some(Flaw::Field {
-                    field: "first_record",
-                    found: trailer.first_record.get(),
-                    expected: first,
-                })
-            } else if trailer.generation.get() < generation
-                || trailer.generation.get() > mark.generation
-                || (trailer.last_record() >= mark.first_record && trailer.generation.get() != mark.generation)
-            {
-                Some(Flaw::Generation { found: trailer.generation.get(), newest: mark.generation })
-            } else {
-                None
-            };
-            if let Some(flaw) = flaw {
-                let path = context.segment_path(number);
-                return Err(Error::damaged(&path, context.trailer_offset(), Part::Trailer, flaw));
-            }
-            generation = trailer.generation.get();
-            first = trailer.last_record() + 1;
-            sealed.push(Arc::new(Segment::new(context.clone(), number, Arc::new(map), trailer, false)));
-            number += 1;
-        }
-    }
-}
-
 /// A log that is ready to be written.
 pub(crate) struct Recovered {
-    pub(crate) sealed: Vec<Arc<Segment>>,
+    pub(crate) base: Arc<Base>,
+    pub(crate) sealed: Vec<Slot>,
     pub(crate) active: Active,
     pub(crate) file: Box<dyn MediumFile>,
     pub(crate) mark: Mark,
@@ -126,37 +69,48 @@ pub(crate) struct Recovered {
 
 /// Recovers the log. The caller holds its lock.
 pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Recovered, Error> {
-    let mark = context.read_mark()?;
-    let segments = Segments::open(context, &mark)?;
-    let path = context.segment_path(segments.active);
-    let mut recovery = Recovery {
-        sealed_segments: segments.sealed.len() as u64,
-        segment_bytes: context.segment_bytes,
-        ..Recovery::default()
-    };
+    let mut mark = context.read_mark()?;
+    let mut recovery = Recovery { segment_bytes: context.segment_bytes, ..Recovery::default() };
+    if mark.dropping {
+        finish_drop(context, medium, &mark)?;
+        mark.dropping = false;
+        recovery.rolled_back = Some(Height(mark.first_record));
+    }
+    // What was pruned when the process ended.
+    let begin = context.read_base()?.0;
+    for number in context.segment_numbers()?.into_iter().filter(|number| *number < begin) {
+        context.retire(medium, number, false)?;
+    }
 
-    if let Some(last) = segments.sealed.last() {
-        let started = context.holds_records(segments.active)?;
+    let Segments { base, slots, active } = Segments::open(context, &mark)?;
+    let open = active?;
+    let path = context.segment_path(open.number);
+    recovery.sealed_segments = slots.len() as u64;
+    recovery.damage = Segments::damage(&slots).into_iter().map(Arc::new).collect();
+    if let Some(last) = slots.last() {
+        // A new segment's index goes on from that of the one before it.
+        let last = last.sealed()?;
+        let started = context.holds_records(open.number)?;
         match last.check_index() {
             // The segment after it is empty: this one was being sealed when the power went, or its sync failed.
             Ok(()) if !started => rewrite_seal(context, medium, last)?,
             Err(_) if !started => {
-                reseal(context, medium, &mark, &segments.sealed)?;
+                reseal(context, medium, &mark, &slots)?;
                 recovery.resealed = Some(last.file().to_owned());
             }
             result => result?,
         }
     }
 
-    let End { whole, active, scan, rest, flaw } = find_end(context, &mark, &segments)?;
+    let End { whole, active, scan, rest, flaw } = find_end(context, &mark, &open)?;
     let (end, head) = (scan.offset, scan.number - 1);
     let damaged = |flaw| Error::damaged(&path, end.into(), Part::Record(scan.number), flaw);
 
-    let file = context.open_segment(medium, segments.active)?;
+    let file = context.open_segment(medium, open.number)?;
     // A record that no later one vouches for may be in the page cache only: after a failed sync the kernel calls
     // its pages clean. Writing the same bytes again makes it durable, or fails.
-    let certain = scan.synced.max(mark.first_record - 1);
-    let uncertain = active.find((certain + 1).max(segments.first)).map(|(_, start)| start);
+    let certain = scan.synced.max(mark.certain());
+    let uncertain = active.find((certain + 1).max(open.first)).map(|(_, start)| start);
     if let Some(start) = uncertain {
         let bytes = whole.get(start as usize, (end - start) as usize).ok_or(damaged(Flaw::Empty))?;
         file.write_at(bytes, start.into()).map_err(Error::io("write", &path))?;
@@ -184,11 +138,58 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     }
     drop(whole);
 
-    let mark = Mark { generation: mark.generation + 1, first_record: head + 1, ..mark };
+    let mark = Mark { generation: mark.generation + 1, first_record: head + 1, durable: head, ..mark };
     context.write_mark(medium, mark)?;
     recovery.head = Height(head);
     recovery.generation = mark.generation;
-    Ok(Recovered { sealed: segments.sealed, active, file, mark, recovery })
+    Ok(Recovered { base, sealed: slots, active, file, mark, recovery })
+}
+
+/// Drops all records from the mark's first one on, which may have been done in part before. No file changes that a
+/// reader may have mapped: the segment in which the first dropped record stands is replaced by a copy without it.
+pub(crate) fn finish_drop(context: &Arc<Context>, medium: &dyn Medium, mark: &Mark) -> Result<(), Error> {
+    let Segments { base, slots, active } = Segments::open(context, mark)?;
+    let first = mark.first_record;
+    // The segment with the first dropped record; of one that cannot be read all is dropped, or nothing can be.
+    let (number, open) = match active {
+        Ok(open) if open.first <= first => (open.number, Some(open)),
+        active => match slots.iter().find(|slot| slot.last() >= first || slot.last() < slot.first()) {
+            Some(slot) if slot.first() == first => (slot.number(), None),
+            Some(slot) => {
+                return Err(slot.sealed().err().or(active.err()).unwrap_or_else(|| {
+                    let flaw = Flaw::Field { field: "first record", found: slot.first(), expected: first };
+                    Error::damaged(slot.file(), 0, Part::Trailer, flaw)
+                }));
+            }
+            None if slots.last().map_or(base.first.0, |slot| slot.last() + 1) == first => {
+                (slots.last().map_or(context.read_base()?.0, |slot| slot.number() + 1), None)
+            }
+            None => return active.map(drop),
+        },
+    };
+    for later in context.segment_numbers()?.into_iter().rev().filter(|later| *later > number) {
+        context.retire(medium, later, false)?;
+    }
+    context.sync_dir(medium)?;
+    let Some(open) = open else {
+        return context.create_segment(medium, number).map(drop);
+    };
+    let whole = whole_map(context, &open.file, number)?;
+    let mut kept = Active::new(number, open.first, open.map.clone());
+    let mut scan = Scan::new(number, open.first, open.generation);
+    let flaw = scan_records(context, mark, &whole, &mut scan, &mut kept)?;
+    if scan.number != first {
+        let path = context.segment_path(number);
+        return Err(Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw));
+    }
+    if !open.recycled && look_behind(context, mark, &open.file, &whole, &scan).bytes == 0 {
+        return Ok(());
+    }
+    let records = FIRST_RECORD as usize..scan.offset as usize;
+    let records = whole.get(records.start, records.len()).expect("the scan has just read them");
+    let file = context.new_segment_file(medium, number)?;
+    file.write_at(records, FIRST_RECORD.into()).map_err(Error::io("copy", &context.segment_path(number)))?;
+    context.finish_segment_file(medium, number, &*file)
 }
 
 /// Where a log ends.
@@ -203,15 +204,24 @@ struct End {
 
 /// Finds the end of a log that nobody writes, since the caller holds its lock: so a map of its own may show all of
 /// the last file. That a record which was certain is missing is an error.
-fn find_end(context: &Context, mark: &Mark, segments: &Segments) -> Result<End, Error> {
-    let whole = whole_map(context, &segments.file, segments.active)?;
-    let mut active = Active::new(segments.active, segments.first, segments.map.clone());
-    let mut scan = Scan::new(segments.active, segments.first, segments.generation);
+fn find_end(context: &Context, mark: &Mark, open: &Open) -> Result<End, Error> {
+    let whole = whole_map(context, &open.file, open.number)?;
+    let mut active = Active::new(open.number, open.first, open.map.clone());
+    let mut scan = Scan::new(open.number, open.first, open.generation);
     let flaw = scan_records(context, mark, &whole, &mut scan, &mut active)?;
-    let rest = look_behind(context, mark, &segments.file, &whole, &scan);
-    // Every record before the mark was made certain before the mark was written.
-    if scan.number < mark.first_record || rest.acknowledged {
-        let path = context.segment_path(segments.active);
+    let mut rest = look_behind(context, mark, &open.file, &whole, &scan);
+    if open.recycled {
+        // Old bytes lie behind the end of a file that is used again. Only a header for just this place was
+        // begun in this life of the file.
+        let place = Place { segment: scan.segment, offset: scan.offset, number: scan.number };
+        let begun = whole
+            .get(scan.offset as usize, RecordHeader::BYTES)
+            .is_some_and(|header| RecordHeader::judge(header, &context.key, place, usize::MAX).is_ok());
+        rest.bytes = if begun { RecordHeader::BYTES as u64 } else { 0 };
+    }
+    // What the mark calls durable was made certain before the mark was written.
+    if scan.number <= mark.certain() || rest.acknowledged {
+        let path = context.segment_path(open.number);
         return Err(Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw));
     }
     Ok(End { whole, active, scan, rest, flaw })
@@ -220,12 +230,20 @@ fn find_end(context: &Context, mark: &Mark, segments: &Segments) -> Result<End, 
 /// Whether a log that nobody writes ends as a crash may leave it, and not in damage. The caller holds its lock.
 pub(crate) fn check_end(context: &Arc<Context>) -> Result<(), Error> {
     let mark = context.read_mark()?;
-    let segments = Segments::open(context, &mark)?;
-    find_end(context, &mark, &segments).map(drop)
+    if mark.dropping {
+        // The next opening finishes that, and finds the end.
+        return Ok(());
+    }
+    find_end(context, &mark, &Segments::open(context, &mark)?.active?).map(drop)
+}
+
+/// The newest record of the segment that is not sealed. The caller holds the lock.
+pub(crate) fn end_of(context: &Context, mark: &Mark, open: &Open) -> Result<u64, Error> {
+    find_end(context, mark, open).map(|end| end.scan.number - 1)
 }
 
 /// Takes in records until one is not right; says what is wrong with that one.
-fn scan_records(
+pub(crate) fn scan_records(
     context: &Context,
     mark: &Mark,
     whole: &Arc<Map>,
@@ -329,16 +347,12 @@ fn vouches(context: &Context, mark: &Mark, whole: &Map, scan: &Scan, offset: usi
 
 /// Writes the index of the last sealed segment again: its trailer reached the disk, all of its index did not.
 /// The records were durable before either was written.
-fn reseal(
-    context: &Arc<Context>,
-    medium: &dyn Medium,
-    mark: &Mark,
-    sealed: &[Arc<Segment>],
-) -> Result<(), Error> {
-    let Some((last, before)) = sealed.split_last() else { return Ok(()) };
-    let (file, map) = segment::open_file(context, last.number())?;
-    let whole = whole_map(context, &file, last.number())?;
-    let mut active = Active::new(last.number(), last.first(), Arc::new(map));
+fn reseal(context: &Arc<Context>, medium: &dyn Medium, mark: &Mark, slots: &[Slot]) -> Result<(), Error> {
+    let Some((last, before)) = slots.split_last() else { return Ok(()) };
+    let (last, before) = (last.sealed()?, before.last().map(Slot::sealed).transpose()?);
+    let opened = segment::open_file(context, last.number())?;
+    let whole = whole_map(context, &opened.file, last.number())?;
+    let mut active = Active::new(last.number(), last.first(), Arc::new(opened.map));
     let mut scan = Scan::new(last.number(), last.first(), 0);
     // The sealing session was the newest one, whose mark this still is.
     let flaw = scan_records(context, mark, &whole, &mut scan, &mut active)?;
@@ -346,7 +360,7 @@ fn reseal(
     if scan.offset != trailer.records_end.get() || scan.number != last.last() + 1 {
         return Err(Error::damaged(last.file(), scan.offset.into(), Part::Record(scan.number), flaw));
     }
-    let (index, again) = active.seal(context, before.last().map(AsRef::as_ref), trailer.generation.get())?;
+    let (index, again) = active.seal(context, before.map(AsRef::as_ref), trailer.generation.get())?;
     if again != *trailer {
         return Err(Error::damaged(last.file(), context.trailer_offset(), Part::Trailer, Flaw::Checksum));
     }
@@ -367,7 +381,7 @@ fn rewrite_seal(context: &Context, medium: &dyn Medium, last: &Segment) -> Resul
 }
 
 /// A map that shows the whole of a file which nobody writes while it is used.
-fn whole_map(context: &Context, file: &File, number: u64) -> Result<Arc<Map>, Error> {
+pub(crate) fn whole_map(context: &Context, file: &File, number: u64) -> Result<Arc<Map>, Error> {
     let map =
         Map::new(file, context.segment_bytes).map_err(Error::io("map", &context.segment_path(number)))?;
     map.publish(context.segment_bytes);

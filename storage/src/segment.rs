@@ -38,13 +38,22 @@ pub(crate) struct Segment {
     checked_records: OnceLock<Box<[AtomicU64]>>,
 }
 
-/// Opens the file of segment `number` and checks its length and its header. The map shows nothing yet.
-pub(crate) fn open_file(context: &Context, number: u64) -> Result<(File, Map), Error> {
+/// A segment file, its header found right. The map shows nothing yet.
+pub(crate) struct OpenFile {
+    pub(crate) file: File,
+    pub(crate) map: Map,
+    /// Whether the file held another segment before.
+    pub(crate) recycled: bool,
+}
+
+/// Opens the file of segment `number` and checks its length and its header.
+pub(crate) fn open_file(context: &Context, number: u64) -> Result<OpenFile, Error> {
     let path = context.segment_path(number);
     let file = File::open(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::Missing { file: path.clone(), why: "the segment before it is sealed, or it is the first" }
-        }
+        std::io::ErrorKind::NotFound => Error::Missing {
+            file: path.clone(),
+            why: "the segment before it is sealed, or it is the first one",
+        },
         _ => Error::io("open", &path)(source),
     })?;
     let found = file.metadata().map_err(Error::io("look at", &path))?.len();
@@ -52,10 +61,10 @@ pub(crate) fn open_file(context: &Context, number: u64) -> Result<(File, Map), E
         return Err(Error::SegmentLength { file: path, found, expected: context.segment_bytes });
     }
     let header = read_at(&file, &path, 0, FIRST_RECORD as usize)?;
-    SegmentHeader::judge(&header, &context.key, number, context.segment_bytes)
+    let recycled = SegmentHeader::judge(&header, &context.key, number, context.segment_bytes)
         .map_err(|flaw| Error::damaged(&path, 0, Part::SegmentHeader, flaw))?;
     let map = Map::new(&file, context.segment_bytes).map_err(Error::io("map", &path))?;
-    Ok((file, map))
+    Ok(OpenFile { file, map, recycled })
 }
 
 /// The trailer of a segment file; an error of kind [`Flaw`] when it is not sealed.

@@ -2,22 +2,36 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use engine::chain::{ChainId, Height, MainBlock};
-use engine::store::{BlockStore, StoreError};
+use engine::merkle::history::History;
+use engine::store::{Base, BlockStore, ChainHead, StoreError, StoredHistory};
 
 use crate::active::{self, Active, ChainHash};
 use crate::block::Encoder;
-use crate::error::Error;
-use crate::files::{Context, Lock};
-use crate::format::{self, FIRST_RECORD, Flaw, RecordHeader, RunEntry, Trailer};
-use crate::log::Prepare;
+use crate::error::{Error, Part};
+use crate::files::{Context, Lock, ReadersLock};
+use crate::format::{self, FIRST_RECORD, Flaw, Mark, RecordHeader, RunEntry, Trailer};
+use crate::log::{Options, Prepare};
 use crate::medium::{Medium, MediumFile};
-use crate::reader::{LogReader, Shared};
-use crate::recover::Recovered;
+use crate::reader::{Index, LogReader, Shared};
+use crate::recover::{self, Recovered};
 use crate::segment::{self, Segment};
+use crate::segments::Slot;
+
+/// What [`LogWriter::prune`] removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pruned {
+    /// The first block that is still there.
+    pub first: Height,
+    /// How many segments were removed.
+    pub segments: u64,
+    /// Bytes of their files, those included that are kept to be written again.
+    pub bytes: u64,
+}
 
 /// The only writer of a log.
 ///
@@ -28,7 +42,9 @@ pub struct LogWriter {
     shared: Arc<Shared>,
     medium: Arc<dyn Medium>,
     prepare: Prepare,
-    generation: u64,
+    keep_blocks: Option<NonZeroU64>,
+    /// As it is on disk.
+    mark: Mark,
     /// The active segment.
     file: Box<dyn MediumFile>,
     /// The segment after it: made ahead, since no segment is sealed before the next one exists.
@@ -69,20 +85,16 @@ impl LogWriter {
         recovered: Recovered,
         context: Arc<Context>,
         medium: Arc<dyn Medium>,
-        prepare: Prepare,
+        options: &Options,
         lock: Lock,
     ) -> Result<Self, Error> {
-        let Recovered { sealed, active, file, mark, recovery: _ } = recovered;
-        let older = match sealed.last() {
-            Some(last) => last.chains()?,
-            None => &[],
-        };
-        let newer = active.chains().filter(|chain| segment::find_chain(older, *chain).is_none()).count();
-        let chains = older.len() + newer;
+        let chains = chains_of(&recovered)?;
+        let Recovered { base, sealed, active, file, mark, recovery: _ } = recovered;
         let mut writer = Self {
             medium,
-            prepare,
-            generation: mark.generation,
+            prepare: options.prepare,
+            keep_blocks: options.keep_blocks,
+            mark,
             file,
             next_file: NextFile::None,
             pending: Pending::default(),
@@ -94,7 +106,7 @@ impl LogWriter {
             encoder: Encoder::default(),
             failed: None,
             _lock: lock,
-            shared: Arc::new(Shared::new(context, sealed, active)),
+            shared: Arc::new(Shared::new(context, base, sealed, active)),
         };
         writer.prepare_ahead();
         Ok(writer)
@@ -133,7 +145,7 @@ impl LogWriter {
         let context = &self.shared.context;
         let (segment, synced) = (self.segment(), self.shared.head());
         let record_index = self.records() as u32;
-        let header = RecordHeader::block(self.encoder.body_bytes(), self.next, self.generation, synced);
+        let header = RecordHeader::block(self.encoder.body_bytes(), self.next, self.mark.generation, synced);
         header.finish(&context.key, segment, self.end, self.encoder.record());
         let written = self.file.write_at(self.encoder.record(), self.end.into());
         self.final_error(written, "write")?;
@@ -199,13 +211,12 @@ impl LogWriter {
         self.sync()?;
         let number = self.segment();
         let next_file = self.take_next_file()?;
-        let (next, map) = segment::open_file(&self.shared.context, number + 1)?;
-        drop(next);
+        let map = segment::open_file(&self.shared.context, number + 1)?.map;
 
         let context = self.shared.context.clone();
         let sealed = self.shared.look(|index| {
-            let before = index.sealed.last().map(AsRef::as_ref);
-            index.active.seal(&context, before, self.generation)
+            let before = index.sealed.last().map(Slot::sealed).transpose()?;
+            index.active.seal(&context, before.map(AsRef::as_ref), self.mark.generation)
         });
         let (index, trailer) = sealed?;
         let offset = u64::from(trailer.index_offset.get());
@@ -220,13 +231,157 @@ impl LogWriter {
         self.shared.publish(|index| {
             let map_of_sealed = index.active.map.clone();
             let segment = Segment::new(context.clone(), number, map_of_sealed, trailer, true);
-            Arc::make_mut(&mut index.sealed).push(Arc::new(segment));
+            Arc::make_mut(&mut index.sealed).push(Slot::Sealed(Arc::new(segment)));
             index.active = Active::new(number + 1, next, Arc::new(map));
         });
         self.file = next_file;
         self.end = FIRST_RECORD;
         self.runs = 0;
+        if let Some(keep) = self.keep_blocks
+            && let Err(error) = self.prune(Height((self.next).saturating_sub(keep.get())))
+        {
+            tracing::warn!(%error, "old blocks were not removed; the next segment tries again");
+        }
         self.prepare_ahead();
+        Ok(())
+    }
+
+    /// Takes back all blocks above `to`. Only a log that was made as reversible ([`Options::reversible`]) can, and
+    /// only above its irreversible block.
+    ///
+    /// Blocks that readers hold stay what they are. An error after the first change is final: opening the log again
+    /// finishes what was begun.
+    pub fn rollback(&mut self, to: Height) -> Result<(), Error> {
+        self.usable()?;
+        let context = self.shared.context.clone();
+        let refused = |why: String| Err(Error::Irreversible { to, why });
+        let base = self.shared.look(|index| index.base.first);
+        if !context.reversible {
+            return refused("blocks of this log are final as soon as they are durable".into());
+        } else if to.0 < self.mark.irreversible {
+            return refused(format!("block {} was said to be irreversible", self.mark.irreversible));
+        } else if to.next() < base {
+            return refused(format!("blocks below {base} were pruned"));
+        } else if to.0 >= self.next {
+            return refused(format!("the newest block is {}", self.next - 1));
+        }
+        self.sync()?;
+        // The thread must not make a file while files are removed.
+        self.join_preparing();
+        if to.0 == self.next - 1 {
+            self.prepare_ahead();
+            return Ok(());
+        }
+        let (generation, first_record) = (self.mark.generation + 1, to.0 + 1);
+        let mark = Mark { generation, first_record, durable: to.0, dropping: true, ..self.mark };
+        let done = context
+            .write_mark(&*self.medium, mark)
+            .and_then(|()| recover::recover(&context, &*self.medium))
+            .and_then(|recovered| Ok((chains_of(&recovered)?, recovered)));
+        let (chains, recovered) = done.inspect_err(|error| self.failed = Some(error.to_string()))?;
+        let Recovered { base, sealed, active, file, mark, recovery: _ } = recovered;
+        (self.mark, self.file, self.chains) = (mark, file, chains);
+        (self.end, self.next, self.runs) = (active.end, active.next(), active.runs());
+        self.heads.clear();
+        self.shared.publish(|index| *index = Index { base, sealed: Arc::new(sealed), active });
+        self.prepare_ahead();
+        Ok(())
+    }
+
+    /// Says that the block `height` and all before it will never be taken back. Durable when it returns.
+    pub fn set_irreversible(&mut self, height: Height) -> Result<(), Error> {
+        self.usable()?;
+        let flaw = Flaw::Field { field: "irreversible", found: height.0, expected: self.shared.head() };
+        if height.0 > self.shared.head() {
+            return Err(Error::Refused { height, flaw });
+        }
+        if height.0 <= self.mark.irreversible {
+            return Ok(());
+        }
+        self.write_mark(Mark { irreversible: height.0, durable: self.shared.head(), ..self.mark })
+    }
+
+    /// Removes the segments whose blocks are all below `before`; what proofs and restarts need of them is kept. The
+    /// last sealed segment stays whatever `before` is, and so do blocks that may still be taken back.
+    ///
+    /// Their files are kept to be written again, if there is room for them and nobody has them mapped. An error
+    /// leaves the log usable, with or without those blocks.
+    pub fn prune(&mut self, before: Height) -> Result<Pruned, Error> {
+        self.usable()?;
+        let context = self.shared.context.clone();
+        let before = if context.reversible { before.0.min(self.mark.irreversible + 1) } else { before.0 };
+        let (base, slots) = self.shared.look(|index| (index.base.clone(), index.sealed.clone()));
+        let count = slots.partition_point(|slot| slot.last() < before).min(slots.len().saturating_sub(1));
+        let mut pruned = Pruned { first: base.first, segments: 0, bytes: 0 };
+        if count == 0 {
+            return Ok(pruned);
+        }
+        let kept = &slots[count];
+        let base = Arc::new(self.base_at(kept.first(), slots[count - 1].sealed()?)?);
+        context.write_base(&*self.medium, kept.number(), &base)?;
+        pruned.first = base.first;
+        self.shared.publish(|index| {
+            index.base = base;
+            index.sealed = Arc::new(index.sealed[count..].to_vec());
+        });
+        // From here on nobody can map them anew; who has them mapped in this process holds a count of something.
+        let mut alone = ReadersLock::whole(&context.dir);
+        let removed: Vec<(u64, bool)> = match Arc::try_unwrap(slots) {
+            Ok(slots) => {
+                slots.into_iter().take(count).map(|slot| (slot.number(), slot.is_unused())).collect()
+            }
+            Err(slots) => slots[..count].iter().map(|slot| (slot.number(), false)).collect(),
+        };
+        for (number, unused) in removed {
+            context.retire(&*self.medium, number, unused && alone.is_some())?;
+            pruned.segments += 1;
+            pruned.bytes += context.segment_bytes;
+        }
+        context.sync_dir(&*self.medium)?;
+        alone.take();
+        Ok(pruned)
+    }
+
+    /// What is kept of the blocks below `first`; `last` is the segment before it.
+    fn base_at(&self, first: u64, last: &Segment) -> Result<Base, Error> {
+        let reader = self.reader();
+        let history = History::load(first - 1, &StoredHistory::new(&reader))?;
+        let old = self.shared.look(|index| index.base.clone());
+        let mut heads = Vec::new();
+        for entry in last.chains()? {
+            let (chain, height) = (ChainId(entry.chain.get()), Height(entry.head.get()));
+            let known = old.head(chain).filter(|head| head.height == height);
+            let hash = match known {
+                Some(head) => Some(head.hash),
+                None => self.shared.hash_of(chain, height)?,
+            };
+            let flaw = Flaw::Field { field: "head", found: height.0, expected: 0 };
+            let hash = hash.ok_or_else(|| Error::damaged(last.file(), 0, Part::Index("chains"), flaw))?;
+            heads.push(ChainHead { chain, height, hash });
+        }
+        Ok(Base { first: Height(first), history, heads })
+    }
+
+    /// Makes everything appended durable and says so in the mark, so that the next opening notices if any of it is
+    /// gone. Dropping a writer does the same for what is durable, but cannot say when it fails.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.sync()?;
+        self.mark_durable()
+    }
+
+    fn mark_durable(&mut self) -> Result<(), Error> {
+        let durable = self.shared.head();
+        if self.failed.is_some() || durable <= self.mark.certain() {
+            return Ok(());
+        }
+        self.write_mark(Mark { durable, ..self.mark })
+    }
+
+    fn write_mark(&mut self, mark: Mark) -> Result<(), Error> {
+        let written = self.shared.context.write_mark(&*self.medium, mark);
+        // Nobody knows which of the two is there now: both are right, but only the new one may be followed by more.
+        written.inspect_err(|error| self.failed = Some(error.to_string()))?;
+        self.mark = mark;
         Ok(())
     }
 
@@ -250,18 +405,24 @@ impl LogWriter {
 
     /// The next segment, made by now. A failure is not final: the next append tries again.
     fn take_next_file(&mut self) -> Result<Box<dyn MediumFile>, Error> {
-        match std::mem::replace(&mut self.next_file, NextFile::None) {
-            // What failed ahead of time may work now: space may have been freed.
-            NextFile::Preparing(thread) => match thread.join() {
-                Ok(Ok(file)) => return Ok(file),
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "could not prepare the next segment ahead: trying again");
-                }
-                Err(panic) => std::panic::resume_unwind(panic),
-            },
-            NextFile::None => {}
+        // What failed ahead of time may work now: space may have been freed.
+        match self.join_preparing() {
+            Some(file) => Ok(file),
+            None => next_segment(&self.shared.context, &*self.medium, self.segment() + 1),
         }
-        next_segment(&self.shared.context, &*self.medium, self.segment() + 1)
+    }
+
+    /// Waits for the thread that makes the next segment, if there is one.
+    fn join_preparing(&mut self) -> Option<Box<dyn MediumFile>> {
+        let NextFile::Preparing(thread) = std::mem::replace(&mut self.next_file, NextFile::None) else {
+            return None;
+        };
+        match thread.join() {
+            Ok(made) => {
+                made.inspect_err(|error| tracing::warn!(%error, "the next segment was not prepared")).ok()
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     }
 
     fn usable(&self) -> Result<(), Error> {
@@ -300,12 +461,12 @@ impl BlockStore for LogWriter {
 }
 
 impl Drop for LogWriter {
-    /// Waits for the thread that prepares a segment: the directory is at rest when the lock is given back.
+    /// Waits for the thread that prepares a segment, and marks the end of the log: the directory is at rest when the
+    /// lock is given back.
     fn drop(&mut self) {
-        if let NextFile::Preparing(thread) = std::mem::replace(&mut self.next_file, NextFile::None)
-            && let Ok(Err(error)) = thread.join()
-        {
-            tracing::debug!(%error, "the next segment was not prepared");
+        self.join_preparing();
+        if let Err(error) = self.mark_durable() {
+            tracing::warn!(%error, "the end of the log could not be marked");
         }
     }
 }
@@ -320,6 +481,17 @@ impl fmt::Debug for LogWriter {
     }
 }
 
+/// How many side chains a log has.
+fn chains_of(recovered: &Recovered) -> Result<usize, Error> {
+    let older = match recovered.sealed.last() {
+        Some(last) => last.sealed()?.chains()?,
+        None => &[],
+    };
+    let newer =
+        recovered.active.chains().filter(|chain| segment::find_chain(older, *chain).is_none()).count();
+    Ok(older.len() + newer)
+}
+
 /// Bytes of what seals a segment.
 fn seal_bytes(chains: usize, runs: usize, records: usize) -> u64 {
     (format::index_bytes(chains, runs, records) + Trailer::BYTES) as u64
@@ -331,7 +503,7 @@ fn next_segment(context: &Context, medium: &dyn Medium, number: u64) -> Result<B
         if context.holds_records(number)? {
             let path = context.segment_path(number);
             let flaw = Flaw::Field { field: "first byte", found: 1, expected: 0 };
-            return Err(Error::damaged(&path, FIRST_RECORD.into(), crate::error::Part::File, flaw));
+            return Err(Error::damaged(&path, FIRST_RECORD.into(), Part::File, flaw));
         }
         if segment::open_file(context, number).is_ok() {
             // Whoever made it may have failed to make its name durable.

@@ -21,15 +21,27 @@ fn open(dir: &Path) -> Result<(LogWriter, LogReader, Recovery), Error> {
 /// A log of `count` blocks, each synced.
 fn log(dir: &Path, seed: u64, count: usize, leaves: u32) -> Vec<MainBlock> {
     let (mut log, _, _) = open(dir).unwrap();
+    append(&mut log, seed, count, leaves)
+}
+
+/// The same, as a process leaves it that was killed: the end of the log is not marked.
+fn killed_log(dir: &Path, seed: u64, count: usize, leaves: u32) -> Vec<MainBlock> {
+    let (mut log, _, _) = open(dir).unwrap();
+    let mark = std::fs::read(dir.join("MARK")).unwrap();
+    let blocks = append(&mut log, seed, count, leaves);
+    drop(log);
+    std::fs::write(dir.join("MARK"), mark).unwrap();
+    blocks
+}
+
+fn append(log: &mut LogWriter, seed: u64, count: usize, leaves: u32) -> Vec<MainBlock> {
     let mut maker = Maker::new(seed);
-    (0..count)
-        .map(|_| {
-            let block = maker.random_block(leaves);
-            log.append(&block).unwrap();
-            log.sync().unwrap();
-            block
-        })
-        .collect()
+    let blocks: Vec<MainBlock> = (0..count).map(|_| maker.random_block(leaves)).collect();
+    for block in &blocks {
+        log.append(block).unwrap();
+        log.sync().unwrap();
+    }
+    blocks
 }
 
 fn segment(dir: &Path, number: u32) -> PathBuf {
@@ -78,7 +90,7 @@ fn every_bit_of_the_last_record_matters() {
 #[test]
 fn a_last_record_cut_anywhere_is_cut_off() {
     let dir = scratch();
-    let blocks = log(dir.path(), 21, 3, 3);
+    let blocks = killed_log(dir.path(), 21, 3, 3);
     let bytes = std::fs::read(segment(dir.path(), 1)).unwrap();
     let (offsets, end) = records(&bytes);
     for kept in (offsets[2]..end).step_by(7) {
@@ -107,6 +119,33 @@ fn a_last_record_cut_anywhere_is_cut_off() {
         log.sync().unwrap();
         assert_holds(&reader, &blocks);
     }
+}
+
+#[test]
+fn the_end_of_a_log_that_was_closed_is_not_cut_off() {
+    let dir = scratch();
+    let blocks = log(dir.path(), 27, 3, 3);
+    let path = segment(dir.path(), 1);
+    let bytes = std::fs::read(&path).unwrap();
+    let (offsets, end) = records(&bytes);
+    for start in [offsets[2], offsets[1]] {
+        let mut zeroed = bytes.clone();
+        zeroed[start..end].fill(0);
+        std::fs::write(&path, zeroed).unwrap();
+        let lost = if start == offsets[2] { 3 } else { 2 };
+        let error = open(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, Error::Damaged { part: Part::Record(record), .. } if record == lost),
+            "{error}"
+        );
+        let report = check(dir.path(), false, &mut |_, _| ()).unwrap();
+        assert!(
+            report.damage[0].to_string().contains(&format!("record {lost}: nothing there")),
+            "{report:?}"
+        );
+    }
+    std::fs::write(&path, bytes).unwrap();
+    assert_holds(&open(dir.path()).unwrap().1, &blocks);
 }
 
 #[test]
@@ -143,6 +182,10 @@ fn damage_in_a_sealed_segment_is_named_and_hides_nothing_else() {
     let dir = scratch();
     let blocks = log(dir.path(), 23, 16, 2500);
     let path = segment(dir.path(), 2);
+    let of_segment = {
+        let info = LogReader::open(dir.path()).unwrap().segments().swap_remove(1);
+        info.first.0..info.first.0 + info.blocks
+    };
     let bytes = std::fs::read(&path).unwrap();
     let (offsets, end) = records(&bytes);
     let reader = LogReader::open(dir.path()).unwrap();
@@ -163,13 +206,17 @@ fn damage_in_a_sealed_segment_is_named_and_hides_nothing_else() {
         change(&path, at, |byte| *byte ^= bit);
         let damaged_record = offsets.iter().rposition(|start| *start <= at).filter(|_| at < end);
         match LogReader::open(dir.path()) {
-            Err(error) => {
-                assert!(matches!(&error, Error::Damaged { file, .. } if *file == path), "{at}: {error}");
-                assert!(at < RECORDS || at >= bytes.len() - 128, "{at}: {error}");
-                at_opening += 1;
-            }
+            Err(error) => panic!("{at}: {error}"),
             Ok(reader) => {
                 assert_eq!(reader.head(), Height(16));
+                let lost = reader.damage();
+                if let [error] = &lost[..] {
+                    assert!(at < RECORDS || at >= bytes.len() - 128, "{at}: {error}");
+                    let (first, last) = (of_segment.start, of_segment.end - 1);
+                    let begin = format!("main blocks {first} to {last} cannot be read: {}", path.display());
+                    assert!(error.to_string().starts_with(&begin), "{error}");
+                    at_opening += 1;
+                }
                 for block in &blocks {
                     let height = block.header.height;
                     match reader.block(height) {
@@ -180,6 +227,10 @@ fn damage_in_a_sealed_segment_is_named_and_hides_nothing_else() {
                                 Some(height.0),
                                 "{at}"
                             );
+                        }
+                        Err(error) if !lost.is_empty() => {
+                            assert!(of_segment.contains(&height.0), "{at}: {error}");
+                            assert!(error.to_string().contains("0000000002.seg"), "{error}");
                         }
                         Err(error) if damaged_record.is_some() => {
                             let index = damaged_record.unwrap();
@@ -236,29 +287,61 @@ fn trailer_word(bytes: &[u8], offset: usize) -> usize {
 }
 
 #[test]
-fn a_missing_short_or_swapped_segment_is_named() {
+fn a_missing_short_or_swapped_segment_is_named_and_the_rest_is_read() {
     let dir = scratch();
     let blocks = log(dir.path(), 24, 16, 2500);
-    let last = LogReader::open(dir.path()).unwrap().segments().len() as u32;
+    let segments = LogReader::open(dir.path()).unwrap().segments();
+    let last = segments.len() as u32;
     assert!(last > 3);
     for number in 1..=last {
         let path = segment(dir.path(), number);
+        let info = &segments[number as usize - 1];
+        let gone = info.first.0..info.first.0 + info.blocks;
+        let judge = |is_right: &dyn Fn(&Error) -> bool| {
+            let reader = LogReader::open(dir.path()).unwrap();
+            let damage = reader.damage();
+            assert_eq!(damage.len(), 1, "{damage:?}");
+            let cause = |error: &Error| match error {
+                Error::Lost { first, last, cause } => {
+                    assert_eq!((first.0, last.0), (gone.start, gone.end - 1), "{error}");
+                    is_right(cause)
+                }
+                other => is_right(other),
+            };
+            assert!(cause(&damage[0]), "{number}: {}", damage[0]);
+            for block in &blocks {
+                let height = block.header.height;
+                match reader.block(height) {
+                    Ok(Some(found)) => assert_same(&found, block),
+                    Ok(None) => assert!(gone.contains(&height.0) && number == last),
+                    Err(_) => assert!(gone.contains(&height.0), "{height}"),
+                }
+                for section in &block.sections {
+                    match reader.locate(section.chain, section.first_height) {
+                        Ok(None) => assert!(gone.contains(&height.0) && number == last, "{height}"),
+                        Ok(found) => assert_eq!(found, Some(height)),
+                        Err(error) => assert!(gone.contains(&height.0), "{height}: {error}"),
+                    }
+                }
+            }
+            // Writing goes on after the last two only.
+            match open(dir.path()) {
+                Ok((_, _, recovery)) => {
+                    assert!(number < last - 1);
+                    assert!(cause(&recovery.damage[0]), "{:?}", recovery.damage);
+                }
+                Err(error) => assert!(number >= last - 1 && cause(&error), "{number}: {error}"),
+            }
+        };
         let away = dir.path().join("away");
         std::fs::rename(&path, &away).unwrap();
-        for error in [open(dir.path()).unwrap_err(), LogReader::open(dir.path()).unwrap_err()] {
-            assert!(matches!(&error, Error::Missing { file, .. } if *file == path), "{number}: {error}");
-        }
+        judge(&|error| matches!(error, Error::Missing { file, .. } if *file == path));
         std::fs::copy(&away, &path).unwrap();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(500_000).unwrap();
-        let error = open(dir.path()).unwrap_err();
-        assert!(
-            matches!(&error, Error::SegmentLength { file, found: 500_000, .. } if *file == path),
-            "{number}: {error}"
-        );
+        judge(&|error| matches!(error, Error::SegmentLength { file, found: 500_000, .. } if *file == path));
         let other = segment(dir.path(), if number == 1 { 2 } else { 1 });
         std::fs::copy(&other, &path).unwrap();
-        let error = open(dir.path()).unwrap_err();
-        assert!(matches!(&error, Error::Damaged { file, .. } if *file == path), "{number}: {error}");
+        judge(&|error| matches!(error, Error::Damaged { file, .. } if *file == path));
         std::fs::rename(&away, &path).unwrap();
     }
     assert_holds(&open(dir.path()).unwrap().1, &blocks);

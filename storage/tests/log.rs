@@ -280,7 +280,7 @@ fn a_log_of_another_genesis_or_chain_is_refused_with_both_named() {
 #[test]
 fn what_cannot_be_stored_is_refused_and_the_log_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    for bytes in [0, (1 << 20) - 4096, (1 << 20) + 1, (1 << 30) + 4096, u64::MAX] {
+    for bytes in [0, (1 << 16) - 4096, (1 << 20) + 1, (1 << 30) + 4096, u64::MAX] {
         let error = Log::open(dir.path(), Options { segment_bytes: bytes, ..options() }).unwrap_err();
         assert!(matches!(error, Error::SegmentBytes { .. }), "{error}");
     }
