@@ -12,8 +12,12 @@
 //! persisting stage drains it and returns.
 
 mod config;
+#[cfg(test)]
+mod fixture;
 mod head;
 mod persist;
+#[cfg(test)]
+mod pruned;
 mod resume;
 mod seal;
 mod select;
