@@ -83,19 +83,21 @@ impl Persister {
             // No more than may wait: a store that is slower than sealing must not put the sync off for ever.
             return if waiting < SEALED_WAITING { self.sealed.try_recv().ok() } else { None };
         }
-        while waiting < MOST_UNSYNCED {
+        if waiting >= MOST_UNSYNCED {
+            return None;
+        }
+        loop {
             let left = due.saturating_sub(self.clock.monotonic());
             if left.is_zero() {
-                break;
+                return None;
             }
             match self.sealed.recv_timeout(left.min(GLANCE)) {
                 Ok(sealed) => return Some(sealed),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Nothing more will come: what waits is synced at once.
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
-        None
     }
 
     fn append(&mut self, Sealed { block, took }: Sealed) -> Result<(), StoreError> {

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use crate::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainHeader, Section};
+use crate::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainBlock, MainHeader, Section};
 use crate::proof::{Proof, ProofError, build};
 use crate::state::Genesis;
 use crate::store::memory::{MemoryBlock, MemoryReader, MemoryStore};
@@ -34,13 +34,16 @@ fn turns() -> Vec<Vec<u64>> {
 }
 
 fn store() -> (Genesis, MemoryStore) {
-    let genesis = fixture::genesis(6);
+    static SEALED: LazyLock<(Genesis, Vec<MainBlock>)> = LazyLock::new(|| {
+        let genesis = fixture::genesis(6);
+        let blocks = fixture::blocks(&genesis, &turns());
+        (genesis, blocks)
+    });
+    let (genesis, blocks) = &*SEALED;
     let mut store = MemoryStore::default();
-    for block in fixture::blocks(&genesis, &turns()) {
-        store.append(&block).unwrap();
-    }
+    blocks.iter().for_each(|block| store.append(block).unwrap());
     store.sync().unwrap();
-    (genesis, store)
+    (genesis.clone(), store)
 }
 
 type SideBlockId = (ChainId, Height);
