@@ -207,8 +207,10 @@ fn find_end(context: &Context, mark: &Mark, segments: &Segments) -> Result<End, 
     let whole = whole_map(context, &segments.file, segments.active)?;
     let mut active = Active::new(segments.active, segments.first, segments.map.clone());
     let mut scan = Scan::new(segments.active, segments.first, segments.generation);
-    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active)?;
+    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active);
     let rest = look_behind(context, mark, &segments.file, &whole, &scan);
+    // A file that is cut while we look reads as zeros: that is not the end of the log.
+    let flaw = whole.vouch(0..context.segment_bytes as usize, flaw)?;
     // Every record before the mark was made certain before the mark was written.
     if scan.number < mark.first_record || rest.acknowledged {
         let path = context.segment_path(segments.active);
@@ -251,7 +253,7 @@ fn scan_records(
             let path = context.segment_path(scan.segment);
             Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw)
         })?;
-        active.push_block(header.record_bytes() as u32, &block);
+        active.push_block(header.record_bytes() as u32, &block)?;
         scan.step(&header);
     }
 }
@@ -341,7 +343,8 @@ fn reseal(
     let mut active = Active::new(last.number(), last.first(), Arc::new(map));
     let mut scan = Scan::new(last.number(), last.first(), 0);
     // The sealing session was the newest one, whose mark this still is.
-    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active)?;
+    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active);
+    let flaw = whole.vouch(0..context.segment_bytes as usize, flaw)?;
     let trailer = last.trailer();
     if scan.offset != trailer.records_end.get() || scan.number != last.last() + 1 {
         return Err(Error::damaged(last.file(), scan.offset.into(), Part::Record(scan.number), flaw));
@@ -368,8 +371,8 @@ fn rewrite_seal(context: &Context, medium: &dyn Medium, last: &Segment) -> Resul
 
 /// A map that shows the whole of a file which nobody writes while it is used.
 fn whole_map(context: &Context, file: &File, number: u64) -> Result<Arc<Map>, Error> {
-    let map =
-        Map::new(file, context.segment_bytes).map_err(Error::io("map", &context.segment_path(number)))?;
+    let path = context.segment_path(number);
+    let map = Map::new(file, &path, context.segment_bytes).map_err(Error::io("map", &path))?;
     map.publish(context.segment_bytes);
     Ok(Arc::new(map))
 }
