@@ -186,8 +186,8 @@ impl Segment {
         if self.map.peek(offset as usize) == self.trailer.sum() {
             return self.map.vouch(range, result);
         }
-        let changed = Error::damaged(&self.file, offset, Part::Trailer, Flaw::Checksum);
-        self.map.vouch(0..self.context.segment_bytes as usize, Err(changed))
+        let changed = || Error::damaged(&self.file, offset, Part::Trailer, Flaw::Checksum);
+        self.map.vouch(0..self.context.segment_bytes as usize, Err(self.map.shrunk().unwrap_or_else(changed)))
     }
 
     /// The same for what was read of the index alone.

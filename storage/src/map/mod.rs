@@ -66,6 +66,14 @@ impl Map {
         Ok(Self { guard, raw, published: AtomicU64::new(0), path: path.to_owned() })
     }
 
+    /// A map of no file: it never shows anything.
+    #[allow(dead_code, reason = "for a log whose last segment cannot be read, which readers cannot open yet")]
+    pub(crate) fn blank() -> io::Result<Self> {
+        let raw = MmapRaw::from(MmapOptions::new().len(1 << 16).map_anon()?);
+        let guard = Guard::new(raw.as_ptr().addr(), raw.len())?;
+        Ok(Self { guard, raw, published: AtomicU64::new(0), path: PathBuf::new() })
+    }
+
     /// Lets everyone see the bytes below `length`. They must be in the file and must never change again.
     pub(crate) fn publish(&self, length: u64) {
         assert!(length <= self.raw.len() as u64, "published {length} bytes of a map of {}", self.raw.len());
@@ -111,33 +119,35 @@ impl Map {
         }
     }
 
-    /// Why what is in `range` cannot be trusted, if it cannot be.
-    #[cold]
-    fn explain(&self, lost: Range<usize>, range: &Range<usize>) -> Option<Error> {
+    /// The error that says so, if the file has become shorter than the map.
+    pub(crate) fn shrunk(&self) -> Option<Error> {
         let expected = self.raw.len() as u64;
         let found = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        let lost = if found < expected {
+        (found < expected).then(|| Error::Shrunk { file: self.path.clone(), found, expected })
+    }
+
+    /// Why what is in `range` cannot be trusted when reads met that `lost` was gone; `None` if it can be.
+    #[cold]
+    fn explain(&self, lost: Range<usize>, range: &Range<usize>) -> Option<Error> {
+        let whole = self.raw.len();
+        let shrunk = self.shrunk();
+        let lost = match &shrunk {
             // All that lies behind the cut is gone, whether or not a read has met it.
-            lost.start.min(found as usize)..self.raw.len()
-        } else if lost.end >= self.raw.len() {
+            Some(Error::Shrunk { found, .. }) => lost.start.min(*found as usize)..whole,
             // The end was gone and the file has its length again: who knows how short it was in between, and what
             // was written since.
-            0..self.raw.len()
-        } else {
-            lost
+            _ if lost.end >= whole => 0..whole,
+            _ => lost,
         };
         if range.end <= lost.start || lost.end <= range.start {
             return None;
         }
-        let file = self.path.clone();
-        Some(if found < expected {
-            Error::Shrunk { file, found, expected }
-        } else {
+        shrunk.or_else(|| {
             let (start, end) = (lost.start, lost.end);
             let source = io::Error::other(format!(
                 "bytes {start} to {end} could not be had when they were needed: see the kernel's log for the disk"
             ));
-            Error::Io { action: "read", path: file, source }
+            Some(Error::Io { action: "read", path: self.path.clone(), source })
         })
     }
 
