@@ -300,6 +300,236 @@ fn a_slow_store_does_not_put_the_sync_off() {
     assert_eq!(most.load(Ordering::Relaxed), 2, "waiting blocks share a sync, and no more than may wait");
 }
 
+/// A clock that stands still until it is told to go on.
+#[derive(Default)]
+struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000)
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// How many main blocks each sync made durable, and how many wait for the next one.
+#[derive(Clone, Default)]
+struct Syncs(Arc<Mutex<(Vec<u64>, u64)>>);
+
+impl Syncs {
+    fn done(&self) -> Vec<u64> {
+        self.0.lock().unwrap().0.clone()
+    }
+    fn waiting(&self) -> u64 {
+        self.0.lock().unwrap().1
+    }
+}
+
+/// A store whose syncs are counted, and may fail.
+struct Counted {
+    inner: MemoryStore,
+    syncs: Syncs,
+    fail: bool,
+}
+
+impl BlockStore for Counted {
+    fn append(&mut self, block: &MainBlock) -> Result<(), StoreError> {
+        self.inner.append(block)?;
+        self.syncs.0.lock().unwrap().1 += 1;
+        Ok(())
+    }
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if self.fail {
+            return Err(StoreError::new("the disk is gone"));
+        }
+        self.inner.sync()?;
+        let mut syncs = self.syncs.0.lock().unwrap();
+        let group = std::mem::take(&mut syncs.1);
+        syncs.0.push(group);
+        Ok(())
+    }
+}
+
+/// An engine that syncs once a second of a clock that stands still.
+struct OnceASecond {
+    running: engine::pipeline::Running,
+    reader: MemoryReader,
+    clock: Arc<ManualClock>,
+    syncs: Syncs,
+    heads: Heads,
+    sender: Sender,
+}
+
+impl OnceASecond {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn start(config: PipelineConfig, fail: bool) -> Self {
+        let (clock, syncs, heads) = (Arc::new(ManualClock::default()), Syncs::default(), Heads::default());
+        let inner = MemoryStore::default();
+        let reader = inner.reader();
+        let store = Counted { inner, syncs: syncs.clone(), fail };
+        let config = PipelineConfig { seal_interval: Duration::ZERO, sync_interval: Self::SECOND, ..config };
+        let engine = Engine::resume(config, &genesis(1), store, &reader, clock.clone()).unwrap();
+        let running = engine.start(vec![Box::new(heads.clone())]);
+        let sender = Sender::new(&running.cache(), ChainId(1));
+        Self { running, reader, clock, syncs, heads, sender }
+    }
+
+    /// Sends one block after the other, so that each gets a main block of its own.
+    fn send_one_by_one(&mut self, count: u64) {
+        for _ in 0..count {
+            let waiting = self.syncs.waiting();
+            assert_eq!(self.sender.send(1), 1);
+            wait_until("the block is appended", || self.syncs.waiting() > waiting);
+        }
+    }
+
+    fn assert_nothing_is_told_beyond(&self, main: u64, side: u64) {
+        assert_eq!(self.reader.head(), Height(main));
+        assert_eq!(self.running.head().map_or(0, |head| head.header.height.0), main);
+        assert_eq!(self.heads.0.lock().unwrap().len() as u64, main);
+        let durable = self.running.cache().lane(ChainId(1)).unwrap().position().durable;
+        assert_eq!(durable, Height(first_height(1) - 1 + side));
+        let stats = self.running.stats();
+        assert_eq!((stats.main_blocks, stats.side_blocks, stats.durable.len()), (main, side, side));
+    }
+}
+
+#[test]
+fn with_a_sync_interval_many_blocks_share_one_sync_and_nothing_is_told_before() {
+    let mut node = OnceASecond::start(config(), false);
+    node.send_one_by_one(5);
+    node.clock.advance(Duration::from_millis(999));
+    node.send_one_by_one(1);
+    std::thread::sleep(Duration::from_millis(30));
+    node.assert_nothing_is_told_beyond(0, 0);
+    node.clock.advance(Duration::from_millis(1));
+    wait_until("the sync is done", || node.heads.0.lock().unwrap().len() == 6);
+    node.assert_nothing_is_told_beyond(6, 6);
+    assert_eq!(node.syncs.done(), [6]);
+    assert_eq!(node.running.stats().sync.len(), 1);
+    // The next group has a second of its own.
+    node.clock.advance(10 * OnceASecond::SECOND);
+    node.send_one_by_one(2);
+    node.assert_nothing_is_told_beyond(6, 6);
+    node.clock.advance(OnceASecond::SECOND);
+    wait_until("the sync is done", || node.heads.0.lock().unwrap().len() == 8);
+    assert_eq!(node.syncs.done(), [6, 2]);
+    let heads = node.heads.0.lock().unwrap();
+    assert!(heads.iter().zip(1..).all(|(head, height)| head.header.height.0 == height), "in order");
+}
+
+#[test]
+fn stopping_syncs_what_waits_without_waiting_for_the_interval() {
+    let mut node = OnceASecond::start(config(), false);
+    node.send_one_by_one(3);
+    let OnceASecond { running, reader, syncs, heads, .. } = node;
+    assert_eq!(running.stop().unwrap().side_blocks, 3);
+    assert_eq!((syncs.done(), reader.head()), (vec![3], Height(3)));
+    assert_eq!(heads.0.lock().unwrap().len(), 3);
+    check_all(&reader, &genesis(1), &[3]);
+}
+
+#[test]
+fn lanes_that_are_full_before_a_sync_wait_for_it_and_go_on_after() {
+    let mut node = OnceASecond::start(config(), false);
+    let mut sent = 0;
+    for round in 1..=3 {
+        let syncs = node.syncs.done();
+        wait_until("the lane is full", || {
+            sent += node.sender.send(7);
+            sent == 64 * round
+        });
+        assert_eq!(node.sender.send(1), 0, "no more than the lane holds waits for a sync");
+        assert_eq!(node.syncs.done(), syncs);
+        wait_until("the lane is given back", || {
+            node.clock.advance(OnceASecond::SECOND);
+            node.running.cache().lane(ChainId(1)).unwrap().cursors().indexed == first_height(1) - 1 + sent
+        });
+    }
+    node.running.stop().unwrap();
+    check_all(&node.reader, &genesis(1), &[192]);
+}
+
+#[test]
+fn no_more_blocks_than_a_bound_wait_for_a_sync() {
+    let config = PipelineConfig { max_leaves: 1, lane_blocks: 8192, ..config() };
+    let mut node = OnceASecond::start(config, false);
+    node.sender.send_all(4100);
+    wait_until("the bound is reached", || node.syncs.done() == [4096]);
+    wait_until("the rest waits", || node.syncs.waiting() == 4);
+    node.running.stop().unwrap();
+    assert_eq!(node.syncs.done(), [4096, 4]);
+}
+
+#[test]
+fn when_the_sync_of_an_interval_fails_none_of_its_blocks_is_told_of() {
+    let mut node = OnceASecond::start(config(), true);
+    node.send_one_by_one(5);
+    node.clock.advance(OnceASecond::SECOND);
+    wait_until("the failure is seen", || node.running.failed().is_some());
+    node.assert_nothing_is_told_beyond(0, 0);
+    assert!(node.running.stop().unwrap_err().contains("the disk is gone"));
+    assert_eq!(node.syncs.done(), Vec::<u64>::new());
+}
+
+#[test]
+fn a_sync_interval_out_of_range_is_refused() {
+    let config = PipelineConfig { sync_interval: Duration::from_millis(10_001), ..config() };
+    let error = config.validate(1).unwrap_err().to_string();
+    assert_eq!(error, "sync_interval: 10.001s is out of range: expected at most 10s");
+}
+
+#[test]
+fn a_pruned_store_goes_on_where_it_was_also_with_chains_that_were_idle_since() {
+    let genesis = genesis(3);
+    let store = MemoryStore::default();
+    let reader = store.reader();
+    let running = Engine::resume(config(), &genesis, store, &reader, clock()).unwrap().start(Vec::new());
+    let cache = running.cache();
+    let send = |cache: &Cache, chain, count| Sender::new(cache, ChainId(chain)).send_all(count);
+    send(&cache, 2, 5);
+    wait_until("chain 2 is stored", || cache.lane(ChainId(2)).unwrap().cursors().indexed == 7);
+    let idle_since = reader.head();
+    send(&cache, 1, 40);
+    running.stop().unwrap();
+
+    let mut store = MemoryStore::reopen(&reader);
+    let before = Height(idle_since.0 + (reader.head().0 - idle_since.0).div_ceil(2));
+    store.prune(before).unwrap();
+    let running = Engine::resume(config(), &genesis, store, &reader, clock()).unwrap().start(Vec::new());
+    for (chain, count) in [(1, 11), (2, 12), (3, 13)] {
+        send(&running.cache(), chain, count);
+    }
+    running.stop().unwrap();
+
+    let head = reader.head();
+    let trusted = reader.block(head).unwrap().unwrap().header().hash();
+    let (mut proven, mut pruned) = (0, 0);
+    for (chain, count) in [(1, 51), (2, 17), (3, 13)] {
+        for height in (first_height(chain)..).take(count) {
+            match proof::build(&reader, ChainId(chain), Height(height), Some(head)) {
+                Ok(proof) => {
+                    proof.verify_trusting(trusted).unwrap();
+                    assert!(proof.header.height >= before);
+                    proven += 1;
+                }
+                Err(ProofError::Pruned { first, .. }) if first == before => pruned += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert_eq!(proven + pruned, 81);
+    assert!(pruned >= 5 && proven >= 36, "{pruned} and {proven}");
+}
+
 struct Panicking;
 
 impl HeadSink for Panicking {

@@ -101,13 +101,17 @@ impl Active {
         self.chains.entry(chain).or_default().push(run);
     }
 
-    /// Adds a checked record, with its runs.
-    pub(crate) fn push_block(&mut self, bytes: u32, block: &LogBlock) {
+    /// Adds a checked record, with its runs; or nothing, if the file was cut meanwhile.
+    pub(crate) fn push_block(&mut self, bytes: u32, block: &LogBlock) -> Result<(), Error> {
+        let record = self.records();
+        let sections = (0..block.section_count()).map(|index| block.section(index));
+        let runs: Vec<_> = sections.map(|section| (section.chain, run(&section, record))).collect();
+        block.vouch()?;
         self.push_record(bytes, block.columns().len() as u64);
-        for index in 0..block.section_count() {
-            let section = block.section(index);
-            self.push_run(section.chain, run(&section, self.records() - 1));
+        for (chain, run) in runs {
+            self.push_run(chain, run);
         }
+        Ok(())
     }
 
     /// Whether the record `number` is here: its map and offset.
@@ -185,6 +189,10 @@ impl Active {
         trailer.chains_sum = sum(Purpose::Chains, chains.as_bytes());
         trailer.runs_sum = sum(Purpose::Runs, runs.as_bytes());
         trailer.offsets_sum = sum(Purpose::Offsets, self.offsets.as_bytes());
+        if let Some(segment) = before {
+            // The older chains were copied from there: nothing is sealed with zeros.
+            segment.vouch_index(Ok(()))?;
+        }
         Ok((index, trailer.finish(&context.key)))
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use engine::chain::{BlockView, ColumnsRef, Hash, MainBlock, MainHeader, Section, Timestamp};
+use engine::store::StoreError;
 use rkyv::rancor::Failure;
 use rkyv::ser::allocator::SubAllocator;
 use rkyv::util::AlignedVec;
 use zerocopy::{FromBytes, transmute_ref};
 
+use crate::error::Error;
 use crate::format::{self, ArchivedBody, Body, Flaw, RecordHeader, SectionRecord};
 use crate::map::Map;
 
@@ -52,6 +54,13 @@ impl LogBlock {
             header: at(archived.header.as_ptr()),
         };
         Ok(Self { map, parts, body_bytes })
+    }
+
+    /// An error once any part of this block was gone from its file when it was read. To be asked after the reads.
+    pub(crate) fn vouch(&self) -> Result<(), Error> {
+        // The header is the last part of a body.
+        let end = self.parts.header + MainHeader::BYTES;
+        self.map.vouch(end.saturating_sub(self.body_bytes)..end, Ok(()))
     }
 
     /// The header hash, as it was stored.
@@ -100,6 +109,10 @@ impl BlockView for LogBlock {
     }
     fn history_nodes(&self) -> &[Hash] {
         self.column(self.parts.history_nodes)
+    }
+    /// An error once any part of this block was gone from its file ([`Error::Shrunk`]): it reads as zeros then.
+    fn intact(&self) -> Result<(), StoreError> {
+        Ok(self.vouch()?)
     }
 }
 

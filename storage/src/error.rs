@@ -110,6 +110,19 @@ pub enum Error {
         /// That of a segment.
         expected: u64,
     },
+    /// A segment file became shorter while it was mapped. What was read of it since is not served.
+    #[error(
+        "{file} was cut short while it was mapped: it has {found} bytes, expected {expected}; the log never does \
+         that, so look for the program that did, put the file back from a backup and open the log again"
+    )]
+    Shrunk {
+        /// The file.
+        file: PathBuf,
+        /// Its length by now.
+        found: u64,
+        /// That of a segment.
+        expected: u64,
+    },
     /// No space for the next segment. Nothing was written: the log is as it was, and goes on once there is space.
     #[error("no space for {file} ({bytes} bytes): {source}; free some and append again")]
     DiskFull {

@@ -110,10 +110,15 @@ impl Shared {
             None => (None, Some(index.sealed.clone())),
         });
         if let Some((map, offset, segment)) = place {
-            return active::checked_block(map, offset).map(Some).map_err(|flaw| {
+            let found = active::checked_block(map.clone(), offset).map_err(|flaw| {
                 let path = self.context.segment_path(segment);
                 Error::damaged(&path, offset.into(), Part::Record(number), flaw)
             });
+            let end = match &found {
+                Ok(block) => u64::from(offset) + block.record_bytes(),
+                Err(_) => self.context.segment_bytes,
+            };
+            return map.vouch(offset as usize..end as usize, found.map(Some));
         }
         let sealed = sealed.expect("either place or segments");
         let index = sealed.partition_point(|slot| slot.last() < number);
@@ -398,16 +403,23 @@ impl Follower {
         let mut blocks = Vec::with_capacity(found.len());
         for (scan, header) in found {
             let block = judge_body(&map, &scan, &header, context.main_chain)
-                .map_err(|flaw| Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw))?;
-            blocks.push((header.record_bytes() as u32, block));
+                .map_err(|flaw| Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw));
+            let start = scan.offset as usize;
+            let block = map.vouch(start..start + header.record_bytes(), block)?;
+            blocks.push((scan, header, block));
         }
+        let mut taken = Ok(());
         shared.publish(|index| {
-            for (bytes, block) in &blocks {
-                index.active.push_block(*bytes, block);
+            for (scan, header, block) in &blocks {
+                taken = index.active.push_block(header.record_bytes() as u32, block);
+                if taken.is_err() {
+                    break;
+                }
+                *at = *scan;
+                at.step(header);
             }
         });
-        *at = scan;
-        Ok(true)
+        taken.map(|()| true)
     }
 }
 

@@ -208,7 +208,7 @@ fn find_end(context: &Context, mark: &Mark, open: &Open) -> Result<End, Error> {
     let whole = whole_map(context, &open.file, open.number)?;
     let mut active = Active::new(open.number, open.first, open.map.clone());
     let mut scan = Scan::new(open.number, open.first, open.generation);
-    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active)?;
+    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active);
     let mut rest = look_behind(context, mark, &open.file, &whole, &scan);
     if open.recycled {
         // Old bytes lie behind the end of a file that is used again. Only a header for just this place was
@@ -219,6 +219,8 @@ fn find_end(context: &Context, mark: &Mark, open: &Open) -> Result<End, Error> {
             .is_some_and(|header| RecordHeader::judge(header, &context.key, place, usize::MAX).is_ok());
         rest.bytes = if begun { RecordHeader::BYTES as u64 } else { 0 };
     }
+    // A file that is cut while we look reads as zeros: that is not the end of the log.
+    let flaw = whole.vouch(0..context.segment_bytes as usize, flaw)?;
     // What the mark calls durable was made certain before the mark was written.
     if scan.number <= mark.certain() || rest.acknowledged {
         let path = context.segment_path(open.number);
@@ -269,7 +271,7 @@ pub(crate) fn scan_records(
             let path = context.segment_path(scan.segment);
             Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw)
         })?;
-        active.push_block(header.record_bytes() as u32, &block);
+        active.push_block(header.record_bytes() as u32, &block)?;
         scan.step(&header);
     }
 }
@@ -355,7 +357,8 @@ fn reseal(context: &Arc<Context>, medium: &dyn Medium, mark: &Mark, slots: &[Slo
     let mut active = Active::new(last.number(), last.first(), Arc::new(opened.map));
     let mut scan = Scan::new(last.number(), last.first(), 0);
     // The sealing session was the newest one, whose mark this still is.
-    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active)?;
+    let flaw = scan_records(context, mark, &whole, &mut scan, &mut active);
+    let flaw = whole.vouch(0..context.segment_bytes as usize, flaw)?;
     let trailer = last.trailer();
     if scan.offset != trailer.records_end.get() || scan.number != last.last() + 1 {
         return Err(Error::damaged(last.file(), scan.offset.into(), Part::Record(scan.number), flaw));
@@ -382,8 +385,8 @@ fn rewrite_seal(context: &Context, medium: &dyn Medium, last: &Segment) -> Resul
 
 /// A map that shows the whole of a file which nobody writes while it is used.
 pub(crate) fn whole_map(context: &Context, file: &File, number: u64) -> Result<Arc<Map>, Error> {
-    let map =
-        Map::new(file, context.segment_bytes).map_err(Error::io("map", &context.segment_path(number)))?;
+    let path = context.segment_path(number);
+    let map = Map::new(file, &path, context.segment_bytes).map_err(Error::io("map", &path))?;
     map.publish(context.segment_bytes);
     Ok(Arc::new(map))
 }

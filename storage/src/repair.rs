@@ -338,7 +338,7 @@ impl Work {
     ) -> Result<((Active, Scan), Flaw), Error> {
         let path = self.context.segment_path(number);
         let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let map = Map::new(&file, self.context.segment_bytes).map_err(Error::io("map", &path))?;
+        let map = Map::new(&file, &path, self.context.segment_bytes).map_err(Error::io("map", &path))?;
         let whole = recover::whole_map(&self.context, &file, number)?;
         let mut active = Active::new(number, first, Arc::new(map));
         let mut scan = Scan::new(number, first, generation);

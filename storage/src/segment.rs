@@ -6,6 +6,7 @@
 //! bounds and nothing more. Damage is not remembered: it is found, and reported, each time.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -63,7 +64,7 @@ pub(crate) fn open_file(context: &Context, number: u64) -> Result<OpenFile, Erro
     let header = read_at(&file, &path, 0, FIRST_RECORD as usize)?;
     let recycled = SegmentHeader::judge(&header, &context.key, number, context.segment_bytes)
         .map_err(|flaw| Error::damaged(&path, 0, Part::SegmentHeader, flaw))?;
-    let map = Map::new(&file, context.segment_bytes).map_err(Error::io("map", &path))?;
+    let map = Map::new(&file, &path, context.segment_bytes).map_err(Error::io("map", &path))?;
     Ok(OpenFile { file, map, recycled })
 }
 
@@ -141,6 +142,14 @@ impl Segment {
     pub(crate) fn block(&self, number: u64) -> Result<LogBlock, Error> {
         let index = (number - self.first()) as usize;
         let offset = self.offsets()?[index].get();
+        let end = match self.offsets()?.get(index + 1) {
+            Some(next) => next.get(),
+            None => self.trailer.records_end.get(),
+        };
+        self.vouch(offset as usize..end as usize, self.block_at(number, index, offset))
+    }
+
+    fn block_at(&self, number: u64, index: usize, offset: u32) -> Result<LogBlock, Error> {
         let damaged = |flaw| Error::damaged(&self.file, offset.into(), Part::Record(number), flaw);
         let bytes = self.map.get(offset as usize, RecordHeader::BYTES).ok_or(damaged(Flaw::Empty))?;
         let body = offset as usize + RecordHeader::BYTES;
@@ -151,7 +160,7 @@ impl Segment {
             return LogBlock::access(self.map.clone(), body, header.body_bytes()).map_err(damaged);
         }
         let place = Place { segment: self.number, offset, number };
-        let room = (self.trailer.records_end.get() - offset) as usize;
+        let room = self.trailer.records_end.get().saturating_sub(offset) as usize;
         let header = RecordHeader::judge(bytes, &self.context.key, place, room).map_err(damaged)?;
         let record = self.map.get(offset as usize, header.record_bytes()).ok_or(damaged(Flaw::Empty))?;
         header.judge_record(&self.context.key, place, record).map_err(damaged)?;
@@ -164,16 +173,35 @@ impl Segment {
     /// The newest indexed height of `chain` at the end of this segment.
     pub(crate) fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, Error> {
         let chains = self.chains()?;
-        Ok(find_chain(chains, chain).map(|index| Height(chains[index].head.get())))
+        let found = find_chain(chains, chain).map(|index| Height(chains[index].head.get()));
+        self.vouch_index(Ok(found))
     }
 
     /// The main block of this segment that indexed `height` of `chain`.
     pub(crate) fn locate(&self, chain: ChainId, height: Height) -> Result<Option<Height>, Error> {
         let chains = self.chains()?;
-        let Some(index) = find_chain(chains, chain) else { return Ok(None) };
+        let Some(index) = find_chain(chains, chain) else { return self.vouch_index(Ok(None)) };
         let start = if index == 0 { 0 } else { chains[index - 1].runs_end.get() as usize };
-        let runs = &self.runs()?[start..chains[index].runs_end.get() as usize];
-        Ok(find_run(runs, height).map(|run| Height(self.first() + u64::from(run.record.get()))))
+        // The bounds were checked, and may be zeros by now: then this is not vouched for.
+        let runs = self.runs()?.get(start..chains[index].runs_end.get() as usize).unwrap_or_default();
+        let found = find_run(runs, height).map(|run| Height(self.first() + u64::from(run.record.get())));
+        self.vouch_index(Ok(found))
+    }
+
+    /// [`Map::vouch`] for something that was read by way of the index. It also notices that the end of the file
+    /// is not what it was, which a cut inside of the last page leaves without a signal.
+    fn vouch<T>(&self, range: Range<usize>, result: Result<T, Error>) -> Result<T, Error> {
+        let offset = self.context.trailer_offset();
+        if self.map.peek(offset as usize) == self.trailer.sum() {
+            return self.map.vouch(range, result);
+        }
+        let changed = || Error::damaged(&self.file, offset, Part::Trailer, Flaw::Checksum);
+        self.map.vouch(0..self.context.segment_bytes as usize, Err(self.map.shrunk().unwrap_or_else(changed)))
+    }
+
+    /// The same for what was read of the index alone.
+    pub(crate) fn vouch_index<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        self.vouch(self.trailer.index_offset.get() as usize..self.context.trailer_offset() as usize, result)
     }
 
     /// Every side chain with a block in this segment or an earlier one, ascending.
@@ -198,7 +226,9 @@ impl Segment {
             for chain in chains {
                 let end = chain.runs_end.get() as usize;
                 let mut next_height = 1;
-                for run in &runs[start..end] {
+                for run in runs.get(start..end).ok_or(Flaw::Empty)? {
+                    // A copy: between two looks at the file it may be cut.
+                    let run = *run;
                     format::at_least("first_height", run.first_height.get(), next_height)?;
                     format::at_least("count", run.count.get().into(), 1)?;
                     let highest = Height::MAX.0 - (u64::from(run.count.get()) - 1);
@@ -208,7 +238,7 @@ impl Segment {
                         run.record.get().into(),
                         (self.trailer.records.get() - 1).into(),
                     )?;
-                    next_height = run.last_height() + 1;
+                    next_height = run.last_height().saturating_add(1);
                 }
                 start = end;
             }
@@ -221,18 +251,15 @@ impl Segment {
         self.table(&self.checked_offsets, Purpose::Offsets, |offsets: &[U32]| {
             let mut next = FIRST_RECORD;
             for offset in offsets {
-                format::at_least("offset", offset.get().into(), next.into())?;
-                if !(offset.get() as usize).is_multiple_of(ALIGN) {
-                    return Err(Flaw::Field {
-                        field: "offset",
-                        found: offset.get().into(),
-                        expected: next.into(),
-                    });
+                let offset = offset.get();
+                format::at_least("offset", offset.into(), next.into())?;
+                if !(offset as usize).is_multiple_of(ALIGN) {
+                    return Err(Flaw::Field { field: "offset", found: offset.into(), expected: next.into() });
                 }
                 let last =
                     u64::from(self.trailer.records_end.get()).saturating_sub(RecordHeader::BYTES as u64);
-                format::at_most("offset", offset.get().into(), last)?;
-                next = offset.get() + RecordHeader::BYTES as u32;
+                format::at_most("offset", offset.into(), last)?;
+                next = offset + RecordHeader::BYTES as u32;
             }
             Ok(())
         })
@@ -243,7 +270,7 @@ impl Segment {
         self.chains()?;
         self.runs()?;
         self.offsets()?;
-        Ok(())
+        self.vouch_index(Ok(()))
     }
 
     fn table<T>(
@@ -265,8 +292,12 @@ impl Segment {
             Purpose::Runs => ("runs", runs_start, runs, trailer.runs_sum),
             _ => ("offsets", offsets_start, trailer.records.get() as usize, trailer.offsets_sum),
         };
-        let damaged = |flaw| Error::damaged(&self.file, start as u64, Part::Index(name), flaw);
-        let bytes = self.map.get(start, count * size_of::<T>()).ok_or(damaged(Flaw::Empty))?;
+        // What is found right here is vouched for once it was used.
+        let damaged = |flaw| {
+            let error = Error::damaged(&self.file, start as u64, Part::Index(name), flaw);
+            self.vouch_index(Err::<(), _>(error)).expect_err("an error stays one")
+        };
+        let bytes = self.map.get(start, count * size_of::<T>()).ok_or_else(|| damaged(Flaw::Empty))?;
         let table = <[T]>::ref_from_bytes(bytes).map_err(|_| damaged(Flaw::length(bytes.len(), count)))?;
         // Relaxed, as for records.
         if !checked.load(Ordering::Relaxed) {

@@ -173,6 +173,7 @@ fn pipeline(settings: &Settings) -> PipelineConfig {
         catch_up: seal.catch_up,
         lane_blocks: cache.lane_blocks,
         cache_bytes: cache.bytes.0,
+        sync_interval: Duration::from_millis(settings.storage.sync_interval_ms),
     }
 }
 
@@ -189,6 +190,7 @@ pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Re
             "seal_leaves" => "seal.leaves",
             "max_leaves" => "seal.max_leaves",
             "max_per_chain" => "seal.max_per_chain",
+            "sync_interval" => "storage.sync_interval_ms",
             other => other,
         };
         anyhow!("{setting} = {value}: {expected}")

@@ -60,7 +60,8 @@ impl History {
 
     /// The root; zero of nothing.
     pub fn root(&self) -> Hash {
-        fold_peaks(self.peaks.iter().copied()).unwrap_or(Hash::ZERO)
+        // The smaller ones hang on the right.
+        self.peaks.iter().rev().copied().reduce(|right, left| node(left, right)).unwrap_or(Hash::ZERO)
     }
 
     /// Appends the leaf of the next header and returns the nodes that it completes, from level 1 up.
@@ -78,18 +79,20 @@ impl History {
     }
 }
 
-/// The path of leaf `index` to the root of the tree of the first `size` leaves.
+/// The path of leaf `index` to the root of the tree of the first `size` leaves. It allocates the steps and nothing
+/// else.
 ///
 /// # Panics
 /// When `index` is not below `size`.
 pub fn path<N: Nodes>(index: u64, size: u64, nodes: &N) -> Result<Vec<Step>, N::Error> {
     assert!(index < size, "leaf {index} of a history of {size}");
-    siblings(index, size)
-        .map(|sibling| {
-            let hash = subtree(sibling.level, sibling.index, size, nodes)?;
-            Ok(Step { hash, left: sibling.left })
-        })
-        .collect()
+    let siblings = siblings(index, size);
+    let mut steps = Vec::with_capacity(siblings.clone().count());
+    for sibling in siblings {
+        let hash = subtree(sibling.level, sibling.index, size, nodes)?;
+        steps.push(Step { hash, left: sibling.left });
+    }
+    Ok(steps)
 }
 
 /// The node at (level, index) in the tree of `size` leaves: stored if its subtree is complete, else folded from
@@ -99,23 +102,18 @@ fn subtree<N: Nodes>(level: u32, index: u64, size: u64, nodes: &N) -> Result<Has
     if size - first >= width {
         return nodes.node(level, index);
     }
-    let peaks = peaks_of(size - first)
-        .map(|(level, index)| nodes.node(level, index + (first >> level)))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(fold_peaks(peaks.into_iter()).expect("a node of the tree has at least one leaf"))
+    let mut peaks =
+        peaks_of(size - first).rev().map(|(level, index)| nodes.node(level, index + (first >> level)));
+    let smallest = peaks.next().expect("a node of the tree has at least one leaf")?;
+    peaks.try_fold(smallest, |right, left| Ok(node(left?, right)))
 }
 
 /// The complete subtrees that a tree of `size` leaves is made of, largest first, as (level, index).
-fn peaks_of(size: u64) -> impl Iterator<Item = (u32, u64)> {
+fn peaks_of(size: u64) -> impl DoubleEndedIterator<Item = (u32, u64)> {
     (0..u64::BITS).rev().filter(move |level| size >> level & 1 == 1).map(move |level| {
         let before = size >> level >> 1 << 1;
         (level, before)
     })
-}
-
-/// The root over peaks, largest first: the smaller ones hang on the right.
-fn fold_peaks(peaks: impl DoubleEndedIterator<Item = Hash>) -> Option<Hash> {
-    peaks.rev().reduce(|right, left| node(left, right))
 }
 
 #[cfg(test)]

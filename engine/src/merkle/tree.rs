@@ -16,12 +16,15 @@ use super::path::{Step, siblings};
 /// The lowest level whose nodes are stored.
 pub const STORED_LEVEL: u32 = 5;
 
+/// Leaves under one node of that level: what a path hashes again.
+const GROUP: usize = 1 << STORED_LEVEL;
+
 /// How many nodes make a level worth sharing out between threads (a rayon call costs 14 to 45 us).
 const PARALLEL_NODES: usize = 4096;
 
 /// How many nodes a tree of `leaves` stores.
 pub fn stored_nodes(leaves: usize) -> usize {
-    let mut width = leaves.div_ceil(1 << STORED_LEVEL);
+    let mut width = leaves.div_ceil(GROUP);
     let mut nodes = 0;
     while width > 1 {
         nodes += width;
@@ -79,7 +82,7 @@ fn reduce_part(row: &mut [Hash]) {
 }
 
 /// The path of leaf `index` in a tree of `size` leaves, of which `stored` are the stored nodes and `leaf` gives
-/// the leaves.
+/// the leaves. It allocates the steps and nothing else.
 ///
 /// # Panics
 /// When `index` is not below `size`, or `stored` does not have [`stored_nodes`] nodes.
@@ -87,16 +90,18 @@ pub fn path(index: usize, size: usize, stored: &[Hash], leaf: impl Fn(usize) -> 
     assert!(index < size, "leaf {index} of a tree of {size}");
     assert_eq!(stored.len(), stored_nodes(size), "all stored nodes are there");
     let group = index >> STORED_LEVEL << STORED_LEVEL;
-    let mut row: Vec<Hash> = (group..size.min(group + (1 << STORED_LEVEL))).map(leaf).collect();
+    let mut width = GROUP.min(size - group);
+    let mut row = [Hash::ZERO; GROUP];
+    (group..).zip(&mut row[..width]).for_each(|(index, place)| *place = leaf(index));
     let (mut level, mut stored) = (0, stored);
-    let mut steps = Vec::new();
-    for sibling in siblings(index as u64, size as u64) {
+    let siblings = siblings(index as u64, size as u64);
+    let mut steps = Vec::with_capacity(siblings.clone().count());
+    for sibling in siblings {
         // Climb to the sibling's level: odd last nodes have moved up without one.
         while level < sibling.level {
             if level < STORED_LEVEL {
-                let width = row.len().div_ceil(2);
-                reduce_part(&mut row);
-                row.truncate(width);
+                reduce_part(&mut row[..width]);
+                width = width.div_ceil(2);
             } else {
                 stored = &stored[width_at(size, level)..];
             }

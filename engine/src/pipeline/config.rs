@@ -22,6 +22,11 @@ pub struct PipelineConfig {
     pub lane_blocks: usize,
     /// Memory of all lanes together at most, in bytes.
     pub cache_bytes: u64,
+    /// The store is synced when so much time has passed since the first main block that waits for it, 10 s at most;
+    /// zero: as soon as a block is written, those that wait already together. A block that is not synced is not
+    /// published, released or acknowledged, so nothing that was acknowledged is ever lost; but it holds its place
+    /// in its lane so much longer.
+    pub sync_interval: Duration,
 }
 
 impl Default for PipelineConfig {
@@ -34,6 +39,7 @@ impl Default for PipelineConfig {
             catch_up: true,
             lane_blocks: 1024,
             cache_bytes: 1 << 30,
+            sync_interval: Duration::ZERO,
         }
     }
 }
@@ -69,9 +75,14 @@ impl PipelineConfig {
                 return wrong(key, value.to_string(), format!("is out of range: expected {from} to {to}"));
             }
         }
-        if self.seal_interval > Duration::from_secs(3600) {
-            let value = format!("{:?}", self.seal_interval);
-            return wrong("seal_interval", value, "is out of range: expected at most an hour".into());
+        for (key, value, most) in [
+            ("seal_interval", self.seal_interval, Duration::from_secs(3600)),
+            ("sync_interval", self.sync_interval, Duration::from_secs(10)),
+        ] {
+            if value > most {
+                let expected = format!("is out of range: expected at most {most:?}");
+                return wrong(key, format!("{value:?}"), expected);
+            }
         }
         let needed = self.lane_bytes().saturating_mul(chains as u64);
         if needed > self.cache_bytes {

@@ -12,8 +12,12 @@
 //! persisting stage drains it and returns.
 
 mod config;
+#[cfg(test)]
+mod fixture;
 mod head;
 mod persist;
+#[cfg(test)]
+mod pruned;
 mod resume;
 mod seal;
 mod select;
@@ -40,11 +44,12 @@ pub use head::{Head, HeadSink};
 pub use resume::ResumeError;
 pub use stats::Stats;
 
-use persist::Persister;
+use persist::{Persister, Unsynced};
 use seal::Sealer;
 use select::fair_shares;
 
-/// Sealed blocks that may wait to be stored. They are stored with one sync, so this is also the group commit.
+/// Sealed blocks that may wait to be stored. They are stored with one sync, so this is also the group commit when no
+/// sync interval is set.
 const SEALED_WAITING: usize = 2;
 
 /// How long the sealing stage looks away while blocks wait but are too few to seal.
@@ -134,8 +139,19 @@ impl Engine {
             shared: Arc::clone(&shared),
             clock: Arc::clone(&clock),
         };
-        let persist =
-            Persister { store, drains, sealed, give_back, sinks, shared: Arc::clone(&shared), clock };
+        let unsynced = Unsynced::new(drains.len());
+        let sync_interval = config.sync_interval;
+        let persist = Persister {
+            store,
+            sync_interval,
+            drains,
+            sealed,
+            give_back,
+            sinks,
+            shared: Arc::clone(&shared),
+            clock,
+            unsynced,
+        };
         let spawn = |name: &'static str, run: Box<dyn FnOnce() + Send>| {
             let shared = Arc::clone(&shared);
             // A stage that panicked would leave a node that looks alive and indexes nothing. What the stage owned is

@@ -1,11 +1,18 @@
-//! The persisting stage: append, sync, publish, release. Several waiting blocks share one sync.
+//! The persisting stage: append, sync, publish, release. Several blocks share one sync: those that wait anyway, or,
+//! if a sync interval is set, all that come before it has passed.
+//!
+//! # Capacity
+//! Of a block that is appended and not yet synced only its head is kept, and of each chain the newest height; the
+//! block itself goes back to the sealing stage at once. At most [`MOST_UNSYNCED`] blocks wait for a sync, and no
+//! more side blocks than the lanes hold, because slots are released after the sync. When the lanes are full before
+//! the interval has passed, nothing more is sealed, the senders wait, and the sync comes when it is due.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::chain::MainBlock;
+use crate::chain::{Height, MainBlock};
 use crate::clock::Clock;
 use crate::lane::Drain;
 use crate::store::{BlockStore, StoreError};
@@ -14,8 +21,15 @@ use super::head::{Head, HeadSink};
 use super::stats::record;
 use super::{SEALED_WAITING, Sealed, Shared};
 
+/// Main blocks that share a sync at most; 260 bytes each.
+const MOST_UNSYNCED: usize = 4096;
+
+/// How long the stage waits at most before it looks at the clock again.
+const GLANCE: Duration = Duration::from_millis(10);
+
 pub(super) struct Persister {
     pub(super) store: Box<dyn BlockStore>,
+    pub(super) sync_interval: Duration,
     /// By ascending chain id, as the sections of a block.
     pub(super) drains: Vec<Drain>,
     pub(super) sealed: Receiver<Sealed>,
@@ -23,65 +37,106 @@ pub(super) struct Persister {
     pub(super) sinks: Vec<Box<dyn HeadSink>>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) unsynced: Unsynced,
 }
 
-/// One block of a group that is about to be synced.
-struct Appended {
-    block: Box<MainBlock>,
-    seal: Duration,
-    append: Duration,
+/// What is appended and waits for a sync: nobody hears of it before.
+pub(super) struct Unsynced {
+    heads: Vec<Head>,
+    /// The newest height of each drain's chain.
+    ends: Vec<Option<Height>>,
+}
+
+impl Unsynced {
+    /// Nothing yet, of so many chains.
+    pub(super) fn new(chains: usize) -> Self {
+        Self { heads: Vec::new(), ends: vec![None; chains] }
+    }
 }
 
 impl Persister {
     /// Runs until the sealing stage has ended, or the store has failed: then nothing more is stored, published or
     /// released, because a failed sync says nothing about what is on the disk.
     pub(super) fn run(mut self) {
-        let mut group = Vec::new();
+        if let Err(error) = self.persist() {
+            self.shared.fail(format!("the log cannot be written: {error}"));
+        }
+    }
+
+    fn persist(&mut self) -> Result<(), StoreError> {
         while let Ok(first) = self.sealed.recv() {
-            if let Err(error) = self.persist(first, &mut group) {
-                self.shared.fail(format!("the log cannot be written: {error}"));
-                return;
+            let due = self.clock.monotonic() + self.sync_interval;
+            let mut next = Some(first);
+            while let Some(sealed) = next {
+                self.append(sealed)?;
+                next = self.next_before(due);
             }
-            for appended in group.drain(..) {
-                // No room means that enough are in use: this one is dropped.
-                let _ = self.give_back.try_send(appended.block);
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// The next block that shares the sync which is due at `due`, if one comes before.
+    fn next_before(&self, due: Duration) -> Option<Sealed> {
+        let waiting = self.unsynced.heads.len();
+        if self.sync_interval.is_zero() {
+            // No more than may wait: a store that is slower than sealing must not put the sync off for ever.
+            return if waiting < SEALED_WAITING { self.sealed.try_recv().ok() } else { None };
+        }
+        if waiting >= MOST_UNSYNCED {
+            return None;
+        }
+        loop {
+            let left = due.saturating_sub(self.clock.monotonic());
+            if left.is_zero() {
+                return None;
+            }
+            match self.sealed.recv_timeout(left.min(GLANCE)) {
+                Ok(sealed) => return Some(sealed),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Nothing more will come: what waits is synced at once.
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
     }
 
-    fn persist(&mut self, first: Sealed, group: &mut Vec<Appended>) -> Result<(), StoreError> {
-        let mut next = Some(first);
-        let mut before = self.clock.monotonic();
-        while let Some(Sealed { block, took }) = next {
-            self.store.append(&block)?;
-            let now = self.clock.monotonic();
-            group.push(Appended { block, seal: took, append: now.saturating_sub(before) });
-            before = now;
-            // No more than may wait: a store that is slower than sealing must not put the sync off for ever.
-            next = if group.len() < SEALED_WAITING { self.sealed.try_recv().ok() } else { None };
+    fn append(&mut self, Sealed { block, took }: Sealed) -> Result<(), StoreError> {
+        let before = self.clock.monotonic();
+        self.store.append(&block)?;
+        let append = self.clock.monotonic().saturating_sub(before);
+        let mut ends = self.drains.iter().zip(&mut self.unsynced.ends);
+        for section in &block.sections {
+            let end = ends.find(|(drain, _)| drain.chain() == section.chain);
+            let (_, end) = end.expect("every section comes from a lane, in the same order");
+            *end = Some(section.last_height());
         }
+        self.unsynced.heads.push(Head { header: block.header, hash: block.hash });
+        // No room means that enough are in use: this one is dropped.
+        let _ = self.give_back.try_send(block);
+        let mut stats = self.shared.stats();
+        record(&mut stats.seal, took, 1);
+        record(&mut stats.append, append, 1);
+        Ok(())
+    }
+
+    /// Makes durable what is appended, gives its slots back, and tells of it.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let before = self.clock.monotonic();
         self.store.sync()?;
         let now = self.clock.monotonic();
+        let Unsynced { heads, ends } = &mut self.unsynced;
         {
             let mut stats = self.shared.stats();
             record(&mut stats.sync, now.saturating_sub(before), 1);
-            for Appended { block, seal, append } in group.iter() {
-                stats.main_blocks += 1;
-                stats.side_blocks += block.header.leaf_count;
-                record(&mut stats.seal, *seal, 1);
-                record(&mut stats.append, *append, 1);
-                let mut drains = self.drains.iter_mut();
-                for section in &block.sections {
-                    let drain = drains.find(|drain| drain.chain() == section.chain);
-                    let drain = drain.expect("every section comes from a lane, in the same order");
-                    drain.release(section.last_height(), now, |took, count| {
-                        record(&mut stats.durable, took, count);
-                    });
+            stats.main_blocks += heads.len() as u64;
+            stats.side_blocks += heads.iter().map(|head| head.header.leaf_count).sum::<u64>();
+            for (drain, end) in self.drains.iter_mut().zip(ends) {
+                if let Some(end) = end.take() {
+                    drain.release(end, now, |took, count| record(&mut stats.durable, took, count));
                 }
             }
         }
-        for Appended { block, .. } in group.iter() {
-            let head = Head { header: block.header, hash: block.hash };
+        for head in heads.drain(..) {
             *self.shared.head.write().unwrap_or_else(PoisonError::into_inner) = Some(head);
             for sink in &mut self.sinks {
                 sink.publish(&head);

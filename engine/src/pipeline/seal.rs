@@ -172,65 +172,16 @@ fn gather(outlets: &mut [Outlet], counts: &[u64], block: &mut MainBlock) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chain::{Columns, NodeKey};
-    use crate::lane::{Lane, SessionId};
-    use crate::sim::{SimChain, SimConfig};
-    use crate::state::{MainChain, SideChain};
-    use crate::sync::Doorbell;
-
-    const KEY: NodeKey = NodeKey([1; 32]);
-    const SESSION: SessionId = SessionId(1);
+    use crate::pipeline::fixture;
 
     /// Seals `turns[t][c]` blocks of each chain c at each turn t on `threads` threads, and returns the headers.
     fn headers(turns: &[Vec<u64>], threads: usize) -> Vec<MainHeader> {
-        let side = |id| SideChain {
-            id: ChainId(id),
-            name: id.to_string(),
-            first_height: Height(1),
-            nodes: vec![KEY],
-            finality: crate::quorum::FinalityRule::Single,
-        };
-        let main = MainChain { id: ChainId(100), name: "main".into(), aelf_root: true };
-        let sides: Vec<_> = (1..=turns[0].len() as u32).map(side).collect();
-        let genesis = Genesis::parse(&Genesis::document(&main, &sides)).unwrap();
-        let mut sealer = Sealer::new(&genesis, None, State::new(&genesis), History::default());
-        let mut drains = Vec::new();
-        let (mut lanes, mut outlets) = (Vec::new(), Vec::new());
-        for side in &genesis.chains {
-            let (lane, ends) = Lane::new(side, Height(0), None, 8192, Doorbell::new().0);
-            lane.claim(KEY, SESSION).unwrap();
-            let config = SimConfig { transactions: 0, ..SimConfig::default() };
-            lanes.push((lane, SimChain::new(side.id, Arc::new(config))));
-            outlets.push(ends.outlet);
-            drains.push(ends.drain);
-        }
+        let genesis = fixture::genesis(turns[0].len() as u32);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let mut block = crate::pipeline::empty_block();
-        let mut headers = Vec::new();
-        for (time, counts) in (0..).zip(turns).filter(|(_, counts)| counts.iter().sum::<u64>() > 0) {
-            for ((lane, sim), &count) in lanes.iter_mut().zip(counts) {
-                let (first, parent) = (sim.height().next(), sim.hash());
-                let mut blocks = Columns::default();
-                for _ in 0..count {
-                    let (hash, tx_root, time) = sim.step();
-                    blocks.push(hash, tx_root, time);
-                }
-                lane.push(SESSION, first, parent, blocks.as_ref(), Duration::ZERO).unwrap();
-            }
-            pool.install(|| sealer.seal(&mut outlets, counts, Timestamp::from_millis(time), &mut block));
-            for section in &block.sections {
-                let drain = &mut drains[section.chain.0 as usize - 1];
-                drain.release(section.last_height(), Duration::ZERO, |_, _| ());
-            }
-            headers.push(block.header);
-        }
-        headers
+        pool.install(|| fixture::blocks(&genesis, turns)).iter().map(|block| block.header).collect()
     }
 
     proptest! {

@@ -64,6 +64,8 @@ fn newest_of(height: Option<Height>) -> String {
 }
 
 /// Builds the proof of a side block, up to the header of main block `head` if one is asked for.
+///
+/// It reads the blocks where they lie and allocates the proof's paths, each once, and nothing else.
 pub fn build<R: BlockReader>(
     reader: &R,
     chain_id: ChainId,
@@ -89,14 +91,33 @@ fn attempt<R: BlockReader>(
     let Some(main) = reader.locate(chain_id, height)? else {
         return Err(absent(reader, chain_id, height)?);
     };
-    let wrong = |what| ProofError::Inconsistent { height: main, what };
-    let block = reader.block(main)?.ok_or(wrong("the index names it, but it is not there"))?;
+    let Some(block) = reader.block(main)? else {
+        return Err(inconsistent(main, "the index names it, but it is not there"));
+    };
+    let proof = from_block(reader, &block, (chain_id, height), (main, head));
+    // When all has been read, and before anything is said of it.
+    block.intact()?;
+    proof
+}
+
+/// The proof of a side block that is in `block`, the main block at height `main`, up to `head`.
+fn from_block<R: BlockReader>(
+    reader: &R,
+    block: &R::Block<'_>,
+    (chain_id, height): (ChainId, Height),
+    (main, head): (Height, Option<Height>),
+) -> Result<Proof, ProofError> {
+    let wrong = |what| inconsistent(main, what);
     let (index, section) = block.find(chain_id).ok_or(wrong("the index names it for a chain it has not"))?;
     let offset = height.0.checked_sub(section.first_height.0).filter(|offset| *offset < section.count.into());
     let offset = offset.ok_or(wrong("the index names it for a height it has not"))? as usize;
 
     let (columns, sections) = (block.columns(), block.section_count());
-    let columns = columns.slice(section.leaves().start, section.leaves().end);
+    let leaves = section.leaves();
+    if columns.len() < leaves.end {
+        return Err(wrong("side blocks are missing"));
+    }
+    let columns = columns.slice(leaves.start, leaves.end);
     let count = section.count as usize;
     let nodes = section.first_node as usize;
     let chain_nodes = block.chain_nodes().get(nodes..nodes + tree::stored_nodes(count));
@@ -113,7 +134,6 @@ fn attempt<R: BlockReader>(
         leaf::chain(section.chain, section.first_height, section.count, section.chain_root)
     });
 
-    let header = block.header();
     let (history_path, head) = match head {
         None => (None, None),
         Some(head) if head == main => (None, None),
@@ -122,17 +142,15 @@ fn attempt<R: BlockReader>(
             if head < main || head > newest {
                 return Err(ProofError::NoSuchHead { head, indexed_in: main, newest });
             }
-            let later = reader.block(head)?.ok_or(wrong("a block above it is missing"))?;
-            let path = history::path(main.0 - 1, head.0 - 1, &StoredHistory::new(reader))?;
+            let later = reader.block(head)?.ok_or(inconsistent(head, "it is missing"))?;
             let header = later.header();
             later.intact()?;
+            let path = history::path(main.0 - 1, head.0 - 1, &StoredHistory::new(reader))?;
             (Some(path), Some(header))
         }
     };
     let proven = ProvenBlock { height, hash: columns.hashes[offset], tx_root: columns.tx_roots[offset] };
     let part = ChainPart { first_height: section.first_height, count: section.count, index: index as u32 };
-    // Last, when all has been read that the proof is made of.
-    block.intact()?;
     Ok(Proof {
         version: Proof::VERSION,
         chain_id,
@@ -140,7 +158,7 @@ fn attempt<R: BlockReader>(
         chain_path,
         chain: part,
         side_path,
-        header,
+        header: block.header(),
         history_path,
         head,
     })
@@ -154,4 +172,8 @@ fn absent<R: BlockReader>(reader: &R, chain: ChainId, height: Height) -> Result<
     } else {
         ProofError::NotIndexed { chain, height, newest: reader.chain_head(chain)? }
     })
+}
+
+fn inconsistent(height: Height, what: &'static str) -> ProofError {
+    ProofError::Inconsistent { height, what }
 }

@@ -54,13 +54,10 @@ impl<R: BlockReader> history::Nodes for StoredHistory<'_, R> {
         }
         let block = self.reader.block(height)?.ok_or(missing("it is missing"))?;
         let node = match level.checked_sub(1) {
-            None => leaf::history(height, block.header().hash()),
-            Some(above) => {
-                let node = block.history_nodes().get(above as usize).copied();
-                node.ok_or(missing("a node of the history is missing"))?
-            }
+            None => Some(leaf::history(height, block.header().hash())),
+            Some(above) => block.history_nodes().get(above as usize).copied(),
         };
         block.intact()?;
-        Ok(node)
+        node.ok_or(missing("a node of the history is missing"))
     }
 }

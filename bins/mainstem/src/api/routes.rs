@@ -4,6 +4,7 @@
 //! accesses and at worst a few page faults, shorter than the hand-over costs when the pages are there, and the
 //! threads that wait for a page serve the API alone, never ingest or sealing.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,6 +101,7 @@ async fn status<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> A
         None => None,
         Some(block) => {
             let header = block.header();
+            block.intact().map_err(unreadable)?;
             Some(views::Head { height: header.height, hash: header.hash(), time: header.time })
         }
     };
@@ -113,6 +115,7 @@ async fn status<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> A
             genesis_hash: node.genesis.hash,
         },
         head,
+        first_block: node.reader.base().first,
         chains: node.genesis.chains.len(),
         side_blocks: side_blocks(&node.genesis, &node.cache),
         node_key: node.key,
@@ -164,22 +167,32 @@ async fn side_block<R: BlockReader>(
     let (id, height) = (params::chain(&id)?, params::height("height", &height)?);
     let chain = node.chain(id)?;
     let reader = &node.reader;
+    let base = || reader.base();
     let Some(main) = reader.locate(id, height).map_err(unreadable)? else {
-        return Err(not_indexed(&chain, height));
+        let base = base();
+        return Err(match base.head(id) {
+            Some(head) if height <= head.height => pruned(&chain, height, base.first),
+            _ => not_indexed(&chain, height),
+        });
     };
-    let block = reader.block(main).map_err(unreadable)?;
-    let block =
-        block.ok_or_else(|| Problem::internal(format!("main block {main} is indexed and missing")))?;
+    let Some(block) = reader.block(main).map_err(unreadable)? else {
+        // Unless it was pruned a moment ago.
+        return Err(match base().first {
+            first if main < first => pruned(&chain, height, first),
+            _ => Problem::internal(format!("main block {main} is indexed and missing")),
+        });
+    };
     let found = block.find(id).and_then(|(_, section)| {
         let offset = height.0.checked_sub(section.first_height.0)?;
         let leaf = section.leaves().nth(usize::try_from(offset).ok()?)?;
         let columns = block.columns();
         Some((*columns.hashes.get(leaf)?, *columns.tx_roots.get(leaf)?, *columns.times.get(leaf)?))
     });
+    let header = block.header();
+    block.intact().map_err(unreadable)?;
     let Some((hash, tx_root, time)) = found else {
         return Err(Problem::internal(format!("main block {main} lacks height {height} of chain {id}")));
     };
-    let header = block.header();
     let indexed_in = views::IndexedIn { height: main, hash: header.hash(), time: header.time };
     let view =
         views::IndexedBlock { chain_id: id, chain: chain.chain, height, hash, tx_root, time, indexed_in };
@@ -197,6 +210,14 @@ async fn main_block<R: BlockReader>(
     let latest = text == "latest";
     let height = if latest { newest } else { params::height("height", &text)? };
     let Some(block) = node.reader.block(height).map_err(unreadable)? else {
+        let first = node.reader.base().first;
+        if height < first && !latest {
+            let detail = format!(
+                "main block {height} was pruned from this log, which begins with {first}; ask an archive, or a node \
+                 that keeps it"
+            );
+            return Err(gone(height, first, detail));
+        }
         let detail = match newest {
             Height(0) => "there is no main block yet".to_owned(),
             newest => format!("main block {height} does not exist yet; the newest is {newest}"),
@@ -216,6 +237,7 @@ async fn main_block<R: BlockReader>(
         }
     };
     let chains = (0..block.section_count()).map(part).collect();
+    block.intact().map_err(unreadable)?;
     let view = Json(views::MainBlock { hash: header.hash(), header, chains });
     Ok(if latest { view.into_response() } else { unchanging(view) })
 }
@@ -233,6 +255,7 @@ async fn proof<R: BlockReader>(
     match proof::build(&node.reader, id, height, head) {
         Ok(proof) => Ok(unchanging(Json(proof))),
         Err(ProofError::NotIndexed { .. }) => Err(not_indexed(&chain, height)),
+        Err(ProofError::Pruned { first, .. }) => Err(pruned(&chain, height, first)),
         Err(error @ ProofError::NoSuchHead { head, indexed_in, newest }) => Err(Problem::new(
             StatusCode::NOT_FOUND,
             "no-such-head",
@@ -280,9 +303,21 @@ async fn verify<R: BlockReader>(
         }
     };
     let (height, hash) = (verified.trusted.height, verified.trusted_hash);
-    let ours = node.reader.block(height).map_err(unreadable)?.map(|block| block.header().hash());
+    let ours = match node.reader.block(height).map_err(unreadable)? {
+        None => None,
+        Some(block) => {
+            let ours = block.header().hash();
+            block.intact().map_err(unreadable)?;
+            Some(ours)
+        }
+    };
+    let first = node.reader.base().first;
     let foreign = |ours: Option<Hash>| match ours {
         Some(ours) => format!("ends in header {hash} at height {height}, which is {ours} on this main chain"),
+        None if height < first => format!(
+            "ends in header {hash} at height {height}, which this node cannot compare: it keeps main blocks from \
+             {first} on, and a proof that ends in one of them can be compared"
+        ),
         None => format!("ends in header {hash} at height {height}, which this main chain does not have"),
     };
     Ok(Json(views::Verdict {
@@ -327,6 +362,22 @@ fn not_indexed(chain: &views::SideChain, height: Height) -> Problem {
         .with("height", height.0)
         .with("received", chain.received.0)
         .with("durable", durable.0)
+}
+
+/// A side block whose main block is not kept.
+fn pruned(chain: &views::SideChain, height: Height, first: Height) -> Problem {
+    if height < chain.first_height {
+        return not_indexed(chain, height);
+    }
+    let id = chain.chain_id;
+    gone(height, first, ProofError::Pruned { chain: id, height, first }).with("chain_id", id.0)
+}
+
+fn gone(height: Height, first: Height, detail: impl Display) -> Problem {
+    Problem::new(StatusCode::GONE, "pruned", "The main block was pruned", detail)
+        .with("field", "height")
+        .with("value", height.0)
+        .with("first_block", first.0)
 }
 
 fn unreadable(error: StoreError) -> Problem {

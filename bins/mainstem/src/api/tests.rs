@@ -155,6 +155,7 @@ fn status_says_who_and_where_the_node_is() {
     let head = node.reader.head();
     assert_eq!(status["head"]["height"], head.0);
     assert_eq!(status["head"]["hash"], node.get("/v1/blocks/latest")["hash"]);
+    assert_eq!(status["first_block"], 1);
 }
 
 #[test]
@@ -313,6 +314,56 @@ fn what_is_not_there_is_said_to_be_missing_and_why() {
         (&problem["received"], &problem["durable"], &problem["height"]),
         (&40.into(), &40.into(), &41.into())
     );
+}
+
+#[test]
+fn what_was_pruned_is_gone_and_the_rest_is_served_as_before() {
+    let node = Fixture::new();
+    let head = node.reader.head();
+    let last = node.get("/v1/chains/tDVV/blocks/20")["indexed_in"]["height"].as_u64().unwrap();
+    let first = Height(last + 1);
+    let paths = |height: u64| {
+        [format!("/v1/chains/tDVV/blocks/{height}"), format!("/v1/proofs/tDVV/{height}?head={head}")]
+    };
+    let kept = paths(40).map(|path| (node.get(&path), path));
+    let old = node.proof("/v1/proofs/tDVV/20");
+    let led_on = node.proof(&format!("/v1/proofs/tDVV/20?head={head}"));
+    MemoryStore::reopen(&node.reader).prune(first).unwrap();
+
+    assert_eq!(node.get("/v1/status")["first_block"], first.0);
+    for (answer, path) in kept {
+        assert_eq!(node.get(&path), answer);
+    }
+    let text = format!(
+        "chain tDVV: height 20 was indexed by a main block before {first}, and those were pruned from this log; \
+         ask an archive, or a node that keeps them"
+    );
+    for path in paths(20) {
+        let (status, problem) = node.problem("GET", &path, b"");
+        assert_eq!((status, &problem["type"]), (410, &"urn:mainstem:problem:pruned".into()), "{path}");
+        assert_eq!(problem["detail"], text);
+        assert_eq!((&problem["field"], &problem["value"]), (&"height".into(), &20.into()));
+        assert_eq!((&problem["first_block"], &problem["chain_id"]), (&first.0.into(), &CHAIN.0.into()));
+    }
+    let (status, problem) = node.problem("GET", &format!("/v1/blocks/{last}"), b"");
+    assert_eq!((status, &problem["type"]), (410, &"urn:mainstem:problem:pruned".into()));
+    assert_eq!(
+        (&problem["field"], &problem["value"], &problem["first_block"]),
+        (&"height".into(), &last.into(), &first.0.into())
+    );
+    node.get(&format!("/v1/blocks/{first}"));
+    // What is not there for another reason is not said to be pruned.
+    assert_eq!(node.problem("GET", "/v1/proofs/tDVV/41", b"").0, 404);
+    assert_eq!(node.problem("GET", "/v1/proofs/7/5", b"").0, 404);
+    assert_eq!(node.problem("GET", "/v1/chains/7/blocks/4", b"").0, 404);
+    assert_eq!(node.problem("GET", &format!("/v1/blocks/{}", head.next()), b"").0, 404);
+
+    // Of an old proof the node can only say what it still knows.
+    let verdict = node.verdict(&old);
+    assert_eq!(verdict["verified"], false);
+    let reason = verdict["reason"].as_str().unwrap();
+    assert!(reason.contains(&format!("cannot compare: it keeps main blocks from {first} on")), "{reason}");
+    assert_eq!(node.verdict(&led_on)["verified"], true);
 }
 
 #[test]

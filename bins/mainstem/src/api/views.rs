@@ -11,6 +11,8 @@ pub(super) struct Status {
     pub version: &'static str,
     pub main_chain: MainChain,
     pub head: Option<Head>,
+    /// The oldest main block that is kept.
+    pub first_block: Height,
     pub chains: usize,
     pub side_blocks: u64,
     pub node_key: NodeKey,

@@ -87,6 +87,18 @@ table::declare! {
     storage: Storage {
         /// Length of a segment file. It is reserved at once, and never changes after it is full.
         segment_bytes: ByteSize = ByteSize::mib(256), in ByteSize::mib(1)..=ByteSize::gib(1);
+        /// How long main blocks may wait for a sync that they share, in milliseconds; 0 syncs as soon as a block is
+        /// written. It buys fewer syncs, for slow disks. It costs latency: side blocks are acknowledged up to so
+        /// much later and hold their place in the cache so long, so a chain's rate falls unless cache.lane_blocks
+        /// is raised. It does not cost safety: what was acknowledged or served is on the disk in any case.
+        sync_interval_ms: u64 = 0, in 0..=10_000;
+        /// How many of the newest main blocks are kept at least; 0 keeps all. Older ones are removed, a whole
+        /// segment at a time, and side blocks that were indexed there can no longer be proven by this node. All
+        /// that is left still can.
+        keep_blocks: u64 = 0, in 0..=1 << 62;
+        /// Files of removed segments that are kept to be written again, which is much faster than new ones. Each
+        /// takes segment_bytes of disk.
+        spare_segments: usize = 2, in 0..=64;
     }
 
     /// The log that people read. It goes to standard error.

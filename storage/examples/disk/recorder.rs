@@ -1,0 +1,111 @@
+//! [`Recorder`]: a disk whose writes and flushes are recorded, by `qemu-storage-daemon`.
+//!
+//! The daemon shows the recorded image as a file by FUSE; a loop device makes a disk of it. It takes one request at a
+//! time and has written it down before it answers: what the list holds when a sync returns was done before that.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::program::{FileSystem, Mount};
+
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A recorded disk with a mounted file system.
+pub(crate) struct Recorder {
+    // In the order in which they must go.
+    mount: Mount,
+    daemon: Daemon,
+}
+
+impl Recorder {
+    /// Makes a file system, keeps its image as `base.img` in `dir`, mounts it at `dir/disk` and records all that is
+    /// written to it from then on in `dir/writes`.
+    pub(crate) fn start(kind: FileSystem, dir: &Path) -> Outcome<Self> {
+        std::fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
+        let (base, image) = (dir.join("base.img"), dir.join("recorded.img"));
+        kind.make(&base, kind.recording_mib())?;
+        std::fs::copy(&base, &image)?;
+        let daemon = Daemon::start(&image, &Self::writes(&dir), &dir.join("export"))?;
+        let mount = Mount::image(kind, &daemon.export, &dir.join("disk"))?;
+        Ok(Self { mount, daemon })
+    }
+
+    /// The list of writes of a recording in `dir`.
+    pub(crate) fn writes(dir: &Path) -> PathBuf {
+        dir.join("writes")
+    }
+
+    /// The image before the first write.
+    pub(crate) fn base(dir: &Path) -> PathBuf {
+        dir.join("base.img")
+    }
+
+    /// Where the file system is.
+    pub(crate) fn at(&self) -> &Path {
+        self.mount.at()
+    }
+
+    /// Ends the recording; the list is whole then.
+    pub(crate) fn end(self) -> Outcome {
+        self.mount.end()?;
+        self.daemon.end()
+    }
+}
+
+struct Daemon {
+    child: Child,
+    export: PathBuf,
+}
+
+impl Daemon {
+    fn start(image: &Path, writes: &Path, export: &Path) -> Outcome<Self> {
+        for file in [writes, export] {
+            std::fs::write(file, [])?;
+        }
+        let option =
+            |text: &str, path: &Path| format!("{text}={}", path.display().to_string().replace(',', ",,"));
+        let child = Command::new("qemu-storage-daemon")
+            .arg("--blockdev")
+            .arg(option("driver=file,node-name=image,filename", image))
+            .arg("--blockdev")
+            .arg(option("driver=file,node-name=writes,filename", writes))
+            .args(["--blockdev", "driver=blklogwrites,node-name=recorded,file=image,log=writes"])
+            .arg("--export")
+            .arg(option("type=fuse,id=export,node-name=recorded,writable=on,mountpoint", export))
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("qemu-storage-daemon: {error}"))?;
+        let mut daemon = Self { child, export: export.to_owned() };
+        // The file is empty until the daemon stands in for it.
+        let start = Instant::now();
+        while std::fs::metadata(export)?.len() == 0 {
+            if let Some(status) = daemon.child.try_wait()? {
+                return Err(format!("qemu-storage-daemon ended at once: {status}").into());
+            }
+            if start.elapsed() > START_TIMEOUT {
+                return Err(format!("qemu-storage-daemon shows no disk within {START_TIMEOUT:?}").into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(daemon)
+    }
+
+    /// Ends it in order, so that it finishes its files.
+    fn end(mut self) -> Outcome {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("qemu-storage-daemon: {status}").into()) }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself, and there is nothing left to do about any other error.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

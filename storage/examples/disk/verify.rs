@@ -1,0 +1,78 @@
+//! Judges the log that a crash left.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::chain::MainBlock;
+use engine::store::BlockReader as _;
+use mainstem_storage::{Error, Log, LogReader, check};
+
+use crate::Outcome;
+use crate::history::{Blocks, Model};
+use crate::support::assert_holds;
+use crate::workload::options;
+
+/// A session that no workload has.
+const AFTER_CRASH: u64 = 1 << 20;
+
+/// Opens the log in `dir` as its program would after a crash. It must hold what `model` says, give every block and
+/// look-up, and take another block, which is there when it is opened once more.
+pub(crate) fn verify(dir: &Path, seed: u64, model: &Model) -> Outcome {
+    // A broken promise may show as a failed assertion: it is judged as any other.
+    match catch_unwind(AssertUnwindSafe(|| judge(dir, seed, model))) {
+        Ok(result) => result,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Err(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").into())
+        }
+    }
+}
+
+fn judge(dir: &Path, seed: u64, model: &Model) -> Outcome {
+    // A reader without the lock, as of another process: it sees no more than the writer will.
+    let seen = match LogReader::open(dir) {
+        Ok(reader) => reader.head().0,
+        Err(Error::NoLog { .. }) if !model.exists() => 0,
+        Err(Error::NoLog { .. }) if model.least() > 0 => {
+            return Err(format!("LOST: there is no log, expected {}", model.lengths()).into());
+        }
+        Err(error) => return Err(format!("a reader: {error}").into()),
+    };
+    let (mut log, reader, recovery) = Log::open(dir, options(1))?;
+    let head = reader.head().0;
+    let Some(blocks) = model.ending_at(head) else {
+        let what = if head < model.least() as u64 { "LOST" } else { "REVIVED" };
+        return Err(format!("{what}: {head} blocks are there, expected {}", model.lengths()).into());
+    };
+    if seen > head || recovery.head.0 != head {
+        return Err(
+            format!("a reader saw {seen} blocks, recovery {}, the writer {head}", recovery.head).into()
+        );
+    }
+    holds(&reader, blocks);
+
+    let mut blocks = blocks.clone();
+    let next = Arc::new(Model::after(&blocks, seed, AFTER_CRASH));
+    log.append(&next)?;
+    log.sync()?;
+    blocks.push(next);
+    holds(&reader, &blocks);
+    drop((log, reader));
+    let report = check(dir, true, &mut |_, _| ())?;
+    if !report.damage.is_empty() || report.records != blocks.len() as u64 {
+        return Err(format!("after recovery: {report:?}").into());
+    }
+    let (log, reader, recovery) = Log::open(dir, options(2))?;
+    if recovery.cut.is_some() || recovery.resealed.is_some() {
+        return Err(format!("the second opening had something to mend: {recovery:?}").into());
+    }
+    holds(&reader, &blocks);
+    drop(log);
+    Ok(())
+}
+
+fn holds(reader: &LogReader, blocks: &Blocks) {
+    let blocks: Vec<MainBlock> = blocks.iter().map(|block| block.as_ref().clone()).collect();
+    assert_holds(reader, &blocks);
+}
