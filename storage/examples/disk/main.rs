@@ -44,9 +44,7 @@ fn main() -> ExitCode {
         ["crash", kind, states, seed, keep] => campaign::crash(kind, states, seed, keep.as_ref()),
         ["replay", keep, state] => campaign::replay(keep.as_ref(), state),
         ["full", kind] => full::full(kind),
-        ["judge", recording, worker, ref states @ ..] => {
-            campaign::judge_states(recording.as_ref(), worker, states)
-        }
+        ["judge", recording, worker, ref states @ ..] => campaign::judge_states(recording.as_ref(), worker, states),
         ["write", ref args @ ..] => workload::write(args),
         _ => Err(USAGE.into()),
     };

@@ -122,6 +122,5 @@ pub(crate) fn run(program: &str, args: &[&OsStr]) -> Outcome {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} {}: {}: {}", args.join(OsStr::new(" ")).display(), output.status, said.trim())
-        .into())
+    Err(format!("{program} {}: {}: {}", args.join(OsStr::new(" ")).display(), output.status, said.trim()).into())
 }

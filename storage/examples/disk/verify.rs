@@ -46,9 +46,7 @@ fn judge(dir: &Path, seed: u64, model: &Model) -> Outcome {
         return Err(format!("{what}: {head} blocks are there, expected {}", model.lengths()).into());
     };
     if seen > head || recovery.head.0 != head {
-        return Err(
-            format!("a reader saw {seen} blocks, recovery {}, the writer {head}", recovery.head).into()
-        );
+        return Err(format!("a reader saw {seen} blocks, recovery {}, the writer {head}", recovery.head).into());
     }
     holds(&reader, blocks);
 
