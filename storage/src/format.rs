@@ -572,6 +572,12 @@ pub(crate) struct ChainEntry {
 }
 const _: () = assert!(size_of::<ChainEntry>() == 16);
 
+impl From<&ChainHead> for ChainEntry {
+    fn from(head: &ChainHead) -> Self {
+        Self { chain: U32::new(head.chain.0), runs_end: U32::ZERO, head: U64::new(head.height.0) }
+    }
+}
+
 /// Consecutive blocks of one side chain in one main block.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, PartialEq, Eq, Debug)]
 #[repr(C)]

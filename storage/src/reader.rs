@@ -148,11 +148,12 @@ impl Shared {
     }
 
     pub(crate) fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, Error> {
-        let (head, last) = self.look(|index| (index.active.chain_head(chain), index.sealed.last().cloned()));
+        let (head, last, base) = self
+            .look(|index| (index.active.chain_head(chain), index.sealed.last().cloned(), index.base.clone()));
         match (head, last) {
             (Some(head), _) => Ok(Some(head)),
             (None, Some(last)) => last.sealed()?.chain_head(chain),
-            (None, None) => Ok(None),
+            (None, None) => Ok(base.head(chain).map(|head| head.height)),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::map::Map;
 use crate::medium::{Medium, MediumFile};
 use crate::scan::{Scan, judge_body};
 use crate::segment::{self, Segment};
-use crate::segments::{Open, Segments, Slot};
+use crate::segments::{self, Open, Segments, Slot};
 
 /// What an opening found, and what it did about it.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +95,7 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
             // The segment after it is empty: this one was being sealed when the power went, or its sync failed.
             Ok(()) if !started => rewrite_seal(context, medium, last)?,
             Err(_) if !started => {
-                reseal(context, medium, &mark, &slots)?;
+                reseal(context, medium, &mark, &base, &slots)?;
                 recovery.resealed = Some(last.file().to_owned());
             }
             result => result?,
@@ -349,9 +349,15 @@ fn vouches(context: &Context, mark: &Mark, whole: &Map, scan: &Scan, offset: usi
 
 /// Writes the index of the last sealed segment again: its trailer reached the disk, all of its index did not.
 /// The records were durable before either was written.
-fn reseal(context: &Arc<Context>, medium: &dyn Medium, mark: &Mark, slots: &[Slot]) -> Result<(), Error> {
+fn reseal(
+    context: &Arc<Context>,
+    medium: &dyn Medium,
+    mark: &Mark,
+    base: &Base,
+    slots: &[Slot],
+) -> Result<(), Error> {
     let Some((last, before)) = slots.split_last() else { return Ok(()) };
-    let (last, before) = (last.sealed()?, before.last().map(Slot::sealed).transpose()?);
+    let (last, older) = (last.sealed()?, segments::chains(base, before.last())?);
     let opened = segment::open_file(context, last.number())?;
     let whole = whole_map(context, &opened.file, last.number())?;
     let mut active = Active::new(last.number(), last.first(), Arc::new(opened.map));
@@ -363,7 +369,7 @@ fn reseal(context: &Arc<Context>, medium: &dyn Medium, mark: &Mark, slots: &[Slo
     if scan.offset != trailer.records_end.get() || scan.number != last.last() + 1 {
         return Err(Error::damaged(last.file(), scan.offset.into(), Part::Record(scan.number), flaw));
     }
-    let (index, again) = active.seal(context, before.map(AsRef::as_ref), trailer.generation.get())?;
+    let (index, again) = active.seal(context, &older, trailer.generation.get());
     if again != *trailer {
         return Err(Error::damaged(last.file(), context.trailer_offset(), Part::Trailer, Flaw::Checksum));
     }

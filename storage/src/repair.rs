@@ -18,7 +18,7 @@ use crate::medium::FileMedium;
 use crate::recover;
 use crate::scan::Scan;
 use crate::segment::{self, Segment};
-use crate::segments::{Open, Segments, Slot};
+use crate::segments::{self, Open, Segments, Slot};
 
 /// What [`repair`] may do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -185,6 +185,11 @@ impl Work {
                 generation = segment.trailer().generation.get();
                 continue;
             }
+            if let Some(trailer) = self.behind_mended_header(slot)? {
+                next = trailer.last_record() + 1;
+                generation = trailer.generation.get();
+                continue;
+            }
             let Ok(((active, scan), _)) = self.scan(mark, slot.number(), next, generation) else {
                 continue;
             };
@@ -211,6 +216,16 @@ impl Work {
         Ok(())
     }
 
+    /// The trailer of a segment that will be readable once its header is written again.
+    fn behind_mended_header(&self, slot: &Slot) -> Result<Option<Trailer>, Error> {
+        let mended = Mend::RewriteHeader { file: slot.file().to_owned() };
+        if self.apply || !self.repair.mends.contains(&mended) {
+            return Ok(None);
+        }
+        let file = File::open(slot.file()).map_err(Error::io("open", slot.file()))?;
+        Ok(segment::read_trailer(&self.context, &file, slot.number())?.ok())
+    }
+
     fn rewrite_index(
         &self,
         mark: &Mark,
@@ -221,10 +236,10 @@ impl Work {
     ) -> Result<(), Error> {
         let path = self.context.segment_path(number);
         // Opened anew: the one before may just have been mended.
-        let slots = Segments::open(&self.context, mark)?.slots;
-        let before = slots.iter().rfind(|slot| slot.number() < number).map(Slot::sealed).transpose()?;
+        let Segments { base, slots, .. } = Segments::open(&self.context, mark)?;
+        let older = segments::chains(&base, slots.iter().rfind(|slot| slot.number() < number))?;
         let generation = trailer.map_or(generation, |trailer| trailer.generation.get());
-        let (index, again) = active.seal(&self.context, before.map(AsRef::as_ref), generation)?;
+        let (index, again) = active.seal(&self.context, &older, generation);
         if trailer.is_some_and(|trailer| trailer != again) {
             return Err(Error::damaged(&path, self.context.trailer_offset(), Part::Trailer, Flaw::Checksum));
         }
@@ -283,7 +298,7 @@ impl Work {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), Error> {
         let mark = if self.apply { self.context.read_mark()? } else { *planned };
-        let Segments { slots, active, .. } = Segments::open(&self.context, &mark)?;
+        let Segments { base, slots, active } = Segments::open(&self.context, &mark)?;
         let mends = &self.repair.mends;
         let is_mended = |file: &Path| {
             !self.apply && mends.iter().any(|mend| {
@@ -293,7 +308,7 @@ impl Work {
         };
         let is_dropped = |number: u64| !self.apply && drop_from.is_some_and(|first| number >= first.0);
         let total = slots.len() as u64 * self.context.segment_bytes;
-        let mut head = slots.last().map_or(0, Slot::last);
+        let mut head = slots.last().map_or(base.first.0 - 1, Slot::last);
         let mut remaining = Vec::new();
         for (index, slot) in slots.iter().enumerate() {
             match slot.sealed().and_then(|segment| segment.check_index().map(|()| segment)) {
@@ -315,12 +330,16 @@ impl Work {
                     Err(error) => remaining.push(error),
                 }
             }
-            Err(Error::Damaged { file, .. }) if is_mended(&file) => {}
+            Err(Error::Damaged { file, .. }) if is_mended(&file) => {
+                let number = slots.last().map_or(self.context.read_base()?.0, |slot| slot.number() + 1);
+                let ((_, scan), _) = self.scan(&mark, number, head + 1, 0)?;
+                head = scan.number - 1;
+            }
             Err(_) if is_dropped(head + 1) => {}
             Err(error) => remaining.push(error),
         }
         if let Some(first) = drop_from {
-            head = head.min(first.0 - 1);
+            head = first.0 - 1;
         }
         self.repair.remaining = remaining;
         self.repair.head = Height(head);

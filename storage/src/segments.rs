@@ -9,7 +9,7 @@ use engine::store::Base;
 
 use crate::error::{Error, Part};
 use crate::files::Context;
-use crate::format::{Flaw, Mark, Place, RecordHeader};
+use crate::format::{ChainEntry, Flaw, Mark, Place, RecordHeader};
 use crate::map::Map;
 use crate::segment::{self, Segment};
 
@@ -240,6 +240,16 @@ fn first_number(context: &Context, file: &File, segment: u64, least: u64) -> Res
     RecordHeader::judge(&bytes, &context.key, place, usize::MAX).map_err(damaged)?;
     crate::format::at_least("number", number, least).map_err(damaged)?;
     Ok(number)
+}
+
+/// The chains of all blocks before a segment, ascending: as the index of `last`, the one before it, has them, or what
+/// is kept of blocks that were pruned if there is none.
+pub(crate) fn chains(base: &Base, last: Option<&Slot>) -> Result<Vec<ChainEntry>, Error> {
+    let Some(slot) = last else { return Ok(base.heads.iter().map(ChainEntry::from).collect()) };
+    let segment = slot.sealed()?;
+    let chains = segment.chains()?.to_vec();
+    // Nothing is sealed with the zeros of a file that was cut meanwhile.
+    segment.vouch_index(Ok(chains))
 }
 
 /// The main block in one of `slots` that indexed `height` of `chain`. What a segment that cannot be read may hold is

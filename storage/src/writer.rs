@@ -20,7 +20,7 @@ use crate::medium::{Medium, MediumFile};
 use crate::reader::{Index, LogReader, Shared};
 use crate::recover::{self, Recovered};
 use crate::segment::{self, Segment};
-use crate::segments::Slot;
+use crate::segments::{self, Slot};
 
 /// What [`LogWriter::prune`] removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,8 +215,8 @@ impl LogWriter {
 
         let context = self.shared.context.clone();
         let sealed = self.shared.look(|index| {
-            let before = index.sealed.last().map(Slot::sealed).transpose()?;
-            index.active.seal(&context, before.map(AsRef::as_ref), self.mark.generation)
+            let older = segments::chains(&index.base, index.sealed.last())?;
+            Ok::<_, Error>(index.active.seal(&context, &older, self.mark.generation))
         });
         let (index, trailer) = sealed?;
         let offset = u64::from(trailer.index_offset.get());
@@ -483,12 +483,9 @@ impl fmt::Debug for LogWriter {
 
 /// How many side chains a log has.
 fn chains_of(recovered: &Recovered) -> Result<usize, Error> {
-    let older = match recovered.sealed.last() {
-        Some(last) => last.sealed()?.chains()?,
-        None => &[],
-    };
+    let older = segments::chains(&recovered.base, recovered.sealed.last())?;
     let newer =
-        recovered.active.chains().filter(|chain| segment::find_chain(older, *chain).is_none()).count();
+        recovered.active.chains().filter(|chain| segment::find_chain(&older, *chain).is_none()).count();
     Ok(older.len() + newer)
 }
 
