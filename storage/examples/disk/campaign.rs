@@ -41,7 +41,7 @@ pub(crate) fn crash(kind: &str, states: &str, seed: &str, keep: &Path) -> Outcom
     let rounds = states.div_ceil(STATES_OF_A_RECORDING);
     for round in 0..rounds {
         let seed = rng.next() >> 16;
-        let recording = Recording::make(kind, seed, 4, Planted::Nothing)?;
+        let recording = Recording::make(kind, seed, 3, Planted::Nothing)?;
         let judged = recording.judge_all(states * (round + 1) / rounds - states * round / rounds)?;
         judged.print(&recording);
         if let Some((state, what)) = judged.failures.first() {

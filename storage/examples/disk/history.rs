@@ -142,7 +142,7 @@ impl Model {
         let height = blocks.len() as u64;
         let mut rng = Rng(seed ^ session.rotate_left(40) ^ height.rotate_left(20));
         // Mostly small, so that there are many syncs; a large one now and then, so that segments fill.
-        let leaves = [3, 3, 40, 40, 400, 2000][rng.below(6) as usize];
+        let leaves = [3, 3, 40, 40, 40, 400, 3000][rng.below(7) as usize];
         let mut heads = BTreeMap::new();
         for section in blocks.iter().flat_map(|block| &block.sections) {
             heads.insert(section.chain.0, section.last_height().0);
