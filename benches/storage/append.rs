@@ -11,7 +11,7 @@ use crate::Bench;
 use crate::candidate::{Candidate, Kind};
 use crate::feed::{Feed, Rng, Shape};
 use crate::measure::{self, Spread, Times};
-use crate::report::{Report, Table, verdict};
+use crate::report::{Report, Table};
 
 /// What one run of a candidate took.
 struct Run {
@@ -66,18 +66,18 @@ pub(crate) fn run<'a>(
             let is_store = matches!(candidate.kind(), Kind::Ours | Kind::Peer(_));
             if round + 1 == rounds as usize && is_store {
                 check(candidate, &dir, feed, shape, blocks)?;
-                stored.push(Stored { candidate, dir });
+                stored.push((index, Stored { candidate, dir }));
             } else {
                 fs::remove_dir_all(&dir)?;
             }
         }
     }
     bar.finish_and_clear();
-    stored.sort_by_key(|stored| stored.dir.clone());
     if measured {
-        show(shape, blocks, &candidates, &runs, report);
+        show(bench, shape, &candidates, &runs, report);
     }
-    Ok(stored)
+    stored.sort_by_key(|(index, _)| *index);
+    Ok(stored.into_iter().map(|(_, stored)| stored).collect())
 }
 
 fn run_one(
@@ -130,7 +130,8 @@ fn check(candidate: &dyn Candidate, dir: &Path, feed: &Feed, shape: Shape, block
                 "chain {chain}, height {height}: found {found:?}, expected {expected:?}"
             );
         }
-        for (chain, height) in [(0, 0), (0, head + 1), (crate::feed::CHAINS, 1), (crate::feed::CHAINS, head)] {
+        for (chain, height) in [(0, 0), (0, head + 1), (crate::feed::CHAINS, 1), (crate::feed::CHAINS, head)]
+        {
             let found = reader.find(Feed::chain(chain), height)?;
             ensure!(found.is_none(), "chain {chain}, height {height}: found {found:?}, expected nothing");
         }
@@ -144,7 +145,8 @@ pub(crate) fn random_block(rng: &mut Rng, head: u64) -> (u32, u64) {
     (rng.below(crate::feed::CHAINS.into()) as u32, 1 + rng.below(head))
 }
 
-fn show(shape: Shape, blocks: u64, candidates: &[&dyn Candidate], runs: &[Vec<Run>], report: &mut Report) {
+fn show(bench: &Bench, shape: Shape, candidates: &[&dyn Candidate], runs: &[Vec<Run>], report: &mut Report) {
+    let blocks = shape.blocks_for(bench.plan.side_blocks);
     let side_blocks = (blocks * shape.leaves()) as f64;
     let rate = |run: &Run| side_blocks / run.seconds / 1e6;
     let rates: Vec<Spread> = runs.iter().map(|runs| Spread::of(runs.iter().map(rate))).collect();
@@ -203,7 +205,7 @@ fn show(shape: Shape, blocks: u64, candidates: &[&dyn Candidate], runs: &[Vec<Ru
             let Some((name, limit)) = limit else { continue };
             let ratio = ours / limit;
             let goal = if what == "new file" {
-                format!("; goal 0.80: {}", verdict(ratio >= 0.8))
+                format!("; goal 0.80: {}", bench.verdict(ratio >= 0.8))
             } else {
                 "; for information, unless the log recycles its files too".into()
             };
@@ -214,24 +216,28 @@ fn show(shape: Shape, blocks: u64, candidates: &[&dyn Candidate], runs: &[Vec<Ru
             let goal = if shape.leaves() >= 64_000 { 10.0 } else { 5.0 };
             notes.push(format!(
                 "ours over the best peer ({name}): {ratio:.1}; goal {goal:.0}: {}",
-                verdict(ratio >= goal)
+                bench.verdict(ratio >= goal)
             ));
+            if let Some((_, limit)) = &fresh {
+                notes.push(format!(
+                    "the best plain write, new file, over the best peer: {:.1}; no store can be more than that",
+                    limit / peer
+                ));
+            }
         }
         let ours = candidates.iter().position(|candidate| candidate.kind() == Kind::Ours);
         if let Some(runs) = ours.map(|index| &runs[index]) {
-            let bytes = Spread::of(runs.iter().map(|run| (run.allocated - run.reserved) as f64 / side_blocks)).median;
+            let bytes =
+                Spread::of(runs.iter().map(|run| (run.allocated - run.reserved) as f64 / side_blocks)).median;
             notes.push(format!(
                 "ours on disk: {bytes:.1} bytes per side block; goal 90: {}",
-                verdict(bytes <= 90.0)
+                bench.verdict(bytes <= 90.0)
             ));
         }
     }
     let title = format!(
-        "Append, {} side blocks in {blocks} main blocks of {} ({} chains of {}), each durable",
+        "Append, {} side blocks in {blocks} main blocks of {shape}, each durable",
         blocks * shape.leaves(),
-        shape.leaves(),
-        shape.sections,
-        shape.per_section
     );
     table.print(&title, &notes);
 }

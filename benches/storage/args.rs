@@ -87,6 +87,8 @@ pub(crate) enum Part {
 
 /// What to do, and how much of it.
 pub(crate) struct Plan {
+    /// So little that nothing can be said of speed.
+    pub(crate) quick: bool,
     pub(crate) parts: Vec<Part>,
     pub(crate) shapes: Vec<Shape>,
     pub(crate) side_blocks: u64,
@@ -118,12 +120,15 @@ impl Args {
         }
         let quick = self.quick || !self.bench;
         let default_sizes = if quick { ["1k", "64k", "thin"] } else { ["1k", "64k", "1M"] };
-        let sizes = if self.sizes.is_empty() { default_sizes.map(String::from).to_vec() } else { self.sizes.clone() };
+        let sizes =
+            if self.sizes.is_empty() { default_sizes.map(String::from).to_vec() } else { self.sizes.clone() };
         let mut shapes = Vec::new();
         for size in sizes {
             match SHAPES.iter().find(|shape| shape.name == size) {
                 Some(shape) => shapes.push(*shape),
-                None => bail!("--sizes: {size:?} is not one of {}", SHAPES.map(|shape| shape.name).join(", ")),
+                None => {
+                    bail!("--sizes: {size:?} is not one of {}", SHAPES.map(|shape| shape.name).join(", "))
+                }
             }
         }
         let parts = if self.only.is_empty() { Part::value_variants().to_vec() } else { self.only.clone() };
@@ -131,18 +136,14 @@ impl Args {
         Ok(if quick {
             plan
         } else {
-            Plan {
-                side_blocks: self.blocks,
-                runs: self.runs,
-                segment_bytes: self.segment_mib << 20,
-                ..plan
-            }
+            Plan { side_blocks: self.blocks, runs: self.runs, segment_bytes: self.segment_mib << 20, ..plan }
         })
     }
 }
 
 impl Plan {
     const WHOLE: Self = Self {
+        quick: false,
         parts: Vec::new(),
         shapes: Vec::new(),
         side_blocks: 10_000_000,
@@ -156,6 +157,7 @@ impl Plan {
 
     /// Small segments, so that some are sealed; two runs, so that the order changes.
     const QUICK: Self = Self {
+        quick: true,
         parts: Vec::new(),
         shapes: Vec::new(),
         side_blocks: 20_000,

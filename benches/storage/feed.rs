@@ -4,6 +4,8 @@
 //! store for each section. So no generator is measured, and no memory is touched for the first time. What a look-up
 //! must find follows from the pool, so every answer can be checked.
 
+use std::fmt;
+
 use engine::chain::{ChainId, Columns, Hash, Height, MainBlock, MainHeader, Section, Timestamp};
 use engine::merkle::{history::History, leaf, tree};
 use rayon::prelude::*;
@@ -39,6 +41,12 @@ impl Shape {
     /// The least number of main blocks with so many side blocks, such that all chains are equally high.
     pub(crate) fn blocks_for(self, side_blocks: u64) -> u64 {
         side_blocks.div_ceil(self.leaves()).next_multiple_of(self.turns())
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} chains of {})", self.leaves(), self.sections, self.per_section)
     }
 }
 

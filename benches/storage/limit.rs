@@ -85,7 +85,13 @@ impl Candidate for Limit {
         }
         file.sync_all()?;
         File::open(dir)?.sync_all()?;
-        job(&mut Plain { file, source, offset: 0, file_bytes: self.file_bytes, wraps: !matches!(self.way, Way::Append) })
+        job(&mut Plain {
+            file,
+            source,
+            offset: 0,
+            file_bytes: self.file_bytes,
+            wraps: !matches!(self.way, Way::Append),
+        })
     }
 
     fn read(&self, _dir: &Path, _job: &mut dyn FnMut(&dyn Reader) -> Result<()>) -> Result<()> {

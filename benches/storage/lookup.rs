@@ -12,7 +12,7 @@ use crate::args::Part;
 use crate::candidate::{Kind, Reader};
 use crate::feed::{CHAINS, Feed, Rng, Shape};
 use crate::measure::{self, Times};
-use crate::report::{Report, Table, verdict};
+use crate::report::{Report, Table};
 
 /// How a store answers.
 struct Answers {
@@ -150,10 +150,10 @@ fn show_answers(bench: &Bench, shape: Shape, all: &[Answers]) {
         let ratio = ours / peer;
         notes.push(format!(
             "ours over the best peer ({name}), warm: {ratio:.2}; goal 1.00 or less: {}",
-            verdict(ratio <= 1.0)
+            bench.verdict(ratio <= 1.0)
         ));
     }
-    let title = format!("Look-up of a random (chain, height), main blocks of {}", shape.leaves());
+    let title = format!("Look-up of a random (chain, height), main blocks of {shape}");
     table.print(&title, &notes);
 }
 
@@ -163,10 +163,11 @@ fn show_open(shape: Shape, all: &[Answers]) {
         let [cold, warm] = answers.open;
         table.row(vec![answers.name.clone(), format!("{cold:.2}"), format!("{warm:.2}")]);
     }
-    let notes = ["ours: a reader beside a writer, which judges each record of the last segment; a writer's opening \
+    let notes =
+        ["ours: a reader beside a writer, which judges each record of the last segment; a writer's opening \
                   stands in its own table"
-        .to_owned()];
-    table.print(&format!("Opening what append left, main blocks of {}", shape.leaves()), &notes);
+            .to_owned()];
+    table.print(&format!("Opening what append left, main blocks of {shape}"), &notes);
 }
 
 /// What a measurement of nothing takes.

@@ -13,7 +13,7 @@ use crate::Bench;
 use crate::feed::{Feed, SHAPES};
 use crate::log::MainstemLog;
 use crate::measure;
-use crate::report::{Report, Table, verdict};
+use crate::report::{Report, Table};
 
 /// Starts a process for each size.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
@@ -54,7 +54,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let notes = [
         format!(
             "ten times the log takes {ratio:.2} times the memory; goal: independent of the log's size: {}",
-            verdict(ratio < 1.25)
+            bench.verdict(ratio < 1.25)
         ),
         "file pages are the program itself and what was read through a map; the kernel takes them back when it needs \
          them"

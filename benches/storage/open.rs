@@ -12,7 +12,7 @@ use crate::Bench;
 use crate::feed::{Feed, Shape};
 use crate::log::MainstemLog;
 use crate::measure::{self, Spread};
-use crate::report::{Report, Table, verdict};
+use crate::report::{Report, Table};
 
 /// One main block fills more than half of the smallest segment.
 const SHAPE: Shape = Shape { name: "open", sections: 1000, per_section: 8 };
@@ -73,7 +73,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let notes = [format!(
         "100 GiB are 400 segments of the default size: {per_100_gib:.0} ms by the writer, cold; goal well below a \
          second: {}",
-        verdict(per_100_gib < 500.0)
+        bench.verdict(per_100_gib < 500.0)
     )];
     table.print(&format!("Opening a log of {segments} sealed segments"), &notes);
     Ok(())

@@ -16,7 +16,7 @@ use crate::append::random_block;
 use crate::feed::{CHAINS, Feed, Rng, Shape};
 use crate::log::MainstemLog;
 use crate::measure::{self, Times};
-use crate::report::{Report, Table, verdict};
+use crate::report::{Report, Table};
 
 /// Measures all shapes.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
@@ -35,13 +35,13 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         std::fs::remove_dir_all(&dir)?;
         let p99 = measured.warm.at(0.99) / 1e3;
         table.row(vec![
-            shape.leaves().to_string(),
+            shape.to_string(),
             format!("{:.2}", measured.warm.at(0.5) / 1e3),
             format!("{p99:.2}"),
             format!("{:.0}", measured.cold.at(0.5) / 1e3),
             format!("{:.0}", measured.cold.at(0.99) / 1e3),
             format!("{:.1}", measured.steps),
-            verdict(p99 < 20.0).into(),
+            bench.verdict(p99 < 20.0).into(),
         ]);
         report.figure(json!({
             "part": "proof", "size": shape.name,
@@ -104,9 +104,13 @@ fn one(bench: &Bench, shape: Shape, dir: &Path) -> Result<Measured> {
         let proof = proof::build(&reader, Feed::chain(chain), Height(height), Some(reader.head()))?;
         let expected = feed.expected(chain, height);
         let block = proof.block;
-        ensure!((block.hash, block.tx_root) == (expected.hash, expected.tx_root), "the block that was stored");
+        ensure!(
+            (block.hash, block.tx_root) == (expected.hash, expected.tx_root),
+            "the block that was stored"
+        );
         ensure!(proof.verify_trusting(newest)?.trusted_hash == newest, "it ends in the newest header");
-        steps += proof.chain_path.len() + proof.side_path.len() + proof.history_path.map_or(0, |path| path.len());
+        steps +=
+            proof.chain_path.len() + proof.side_path.len() + proof.history_path.map_or(0, |path| path.len());
     }
     // Every page that a proof may need.
     for chain in 0..CHAINS {

@@ -42,7 +42,8 @@ impl Table {
     pub(crate) fn print(&self, title: &str, notes: &[String]) {
         println!("\n### {title}\n");
         let columns = self.rows[0].len();
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width =
+            |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for (index, row) in self.rows.iter().enumerate() {
             let cells: Vec<String> =
@@ -58,9 +59,4 @@ impl Table {
             println!("- {note}");
         }
     }
-}
-
-/// Whether a goal is met, in words.
-pub(crate) fn verdict(met: bool) -> &'static str {
-    if met { "met" } else { "**missed**" }
 }

@@ -123,12 +123,13 @@ fn runs<E>(
 
 /// The side block at `height` of `chain` in the run, the first one that does not end below it.
 fn run_found(chain: ChainId, height: u64, run_key: &[u8], run: &[u8]) -> Option<Found> {
-    let last = u64::from_be_bytes(run_key.get(4..)?.try_into().ok()?);
-    let count = (run.len() - 12) / 72;
-    let index = (count as u64 - 1).checked_sub(last - height)? as usize;
-    if run_key[..4] != chain.0.to_be_bytes() {
+    let (run_chain, last) = run_key.split_first_chunk()?;
+    if *run_chain != chain.0.to_be_bytes() {
         return None;
     }
+    let last = u64::from_be_bytes(last.try_into().ok()?);
+    let count = (run.len() - 12) / 72;
+    let index = (count as u64 - 1).checked_sub(last - height)? as usize;
     Some(Found {
         main: u64_at(run, 0)?,
         leaf: u32_at(run, 8)? + index as u32,
