@@ -46,6 +46,17 @@ fn judge(dir: &Path, seed: u64, model: &Model) -> Outcome {
         let what = if head < model.least() as u64 { "LOST" } else { "REVIVED" };
         return Err(format!("{what}: {head} blocks are there, expected {}", model.lengths()).into());
     };
+    let first = reader.base().first.0;
+    if !model.may_begin_at(first) {
+        return Err(format!(
+            "begins at block {first}, expected {} or, if it was being pruned, more",
+            model.first()
+        )
+        .into());
+    }
+    if !recovery.damage.is_empty() {
+        return Err(format!("damage: {:?}", recovery.damage).into());
+    }
     if seen > head || recovery.head.0 != head {
         return Err(
             format!("a reader saw {seen} blocks, recovery {}, the writer {head}", recovery.head).into()
@@ -61,11 +72,11 @@ fn judge(dir: &Path, seed: u64, model: &Model) -> Outcome {
     holds(&reader, &blocks)?;
     drop((log, reader));
     let report = check(dir, true, &mut |_, _| ())?;
-    if !report.damage.is_empty() || report.records != blocks.len() as u64 {
+    if !report.damage.is_empty() || report.records != blocks.len() as u64 + 1 - first {
         return Err(format!("after recovery: {report:?}").into());
     }
     let (log, reader, recovery) = Log::open(dir, options(2))?;
-    if recovery.cut.is_some() || recovery.resealed.is_some() {
+    if recovery.cut.is_some() || recovery.resealed.is_some() || recovery.rolled_back.is_some() {
         return Err(format!("the second opening had something to mend: {recovery:?}").into());
     }
     holds(&reader, &blocks)?;
@@ -74,13 +85,26 @@ fn judge(dir: &Path, seed: u64, model: &Model) -> Outcome {
 }
 
 /// Every block is the one it must be, and every look-up gives what they say.
-fn holds(reader: &LogReader, blocks: &Blocks) -> Outcome {
+pub(crate) fn holds(reader: &LogReader, blocks: &Blocks) -> Outcome {
     if reader.head().0 != blocks.len() as u64 {
         return Err(format!("the head is {}, expected {}", reader.head(), blocks.len()).into());
     }
     let mut heads = BTreeMap::new();
+    let base = reader.base();
     for block in blocks {
         let height = block.header.height;
+        for section in &block.sections {
+            heads.insert(section.chain, section.last_height());
+        }
+        if height < base.first {
+            let gone = reader.block(height)?.is_none();
+            let found =
+                block.sections.iter().map(|section| reader.locate(section.chain, section.first_height));
+            if !gone || found.collect::<Result<Vec<_>, _>>()?.iter().any(Option::is_some) {
+                return Err(format!("block {height} is pruned and found").into());
+            }
+            continue;
+        }
         let found = reader.block(height)?.ok_or_else(|| format!("no block {height}"))?;
         if !same(&found, block.as_ref()) {
             return Err(format!("block {height} is another one than was appended").into());
@@ -93,7 +117,6 @@ fn holds(reader: &LogReader, blocks: &Blocks) -> Outcome {
                     return Err(format!("chain {chain} height {side}: {located:?}, expected {height}").into());
                 }
             }
-            heads.insert(section.chain, section.last_height());
         }
     }
     for (chain, head) in heads {
