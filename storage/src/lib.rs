@@ -22,6 +22,7 @@ mod check;
 mod error;
 mod files;
 mod format;
+mod heads;
 mod log;
 mod map;
 mod medium;

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, config, dev, init, inspect, keys, proof, run, verify};
+use command::{bench, config, dev, init, inspect, keys, proof, prune, run, verify};
 use settings::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -47,6 +47,7 @@ enum Command {
     Config(config::Config),
     Inspect(inspect::Inspect),
     Proof(proof::Proof),
+    Prune(prune::Prune),
     Verify(verify::Verify),
 }
 
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Keys(keys) => keys.run(),
         Command::Config(config) => config.run(),
         Command::Proof(proof) => proof.run(),
+        Command::Prune(prune) => prune.run(),
         Command::Verify(verify) => return verify.run(),
         Command::Inspect(inspect) => match inspect.run() {
             Ok(code) => return code,

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
 mod audit;
+mod disk;
 mod peers;
 mod probe;
 mod step;
@@ -50,6 +51,9 @@ enum Command {
     /// Install the real EVM nodes that the end-to-end tests index, and check that they answer
     #[command(long_about = peers::LONG)]
     Peers,
+    /// Test the log on real file systems: recorded crashes, full disks
+    #[command(long_about = disk::LONG)]
+    Disk(disk::Options),
     /// Check licences, bans and sources of all dependencies, and known vulnerabilities
     #[command(long_about = audit::LONG)]
     Audit {
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Command::Loom => Ok(step::run(vec![test::loom()])),
         Command::E2e(options) => test::e2e(&options),
         Command::Peers => Ok(step::run(vec![test::peers()])),
+        Command::Disk(options) => disk::disk(&options).map(|()| ExitCode::SUCCESS),
         Command::Audit { advisory_db } => audit::audit(advisory_db.as_deref()),
     };
     result.unwrap_or_else(|error| {

@@ -11,13 +11,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::step::{self, Step, Work};
-use crate::{peers, workspace};
+use crate::{disk, peers, workspace};
 
 pub(crate) const LONG: &str = "\
 Check everything that CI checks, in order, and stop at the first failure.
 
 Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all targets), \
-test (unit, property, documentation and end-to-end tests), bench (each bench once, not measured), doc (documentation \
+test (unit, property, documentation and end-to-end tests), disk (the log on real file systems; left out with the \
+reason where the machine cannot), bench (each bench once, not measured), doc (documentation \
 without warnings), loom (model checks). A table of step, result and seconds ends the run; the exit code is that of \
 the step that failed.
 
@@ -38,7 +39,7 @@ one of them: `cargo xtask e2e NAME`.";
 /// What `cargo xtask test` may leave out.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out loom and the tests that need EVM nodes, the two slow parts
+    /// Leave out loom, the tests that need EVM nodes and those on real file systems, the slow parts
     #[arg(long)]
     fast: bool,
     /// Leave out the tests that need EVM nodes (for where npm or its registry cannot be reached)
@@ -70,8 +71,13 @@ enum Peers {
 pub(crate) fn all(options: &Options) -> Result<ExitCode> {
     let peers = wanted_peers(options.without_peers, options.fast);
     require_tools(peers)?;
-    let code = step::run(plan(options, has_benches()?));
+    let code = step::run(plan(options, has_benches()?, left_out_disk(options)));
     warn_of_left_out(peers);
+    if let Some(reason) = left_out_disk(options) {
+        eprintln!(
+            "WARNING: {reason}: the tests of the log on real file systems were LEFT OUT. CI runs them."
+        );
+    }
     Ok(code)
 }
 
@@ -97,13 +103,17 @@ pub(crate) fn e2e(options: &E2eOptions) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn plan(options: &Options, benches: bool) -> Vec<Step> {
+fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -> Vec<Step> {
     let peers = wanted_peers(options.without_peers, options.fast);
     let mut steps = vec![fmt(), peers_step(peers), clippy()];
     let about = "all targets, among them the programs that end-to-end tests start";
     steps.push(cargo_step("build", about, &["build", "--workspace", "--all-targets"], &[]));
     let about = "unit, property, documentation and end-to-end tests";
     steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
+    steps.push(match left_out_disk {
+        Some(reason) => left_out("disk", DISK_ABOUT, reason),
+        None => Step { name: "disk", about: DISK_ABOUT, work: Work::Own(disk::step), hint: DISK_HINT },
+    });
     let about = "each bench runs once (its speed is not measured)";
     steps.push(if benches {
         cargo_step("bench", about, &["test", "--workspace", "--bench", "*"], &[])
@@ -113,6 +123,19 @@ fn plan(options: &Options, benches: bool) -> Vec<Step> {
     steps.push(doc());
     steps.push(if options.fast { left_out("loom", LOOM_ABOUT, "--fast") } else { loom() });
     steps
+}
+
+const DISK_ABOUT: &str = "the log on real file systems: recorded crashes, full disks";
+const DISK_HINT: &str =
+    "the lines above name the crash state; `cargo xtask help disk` says how to look at it again";
+
+/// Why the step `disk` is left out, if it is.
+fn left_out_disk(options: &Options) -> Option<&'static str> {
+    if options.fast {
+        return Some("--fast");
+    }
+    // Steps show texts that live as long as the program, and it asks twice.
+    disk::missing().map(|missing| &*missing.leak())
 }
 
 pub(crate) fn fmt() -> Step {
@@ -241,23 +264,26 @@ mod tests {
 
     #[test]
     fn whole_run_leaves_nothing_out() {
-        let steps = plan(&Options { fast: false, without_peers: false }, true);
-        assert_eq!(names(&steps), ["fmt", "peers", "clippy", "build", "test", "bench", "doc", "loom"]);
+        let steps = plan(&Options { fast: false, without_peers: false }, true, None);
+        assert_eq!(
+            names(&steps),
+            ["fmt", "peers", "clippy", "build", "test", "disk", "bench", "doc", "loom"]
+        );
         assert_eq!(env_of_test(&steps, peers::FOLDER_VAR), Some(peers::folder().as_os_str()));
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), None);
     }
 
     #[test]
-    fn fast_leaves_out_loom_and_peers_only() {
-        let steps = plan(&Options { fast: true, without_peers: false }, true);
+    fn fast_leaves_out_the_slow_parts_only() {
+        let steps = plan(&Options { fast: true, without_peers: false }, true, Some("--fast"));
         assert_eq!(names(&steps), ["fmt", "clippy", "build", "test", "bench", "doc"]);
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
     }
 
     #[test]
     fn without_peers_still_runs_loom() {
-        let steps = plan(&Options { fast: false, without_peers: true }, false);
-        assert_eq!(names(&steps), ["fmt", "clippy", "build", "test", "doc", "loom"]);
+        let steps = plan(&Options { fast: false, without_peers: true }, false, None);
+        assert_eq!(names(&steps), ["fmt", "clippy", "build", "test", "disk", "doc", "loom"]);
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::Outcome;
 use crate::crash_state::{CrashState, Image};
-use crate::history::{History, Models};
+use crate::history::{Event, History, Models, Note};
 use crate::program::{FileSystem, Mount};
 use crate::recorder::Recorder;
 use crate::support::Rng;
@@ -17,7 +17,7 @@ use crate::write_log::{Kind, WriteLog};
 /// Mounting waits more than it works: more states at once than there are cores.
 const WORKERS: usize = 8;
 /// Crash states of one recording, at most: another recording says more than more of the same.
-const STATES_OF_A_RECORDING: usize = 400;
+const STATES_OF_A_RECORDING: usize = 150;
 /// Crash states of a recording with a planted fault.
 const STATES_OF_A_FAULT: usize = 60;
 
@@ -40,8 +40,9 @@ pub(crate) fn crash(kind: &str, states: &str, seed: &str, keep: &Path) -> Outcom
     }
     let rounds = states.div_ceil(STATES_OF_A_RECORDING);
     for round in 0..rounds {
-        let seed = rng.next() >> 16;
-        let recording = Recording::make(kind, seed, 4, Planted::Nothing)?;
+        // By turns a log whose blocks can be taken back, and one whose blocks cannot.
+        let seed = (rng.next() >> 16 << 1) + round as u64 % 2;
+        let recording = Recording::make(kind, seed, 3, Planted::Nothing)?;
         let judged = recording.judge_all(states * (round + 1) / rounds - states * round / rounds)?;
         judged.print(&recording);
         if let Some((state, what)) = judged.failures.first() {
@@ -83,6 +84,7 @@ struct Recording {
     seed: u64,
     planted: Planted,
     log: WriteLog,
+    notes: Vec<Note>,
     models: Models,
 }
 
@@ -106,8 +108,13 @@ impl Recording {
         let (kind, seed) = what.split_once(' ').ok_or("not a recording")?;
         let (kind, seed) = (FileSystem::of(kind)?, seed.parse()?);
         let log = WriteLog::read(&Recorder::writes(dir))?;
-        let models = Models::new(seed, &History::read(&dir.join("notes"))?)?;
-        Ok(Self { dir: dir.to_owned(), kind, seed, planted: Planted::Nothing, log, models })
+        let notes = History::read(&dir.join("notes"))?;
+        let models = Models::new(seed, &notes)?;
+        Ok(Self { dir: dir.to_owned(), kind, seed, planted: Planted::Nothing, log, notes, models })
+    }
+
+    fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
+        self.notes.iter().filter(|note| which(&note.event)).count()
     }
 
     /// That what was recorded, all of it done, is what was on the disk: the recorder lost nothing.
@@ -230,18 +237,22 @@ impl Judged {
     fn print(&self, recording: &Recording) {
         let flushes = recording.log.entries.iter().filter(|entry| entry.kind == Kind::Flush).count();
         println!(
-            "{:<5} seed {:<15} fault {:<10} {:>4} blocks, {:>5} writes, {:>4} flushes: {:>4} crash states, {:>3} lost \
-             acknowledged blocks, {:>3} failed otherwise, {:.0}/s",
+            "{:<5} fault {:<10} seed {:<15}: {} blocks, {} taken back, {} prunings, {} writes, {} flushes",
             recording.kind.name(),
-            recording.seed,
             recording.planted.name(),
-            recording.models.last().now().len(),
+            recording.seed,
+            recording.count(|event| matches!(event, Event::Append(..))),
+            recording.count(|event| matches!(event, Event::TakenBack)),
+            recording.count(|event| matches!(event, Event::Pruned(_))),
             recording.log.entries.len() - flushes,
             flushes,
+        );
+        println!(
+            "      {} crash states, {:.0}/s: {} lost acknowledged blocks, {} failed otherwise",
             self.states,
+            self.states as f64 / self.seconds,
             self.lost(),
             self.failures.len() - self.lost(),
-            self.states as f64 / self.seconds,
         );
         let mut others = self.failures.iter().filter(|(_, what)| !what.starts_with("LOST"));
         if let Some((state, what)) = others.next() {

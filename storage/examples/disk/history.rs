@@ -20,12 +20,22 @@ use crate::support::{Maker, Rng};
 pub(crate) enum Event {
     /// Session `.0` is about to open the log.
     Open(u64),
-    /// The log is open and holds so many blocks.
-    Opened(u64),
+    /// The log is open: its newest block, and its oldest one.
+    Opened(u64, u64),
     /// Block `.0` is about to be appended, by session `.1`.
     Append(u64, u64),
     /// The blocks up to this one are acknowledged.
     Acknowledged(u64),
+    /// The blocks above this one are about to be taken back.
+    TakeBack(u64),
+    /// They are gone.
+    TakenBack,
+    /// This block is about to be said to be irreversible.
+    Irreversible(u64),
+    /// The blocks below this one are about to be pruned, as far as whole segments hold them.
+    Prune(u64),
+    /// They are, and this one is the oldest now.
+    Pruned(u64),
 }
 
 /// An event with the length of the list of writes when it was noted.
@@ -49,12 +59,18 @@ impl History {
 
     pub(crate) fn note(&mut self, event: Event) -> Outcome {
         let position = std::fs::metadata(&self.writes)?.len();
-        let line = match event {
-            Event::Open(session) => format!("{position} open {session}\n"),
-            Event::Opened(head) => format!("{position} opened {head}\n"),
-            Event::Append(height, session) => format!("{position} append {height} {session}\n"),
-            Event::Acknowledged(height) => format!("{position} acknowledged {height}\n"),
+        let what = match event {
+            Event::Open(session) => format!("open {session}"),
+            Event::Opened(head, first) => format!("opened {head} {first}"),
+            Event::Append(height, session) => format!("append {height} {session}"),
+            Event::Acknowledged(height) => format!("acknowledged {height}"),
+            Event::TakeBack(to) => format!("take-back {to}"),
+            Event::TakenBack => "taken-back".to_owned(),
+            Event::Irreversible(height) => format!("irreversible {height}"),
+            Event::Prune(before) => format!("prune {before}"),
+            Event::Pruned(first) => format!("pruned {first}"),
         };
+        let line = format!("{position} {what}\n");
         Ok(self.file.write_all(line.as_bytes())?)
     }
 
@@ -69,9 +85,14 @@ impl History {
                 let words: Vec<&str> = line.split(' ').collect();
                 let event = match words[..] {
                     [_, "open", session] => Event::Open(session.parse()?),
-                    [_, "opened", head] => Event::Opened(head.parse()?),
+                    [_, "opened", head, first] => Event::Opened(head.parse()?, first.parse()?),
                     [_, "append", height, session] => Event::Append(height.parse()?, session.parse()?),
                     [_, "acknowledged", height] => Event::Acknowledged(height.parse()?),
+                    [_, "take-back", to] => Event::TakeBack(to.parse()?),
+                    [_, "taken-back"] => Event::TakenBack,
+                    [_, "irreversible", height] => Event::Irreversible(height.parse()?),
+                    [_, "prune", before] => Event::Prune(before.parse()?),
+                    [_, "pruned", first] => Event::Pruned(first.parse()?),
                     _ => return Err(format!("no note: {line}").into()),
                 };
                 Ok(Note { position: words[0].parse()?, event })
@@ -80,7 +101,7 @@ impl History {
     }
 }
 
-/// Blocks from height 1 on.
+/// Blocks from height 1 on, the pruned ones too.
 pub(crate) type Blocks = Vec<Arc<MainBlock>>;
 
 /// What may be in the log.
@@ -91,19 +112,23 @@ pub(crate) struct Model {
     now: Blocks,
     /// What a crash may leave, from what is certain on.
     allowed: Vec<Blocks>,
+    /// The lowest and the highest block that may be the oldest one kept.
+    first: (u64, u64),
+    /// No block up to this one is taken back: it was said to be irreversible, or may have been.
+    irreversible: u64,
     /// Whether the log must exist.
     exists: bool,
 }
 
 impl Model {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, allowed: vec![Vec::new()], ..Self::default() }
+        Self { seed, allowed: vec![Vec::new()], first: (1, 1), ..Self::default() }
     }
 
     pub(crate) fn take(&mut self, event: Event) -> Outcome {
         match event {
             Event::Open(_) => {}
-            Event::Opened(head) => {
+            Event::Opened(head, first) => {
                 let Some(held) = self.allowed.iter().rfind(|blocks| blocks.len() as u64 == head) else {
                     return Err(format!(
                         "opened at block {head} in a running system, where {} may be there",
@@ -114,6 +139,7 @@ impl Model {
                 self.now = held.clone();
                 self.exists = true;
                 self.settle();
+                self.begins_at(first)?;
             }
             Event::Append(height, session) => {
                 if height != self.now.len() as u64 + 1 {
@@ -128,8 +154,38 @@ impl Model {
                 }
                 self.settle();
             }
+            Event::TakeBack(to) => {
+                self.now.truncate(to as usize);
+                self.allowed.push(self.now.clone());
+            }
+            Event::TakenBack => self.settle(),
+            Event::Irreversible(height) => self.irreversible = height,
+            Event::Prune(before) => self.first.1 = before.max(self.first.0),
+            Event::Pruned(first) => self.begins_at(first)?,
         }
         Ok(())
+    }
+
+    /// Block `first` is the oldest one now, for good.
+    fn begins_at(&mut self, first: u64) -> Outcome {
+        if !self.may_begin_at(first) {
+            return Err(format!("begins at block {first}, expected {:?}", self.first).into());
+        }
+        self.first = (first, first);
+        Ok(())
+    }
+
+    /// Whether a log whose oldest block is `first` kept enough and forgot nothing that it had pruned.
+    pub(crate) fn may_begin_at(&self, first: u64) -> bool {
+        (self.first.0..=self.first.1).contains(&first)
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.first.0
+    }
+
+    pub(crate) fn irreversible(&self) -> u64 {
+        self.irreversible
     }
 
     /// The block after the newest, as `session` makes it: each session makes others, so that one which comes back
@@ -142,12 +198,16 @@ impl Model {
         let height = blocks.len() as u64;
         let mut rng = Rng(seed ^ session.rotate_left(40) ^ height.rotate_left(20));
         // Mostly small, so that there are many syncs; a large one now and then, so that segments fill.
-        let leaves = [3, 3, 40, 40, 400, 2000][rng.below(6) as usize];
+        let leaves = [3, 3, 40, 40, 40, 400, 3000][rng.below(7) as usize];
         let mut heads = BTreeMap::new();
         for section in blocks.iter().flat_map(|block| &block.sections) {
             heads.insert(section.chain.0, section.last_height().0);
         }
         Maker { rng, height, heads }.random_block(leaves)
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     pub(crate) fn now(&self) -> &Blocks {
@@ -196,9 +256,5 @@ impl Models {
     pub(crate) fn at(&self, position: u64) -> &Model {
         let after = self.0.partition_point(|(noted, _)| *noted <= position);
         &self.0[after.saturating_sub(1)].1
-    }
-
-    pub(crate) fn last(&self) -> &Model {
-        &self.0[self.0.len() - 1].1
     }
 }

@@ -30,21 +30,30 @@ use std::process::ExitCode;
 /// What goes wrong ends the program with its text; nobody matches on it.
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+/// A recording and its states stay far below; XFS needs the most.
+const WORK_MIB: u64 = 4096;
+
 const USAGE: &str = "\
-usage (normally by `cargo xtask disk`, in a mount and process namespace of its own, in an empty folder in memory):
-  disk crash FILE_SYSTEM STATES SEED KEEP   record, make STATES crash states, judge them; keep what failed in KEEP
-  disk replay KEEP STATE                    judge one state of a kept recording again
-  disk full FILE_SYSTEM                     fill a small file system
-  disk write .., disk judge ..              what `crash` starts";
+usage (normally by `cargo xtask disk`, in a mount and process namespace of its own; WORK is an empty folder):
+  disk WORK crash FILE_SYSTEM STATES SEED KEEP   record, make STATES crash states, judge them; KEEP what failed
+  disk WORK replay KEEP STATE                    judge one state of a kept recording again
+  disk WORK full FILE_SYSTEM                     fill a small file system
+  disk write .., disk judge ..                   what `crash` starts";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args[..] {
-        ["crash", kind, states, seed, keep] => campaign::crash(kind, states, seed, keep.as_ref()),
-        ["replay", keep, state] => campaign::replay(keep.as_ref(), state),
-        ["full", kind] => full::full(kind),
-        ["judge", recording, worker, ref states @ ..] => campaign::judge_states(recording.as_ref(), worker, states),
+        [work, "crash", kind, states, seed, keep] => {
+            in_memory(work).and_then(|()| campaign::crash(kind, states, seed, keep.as_ref()))
+        }
+        [work, "replay", keep, state] => {
+            in_memory(work).and_then(|()| campaign::replay(keep.as_ref(), state))
+        }
+        [work, "full", kind] => in_memory(work).and_then(|()| full::full(kind)),
+        ["judge", recording, worker, ref states @ ..] => {
+            campaign::judge_states(recording.as_ref(), worker, states)
+        }
         ["write", ref args @ ..] => workload::write(args),
         _ => Err(USAGE.into()),
     };
@@ -55,4 +64,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Goes to `work`, over which it mounts a file system in memory: images need no disk, and go with the namespace.
+fn in_memory(work: &str) -> Outcome {
+    program::Mount::tmpfs(WORK_MIB, work.as_ref())?.leave();
+    Ok(std::env::set_current_dir(work)?)
 }

@@ -90,6 +90,11 @@ impl Mount {
         &self.at
     }
 
+    /// Leaves it mounted: it goes with the namespace.
+    pub(crate) fn leave(mut self) {
+        self.mounted = false;
+    }
+
     /// Unmounts. Whoever still uses it is a mistake of ours, but for a program that another thread is just about to
     /// start: until it is one of its own, it holds our files.
     pub(crate) fn end(mut self) -> Outcome {
@@ -122,5 +127,6 @@ pub(crate) fn run(program: &str, args: &[&OsStr]) -> Outcome {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} {}: {}: {}", args.join(OsStr::new(" ")).display(), output.status, said.trim()).into())
+    Err(format!("{program} {}: {}: {}", args.join(OsStr::new(" ")).display(), output.status, said.trim())
+        .into())
 }

@@ -65,7 +65,8 @@ impl Daemon {
         for file in [writes, export] {
             std::fs::write(file, [])?;
         }
-        let option = |text: &str, path: &Path| format!("{text}={}", path.display().to_string().replace(',', ",,"));
+        let option =
+            |text: &str, path: &Path| format!("{text}={}", path.display().to_string().replace(',', ",,"));
         let child = Command::new("qemu-storage-daemon")
             .arg("--blockdev")
             .arg(option("driver=file,node-name=image,filename", image))

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use engine::chain::Height;
 use engine::store::BlockReader as _;
-use mainstem_storage::{FileMedium, Log, Medium, MediumFile, Options, Prepare};
+use mainstem_storage::{FileMedium, Log, LogReader, LogWriter, Medium, MediumFile, Options, Prepare};
 
 use crate::Outcome;
 use crate::history::{Event, History, Model};
-use crate::support::{self, Rng, assert_holds};
+use crate::support::{self, Rng};
+use crate::verify::holds;
 
 /// How a workload breaks its promises, so that the harness shows that it sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,10 +89,10 @@ pub(crate) fn write(args: &[&str]) -> Outcome {
     };
 
     note(&mut model, Event::Open(session))?;
-    let (mut log, reader, _) = Log::open_on(medium(planted), dir, options(session))?;
-    note(&mut model, Event::Opened(reader.head().0))?;
-    let held: Vec<_> = model.now().iter().map(|block| block.as_ref().clone()).collect();
-    assert_holds(&reader, &held);
+    let options = Options { reversible: is_reversible(seed), ..options(session) };
+    let (mut log, reader, _) = Log::open_on(medium(planted), dir, options)?;
+    note(&mut model, Event::Opened(reader.head().0, reader.base().first.0))?;
+    holds(&reader, model.now())?;
 
     let acknowledged = Arc::new(AtomicU64::new(0));
     let appends = 25 + rng.below(25);
@@ -107,7 +108,10 @@ pub(crate) fn write(args: &[&str]) -> Outcome {
         let height = block.header.height.0;
         note(&mut model, Event::Append(height, session))?;
         log.append(&block)?;
-        if append % group != 0 {
+        if planted == Planted::Nothing {
+            change_ends(&mut log, &reader, &mut model, &mut rng, &mut note)?;
+        }
+        if append % group != 0 || model.now().len() as u64 != height {
             continue;
         }
         if planted == Planted::EarlyAck {
@@ -127,6 +131,45 @@ pub(crate) fn write(args: &[&str]) -> Outcome {
         std::thread::sleep(Duration::from_secs(60));
     }
     Ok(())
+}
+
+/// Now and then takes blocks back, says that some are irreversible, or prunes.
+fn change_ends(
+    log: &mut LogWriter,
+    reader: &LogReader,
+    model: &mut Model,
+    rng: &mut Rng,
+    note: &mut impl FnMut(&mut Model, Event) -> Outcome,
+) -> Outcome {
+    let newest = model.now().len() as u64;
+    match rng.below(24) {
+        0 | 1 if is_reversible(model.seed()) => {
+            let least = model.irreversible().max(model.first() - 1);
+            let to = newest - rng.below((newest - least).min(12) + 1);
+            note(model, Event::TakeBack(to))?;
+            log.rollback(Height(to))?;
+            note(model, Event::TakenBack)?;
+        }
+        2 | 3 if is_reversible(model.seed()) => {
+            // Only what is durable can be.
+            let durable = reader.head().0;
+            let height = durable - rng.below(durable.saturating_sub(model.irreversible()).min(20) + 1);
+            note(model, Event::Irreversible(height))?;
+            log.set_irreversible(Height(height))?;
+        }
+        4 | 5 => {
+            let before = newest.saturating_sub(rng.below(20));
+            note(model, Event::Prune(before))?;
+            let pruned = log.prune(Height(before))?;
+            note(model, Event::Pruned(pruned.first.0))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn is_reversible(seed: u64) -> bool {
+    seed % 2 == 0
 }
 
 pub(crate) fn options(session: u64) -> Options {

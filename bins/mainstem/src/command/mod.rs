@@ -7,5 +7,6 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod proof;
+pub(crate) mod prune;
 pub(crate) mod run;
 pub(crate) mod verify;

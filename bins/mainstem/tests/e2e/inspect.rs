@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 
+use serde_json::Value;
+
 use crate::support::{alone, mainstem, run};
 
 #[test]
@@ -19,7 +21,11 @@ fn inspect_shows_a_log_finds_it_sound_and_names_the_place_that_is_damaged() {
 
     let (code, log, error) = inspect(&["log"]);
     assert_eq!(code, 0, "{error}");
-    assert!(log.contains("main chain     AELF") && log.contains("0000000001.seg    active"), "{log}");
+    assert!(log.contains("main chain   AELF (9992731)") && log.contains("0000000001.seg  active"), "{log}");
+    assert!(log.contains(" of 3 chains\n"), "{log}");
+    for line in log.lines().chain(inspect(&["log", "--chains"]).1.lines()) {
+        assert!(line.len() <= 80, "{line}");
+    }
     let (code, newest, _) = inspect(&["block", "latest"]);
     assert_eq!(code, 0);
     assert!(newest.contains("\"history_root\": \"0x") && newest.contains("tDV"), "{newest}");
@@ -37,11 +43,32 @@ fn inspect_shows_a_log_finds_it_sound_and_names_the_place_that_is_damaged() {
         assert!(out.contains("\nsound"), "{out}");
     }
 
+    // What machines read says the same.
+    let json = |args: &[&str]| -> Value {
+        let (code, out, error) = inspect(&[args, &["--json"]].concat());
+        assert_eq!(code, 0, "{error}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let log = json(&["log", "--chains"]);
+    let head = &log["head"];
+    assert_eq!(
+        (&log["first"], &log["segments"][0]["last"], &log["chain_count"]),
+        (&1.into(), head, &3.into())
+    );
+    assert_eq!(&json(&["block", "latest"])["header"]["height"], head);
+    assert_eq!(json(&["chain", "tDVV"]), log["chains"][0]);
+    assert_eq!(json(&["check", "--deep"])["sound"], true);
+
     // The body of the first record, behind the segment's and the record's headers.
     let file = fs::File::options().write(true).open(data.join("log/0000000001.seg")).unwrap();
     file.write_all_at(&[0xff; 8], 4096 + 64 + 8).unwrap();
     let (code, out, error) = inspect(&["check"]);
     assert_eq!(code, 1, "{out}{error}");
-    let said = out + &error;
-    assert!(said.contains("0000000001.seg") && said.contains("record 1"), "{said}");
+    assert!(out.contains("0000000001.seg is damaged at byte 4096, record 1: wrong checksum\n"), "{out}");
+    assert!(out.contains(&format!("\n  mainstem inspect repair --data {}\n", data.display())), "{out}");
+    let (code, out, _) = inspect(&["check", "--json"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["sound"]), (1, &false.into()));
+    let place = &report["damage"][0];
+    assert_eq!((&place["offset"], &place["record"]), (&4096.into(), &1.into()), "{out}");
 }
