@@ -1,7 +1,7 @@
 //! A node: log, engine, ingest and API, wired together, started in order and stopped in order.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,9 +58,17 @@ impl Node {
 
         let mut options = storage::Options::new(genesis.hash, genesis.main.id);
         options.segment_bytes = settings.storage.segment_bytes.0;
+        options.keep_blocks = NonZeroU64::new(settings.storage.keep_blocks);
+        options.spare_segments = settings.storage.spare_segments;
         let (writer, reader, recovery) =
             Log::open(&dir.log, options).map_err(|error| opening(&dir, &error))?;
         check_fit(settings, &genesis, recovery.segment_bytes)?;
+        for damage in &recovery.damage {
+            tracing::error!(
+                "{damage}; all other blocks are served. `mainstem inspect repair --data {}` says what can be done",
+                settings.data.dir.display()
+            );
+        }
         tracing::info!(
             log = %dir.log.display(), head = recovery.head.0, segments = recovery.sealed_segments + 1,
             generation = recovery.generation, "opened the log"
