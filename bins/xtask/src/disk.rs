@@ -114,7 +114,7 @@ pub(crate) fn missing() -> Option<String> {
     if missing.is_empty() && !succeeds("losetup", &["--find"]) {
         missing.push("a free loop device (in a container: --privileged)".to_owned());
     }
-    (!missing.is_empty()).then(|| format!("this machine has no {}", missing.join(", no ")))
+    (!missing.is_empty()).then(|| format!("missing: {}", missing.join("; ")))
 }
 
 /// The program that does the work.

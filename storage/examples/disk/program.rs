@@ -70,7 +70,9 @@ pub(crate) struct Mount {
 impl Mount {
     /// Mounts the file `image` by way of a loop device, which goes away with the mount.
     pub(crate) fn image(kind: FileSystem, image: &Path, at: &Path) -> Outcome<Self> {
-        let what = [OsStr::new("-t"), OsStr::new(kind.name()), OsStr::new("-o"), OsStr::new("loop")];
+        // XFS refuses a second file system with the id of a mounted one, and all states of a recording have one id.
+        let options = if kind == FileSystem::Xfs { "loop,nouuid" } else { "loop" };
+        let what = ["-t", kind.name(), "-o", options].map(OsStr::new);
         Self::mount(&[&what[..], &[image.as_os_str()]].concat(), at)
     }
 
