@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use engine::chain::{BlockView, ChainId, Height, Section};
@@ -14,7 +15,7 @@ use zerocopy::little_endian::{U32, U64};
 use crate::block::LogBlock;
 use crate::error::Error;
 use crate::files::Context;
-use crate::format::{self, ChainEntry, FIRST_RECORD, Flaw, Purpose, RecordHeader, RunEntry, Trailer};
+use crate::format::{self, ChainEntry, FIRST_RECORD, Flaw, Place, Purpose, RecordHeader, RunEntry, Trailer};
 use crate::map::Map;
 use crate::segment;
 
@@ -33,6 +34,9 @@ pub(crate) struct Active {
     pub(crate) leaves: u64,
     offsets: Vec<U32>,
     chains: HashMap<ChainId, Vec<RunEntry>, ChainHash>,
+    /// Damaged records that others follow, each stretch with where it begins. A writer has none: it refuses such a
+    /// log.
+    holes: Vec<(Range<u64>, u32)>,
 }
 
 /// What [`Active::locate`] says.
@@ -65,6 +69,7 @@ impl Active {
             leaves: 0,
             offsets: Vec::new(),
             chains: HashMap::default(),
+            holes: Vec::new(),
         }
     }
 
@@ -94,6 +99,21 @@ impl Active {
         self.end += bytes;
         self.leaves += leaves;
         self.map.publish(self.end.into());
+    }
+
+    /// Leaves out the damaged records from [`Self::end`] on, up to that at `next`, which is whole.
+    pub(crate) fn push_hole(&mut self, next: Place) {
+        let first = self.next();
+        self.holes.push((first..next.number, self.end));
+        for _ in first..next.number {
+            self.offsets.push(U32::new(self.end));
+        }
+        self.end = next.offset;
+    }
+
+    /// The first damaged record, or the stretch of them in which `number` is: their numbers, and where they begin.
+    pub(crate) fn hole(&self, number: Option<u64>) -> Option<(Range<u64>, u32)> {
+        self.holes.iter().find(|(hole, _)| number.is_none_or(|number| hole.contains(&number))).cloned()
     }
 
     /// Adds a run of the newest record.

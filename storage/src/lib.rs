@@ -7,7 +7,7 @@
 //! ```text
 //!  append: check -> lay out (block) -> roll? (writer, active) -> checksum -> pwrite      (medium)
 //!  sync:   fdatasync -> index (active) -> head                                           (reader)
-//!  open:   LOG, MARK (files) -> trailers (segment) -> last segment (scan) -> recover
+//!  open:   LOG, MARK, BASE (files) -> trailers (segments) -> last segment (scan) -> recover
 //!  read:   head -> segment -> offset -> checksum once -> slices of the map               (map, block)
 //! ```
 //!

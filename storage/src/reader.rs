@@ -12,9 +12,10 @@ use engine::store::{Base, BlockReader, StoreError};
 use crate::active::{self, Active, Lookup};
 use crate::block::LogBlock;
 use crate::error::{Error, Part};
-use crate::files::{Context, ReadersLock};
+use crate::files::{Context, Lock, ReadersLock};
 use crate::format::{FIRST_RECORD, Flaw, Mark, RecordHeader};
 use crate::map::Map;
+use crate::recover;
 use crate::scan::{Scan, judge_body};
 use crate::segment::{self, Segment};
 use crate::segments::{self, Open, Segments, Slot};
@@ -106,10 +107,14 @@ impl Shared {
             return Ok(None);
         }
         let (place, sealed) = self.look(|index| match index.active.find(number) {
-            Some((map, offset)) => (Some((map, offset, index.active.segment)), None),
+            Some((map, offset)) => {
+                let hole = self.outside_holes(&index.active, Some(number));
+                (Some(hole.map(|()| (map, offset, index.active.segment))), None)
+            }
             None => (None, Some(index.sealed.clone())),
         });
-        if let Some((map, offset, segment)) = place {
+        if let Some(place) = place {
+            let (map, offset, segment) = place?;
             let found = active::checked_block(map.clone(), offset).map_err(|flaw| {
                 let path = self.context.segment_path(segment);
                 Error::damaged(&path, offset.into(), Part::Record(number), flaw)
@@ -127,13 +132,25 @@ impl Shared {
     }
 
     fn locate(&self, chain: ChainId, height: Height) -> Result<Option<Height>, Error> {
-        let (lookup, sealed) = self.look(|index| (index.active.locate(chain, height), index.sealed.clone()));
-        match lookup {
+        let (lookup, sealed, hole) = self.look(|index| {
+            let hole = self.outside_holes(&index.active, None);
+            (index.active.locate(chain, height), index.sealed.clone(), hole)
+        });
+        let found = match lookup {
             Lookup::Found(found) => return Ok(Some(found)),
-            Lookup::Absent => return Ok(None),
-            Lookup::Earlier => {}
-        }
-        segments::locate(&sealed, chain, height)
+            Lookup::Absent => None,
+            Lookup::Earlier => segments::locate(&sealed, chain, height)?,
+        };
+        // What is not found may have been in a damaged block.
+        if found.is_none() { hole.map(|()| None) } else { Ok(found) }
+    }
+
+    /// An error if the block `number`, or any if there is none, is damaged and others follow it.
+    fn outside_holes(&self, active: &Active, number: Option<u64>) -> Result<(), Error> {
+        let Some((hole, offset)) = active.hole(number) else { return Ok(()) };
+        let path = self.context.segment_path(active.segment);
+        let part = Part::Record(number.unwrap_or(hole.start));
+        Err(Error::damaged(&path, offset.into(), part, Flaw::Checksum))
     }
 
     /// The hash of an indexed side block.
@@ -176,6 +193,12 @@ impl LogReader {
             follower: Some(Arc::new(Mutex::new(follower))),
         };
         reader.refresh()?;
+        if let Some(follower) = &reader.follower {
+            let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
+            while follower.pass_damage(&reader.shared)? {
+                follower.take_all(&reader.shared)?;
+            }
+        }
         Ok(reader)
     }
 
@@ -198,6 +221,7 @@ impl LogReader {
             let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
             damage.extend(follower.damage(&self.shared));
         }
+        damage.extend(self.shared.look(|index| self.shared.outside_holes(&index.active, None).err()));
         damage
     }
 
@@ -285,6 +309,8 @@ struct Follower {
     mark: Mark,
     /// The segment that is not sealed, and where the next record goes. `None` when it cannot be read.
     end: Option<(File, Scan)>,
+    /// Whether the file of that segment held another one before.
+    recycled: bool,
     buffer: Vec<u8>,
     _share: ReadersLock,
 }
@@ -305,20 +331,18 @@ impl Follower {
             (mark, begin) = now;
         };
         let Segments { base, slots, active } = segments;
-        let (active, end) = match active {
-            Ok(Open { number, file, map, first, generation, .. }) => {
-                let scan = Scan::new(number, first, generation);
-                (Active::new(number, first, map), Some((file, scan)))
-            }
-            Err(_) => {
-                let first = slots.last().map_or(base.first.0, |slot| slot.last() + 1);
-                let number = slots.last().map_or(begin, |slot| slot.number() + 1);
-                let nothing = Map::blank().map_err(Error::io("map", &context.dir))?;
-                (Active::new(number, first, Arc::new(nothing)), None)
-            }
+        let (active, end, recycled) = if let Ok(open) = active {
+            let Open { number, file, map, first, generation, recycled } = open;
+            let scan = Scan::new(number, first, generation);
+            (Active::new(number, first, map), Some((file, scan)), recycled)
+        } else {
+            let first = slots.last().map_or(base.first.0, |slot| slot.last() + 1);
+            let number = slots.last().map_or(begin, |slot| slot.number() + 1);
+            let nothing = Map::blank().map_err(Error::io("map", &context.dir))?;
+            (Active::new(number, first, Arc::new(nothing)), None, false)
         };
         let index = Index { base, sealed: Arc::new(slots), active };
-        Ok((index, Self { mark, end, buffer: Vec::new(), _share: share }))
+        Ok((index, Self { mark, end, recycled, buffer: Vec::new(), _share: share }))
     }
 
     /// What is wrong with the segment that is not sealed, if it cannot be read.
@@ -377,7 +401,33 @@ impl Follower {
                 index.active = Active::new(number + 1, next, Arc::new(opened.map));
             });
             self.end = Some((opened.file, Scan::new(number + 1, next, trailer.generation.get())));
+            self.recycled = opened.recycled;
         }
+    }
+
+    /// Goes on behind damaged records at the end of a log that nobody writes, if a whole one follows them.
+    fn pass_damage(&mut self, shared: &Shared) -> Result<bool, Error> {
+        let Some((file, scan)) = &mut self.end else { return Ok(false) };
+        let context = &shared.context;
+        let path = context.segment_path(scan.segment);
+        if scan.room(context) < RecordHeader::BYTES {
+            return Ok(false);
+        }
+        let header = segment::read_at(file, &path, scan.offset.into(), RecordHeader::BYTES)?;
+        // Most logs end in zeros, or in what a file held before.
+        let ends = match scan.judge_header(context, &self.mark, &header) {
+            Err(Flaw::Empty) => true,
+            Err(_) => self.recycled,
+            Ok(_) => false,
+        };
+        if ends && scan.number > self.mark.certain() {
+            return Ok(false);
+        }
+        let Some(_lock) = Lock::if_free(&context.dir) else { return Ok(false) };
+        let Some(next) = recover::behind_damage(context, &self.mark, file, scan)? else { return Ok(false) };
+        shared.publish(|index| index.active.push_hole(next));
+        (scan.offset, scan.number) = (next.offset, next.number);
+        Ok(true)
     }
 
     /// Takes in records of the active segment that are there by now, so many that the lists stay small; says

@@ -283,10 +283,12 @@ struct Rest {
     /// A later record of the newest session says that the first missing one was durable: so it is damage, not a
     /// torn write.
     acknowledged: bool,
+    /// The first whole record there.
+    next: Option<Place>,
 }
 
 fn look_behind(context: &Context, mark: &Mark, file: &File, whole: &Map, scan: &Scan) -> Rest {
-    let mut rest = Rest { bytes: 0, acknowledged: false };
+    let mut rest = Rest { bytes: 0, acknowledged: false, next: None };
     let end = context.segment_bytes;
     let mut at = u64::from(scan.offset);
     while at < end {
@@ -328,23 +330,49 @@ fn look_at(
             let Some(last) = chunk.iter().rposition(|byte| *byte != 0) else { continue };
             let offset = start + page * PAGE + step * STEP;
             rest.bytes = (offset + last + 1) as u64 - u64::from(scan.offset);
-            rest.acknowledged |= vouches(context, mark, whole, scan, offset, chunk);
+            let Some((place, header)) = whole_record(context, mark, whole, scan, offset, chunk) else {
+                continue;
+            };
+            rest.next = rest.next.or(Some(place));
+            rest.acknowledged |= header.generation() == mark.generation && header.synced() >= scan.number;
         }
     }
 }
 
-/// Whether a record of the newest session stands at `offset` which says that the missing one was durable.
-fn vouches(context: &Context, mark: &Mark, whole: &Map, scan: &Scan, offset: usize, header: &[u8]) -> bool {
-    let Ok(number) = RecordHeader::read(header).map(|header| header.number()) else { return false };
+/// The whole record at `offset`, if there is one that is later than the missing one and may be there.
+fn whole_record(
+    context: &Context,
+    mark: &Mark,
+    whole: &Map,
+    scan: &Scan,
+    offset: usize,
+    header: &[u8],
+) -> Option<(Place, RecordHeader)> {
+    let number = RecordHeader::read(header).ok()?.number();
     let room = (context.trailer_offset() as usize).saturating_sub(offset);
     let place = Place { segment: scan.segment, offset: offset as u32, number };
-    let Ok(header) = RecordHeader::judge(header, &context.key, place, room) else { return false };
-    number > scan.number
-        && header.generation() == mark.generation
-        && header.synced() >= scan.number
-        && whole
-            .get(offset, header.record_bytes())
-            .is_some_and(|record| header.judge_record(&context.key, place, record).is_ok())
+    let header = RecordHeader::judge(header, &context.key, place, room).ok()?;
+    let generation = header.generation();
+    if number <= scan.number || !mark.allows(number, generation) || generation < scan.generation {
+        return None;
+    }
+    let record = whole.get(offset, header.record_bytes())?;
+    header.judge_record(&context.key, place, record).ok()?;
+    Some((place, header))
+}
+
+/// The first whole record behind damage, where a log that nobody writes seems to end; `None` if it does end there,
+/// but for what a crash may have torn. The caller holds the lock.
+pub(crate) fn behind_damage(
+    context: &Context,
+    mark: &Mark,
+    file: &File,
+    scan: &Scan,
+) -> Result<Option<Place>, Error> {
+    let whole = whole_map(context, file, scan.segment)?;
+    let rest = look_behind(context, mark, file, &whole, scan);
+    let damaged = rest.acknowledged || scan.number <= mark.certain();
+    whole.vouch(0..context.segment_bytes as usize, Ok(rest.next.filter(|_| damaged)))
 }
 
 /// Writes the index of the last sealed segment again: its trailer reached the disk, all of its index did not.

@@ -347,7 +347,6 @@ impl Work {
     }
 
     /// The whole records of a segment file, whatever its header and its trailer are.
-    #[expect(clippy::type_complexity, reason = "the records, where they end, and why there")]
     fn scan(
         &self,
         mark: &Mark,

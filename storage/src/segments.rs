@@ -81,8 +81,8 @@ impl Slot {
             Self::Lost(lost) => &lost.file,
         }
     }
-    /// Whether nothing else in this process holds the segment or its map.
-    pub(crate) fn is_unused(self) -> bool {
+    /// Gives the segment up, and says whether nothing else in this process holds it or its map.
+    pub(crate) fn into_unused(self) -> bool {
         match self {
             Self::Sealed(segment) => {
                 Arc::try_unwrap(segment).is_ok_and(|segment| Arc::strong_count(segment.map()) == 1)

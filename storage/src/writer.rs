@@ -328,7 +328,7 @@ impl LogWriter {
         let mut alone = ReadersLock::whole(&context.dir);
         let removed: Vec<(u64, bool)> = match Arc::try_unwrap(slots) {
             Ok(slots) => {
-                slots.into_iter().take(count).map(|slot| (slot.number(), slot.is_unused())).collect()
+                slots.into_iter().take(count).map(|slot| (slot.number(), slot.into_unused())).collect()
             }
             Err(slots) => slots[..count].iter().map(|slot| (slot.number(), false)).collect(),
         };

@@ -151,7 +151,7 @@ fn the_end_of_a_log_that_was_closed_is_not_cut_off() {
 #[test]
 fn damage_that_a_later_record_disproves_as_torn_is_not_cut_away() {
     let dir = scratch();
-    log(dir.path(), 22, 4, 30);
+    let blocks = log(dir.path(), 22, 4, 30);
     let path = segment(dir.path(), 1);
     let bytes = std::fs::read(&path).unwrap();
     let (offsets, _) = records(&bytes);
@@ -166,8 +166,32 @@ fn damage_that_a_later_record_disproves_as_torn_is_not_cut_away() {
             other => panic!("{other}"),
         }
     }
-    // A reader still shows what comes before it.
-    assert_eq!(LogReader::open(dir.path()).unwrap().head(), Height(1));
+    // A reader still shows what comes before and after it.
+    let reader = LogReader::open(dir.path()).unwrap();
+    assert_eq!(reader.head(), Height(4));
+    for block in &blocks {
+        let height = block.header.height;
+        match reader.block(height) {
+            Ok(found) if height != Height(2) => assert_same(&found.unwrap(), block),
+            Err(error) if height == Height(2) => {
+                let text = error.to_string();
+                assert!(
+                    text.contains(&format!("at byte {}, record 2: wrong checksum", offsets[1])),
+                    "{text}"
+                );
+            }
+            other => panic!("{height}: {other:?}"),
+        }
+        for section in &block.sections {
+            match reader.locate(section.chain, section.first_height) {
+                Ok(found) => assert_eq!(found, Some(height)),
+                Err(_) => assert_eq!(height, Height(2)),
+            }
+        }
+    }
+    assert_eq!(reader.damage().len(), 1);
+    assert_eq!(check(dir.path(), false, &mut |_, _| ()).unwrap().damage.len(), 1);
+    drop(reader);
     change(&path, offsets[1] + 100, |byte| *byte ^= 1);
     // The last record of a session before: the mark says that it was durable.
     drop(open(dir.path()).unwrap());

@@ -87,7 +87,7 @@ fn assert_right_or_named(reader: &LogReader, blocks: &[MainBlock], file: &Path) 
         let head =
             blocks.iter().rev().flat_map(|block| &block.sections).find(|section| section.chain == chain);
         match reader.chain_head(chain) {
-            Ok(found) => assert_eq!(found, head.map(|section| section.last_height())),
+            Ok(found) => assert_eq!(found, head.map(Section::last_height)),
             Err(error) => assert_names(&error, file),
         }
     }

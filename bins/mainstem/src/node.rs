@@ -250,6 +250,13 @@ fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
              --data",
             dir.genesis.display()
         ),
+        storage::Error::Damaged { .. }
+        | storage::Error::Lost { .. }
+        | storage::Error::Missing { .. }
+        | storage::Error::SegmentLength { .. } => {
+            "\n`mainstem inspect check` lists all damage, and `mainstem inspect repair` says what can be done"
+                .into()
+        }
         _ => String::new(),
     };
     anyhow!("{error}{hint}")

@@ -16,7 +16,7 @@ const LENGTH: usize = PAGE * PAGES;
 /// A file of sevens, published whole.
 fn sevens() -> (tempfile::NamedTempFile, Map) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    file.write_all(&[7; LENGTH]).expect("written");
+    file.write_all(&vec![7; LENGTH]).expect("written");
     let map = Map::new(file.as_file(), file.path(), LENGTH as u64).expect("mapped");
     map.publish(LENGTH as u64);
     (file, map)
@@ -65,7 +65,7 @@ fn assert_killed(status: ExitStatus) {
 /// A map that is none of ours, of a file that is cut to nothing.
 fn foreign() -> (File, MmapRaw) {
     let mut file = tempfile::tempfile().expect("a temporary file");
-    file.write_all(&[7; LENGTH]).expect("written");
+    file.write_all(&vec![7; LENGTH]).expect("written");
     let map = MmapOptions::new().map_raw_read_only(&file).expect("mapped");
     file.set_len(0).expect("cut");
     (file, map)
@@ -149,7 +149,7 @@ fn a_cut_is_noticed_without_reading_behind_it() {
 fn a_file_that_is_removed_stays_readable() {
     let (file, map) = sevens();
     file.close().expect("removed");
-    assert_eq!(map.get(0, LENGTH), Some(&[7; LENGTH][..]));
+    assert_eq!(map.get(0, LENGTH), Some(&vec![7; LENGTH][..]));
     assert!(is_there(&map, 0..LENGTH));
 }
 
