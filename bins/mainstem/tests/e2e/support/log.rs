@@ -92,14 +92,6 @@ impl Made {
         LogReader::open(self.log()).unwrap().segments()
     }
 
-    /// Turns the bits of a byte over.
-    pub(crate) fn damage(&self, file: &Path, offset: u64) {
-        let file = fs::File::options().read(true).write(true).open(file).unwrap();
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, offset).unwrap();
-        file.write_all_at(&[!byte[0]], offset).unwrap();
-    }
-
     /// Damages the second record of a sealed segment: its main block, the file, and where the record begins.
     pub(crate) fn damage_record(&self, segment: usize) -> (u64, PathBuf, u64) {
         let info = &self.segments()[segment];
@@ -107,7 +99,7 @@ impl Made {
         let of_first = self.inspect(&["block", &info.first.to_string(), "--json"]);
         let of_first: Value = serde_json::from_str(&of_first).unwrap();
         let offset = 4096 + of_first["record_bytes"].as_u64().unwrap();
-        self.damage(&info.file, offset + 64 + 5);
+        damage(&info.file, offset + 64 + 5);
         (info.first.0 + 1, info.file.clone(), offset)
     }
 
@@ -171,6 +163,14 @@ impl Made {
             history_nodes: (0..self.height.trailing_zeros()).map(|_| hash(random)).collect(),
         }
     }
+}
+
+/// Turns the bits of a byte over.
+pub(crate) fn damage(file: &Path, offset: u64) {
+    let file = fs::File::options().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[!byte[0]], offset).unwrap();
 }
 
 fn hash(random: &mut Random) -> Hash {
