@@ -45,6 +45,9 @@ fn a_reader_written_from_the_format_document_reads_what_is_exported() {
         assert!(exported == python(&made, &["--trust"]), "{step}");
         assert!(made.export(&["--what", "headers"]) == python(&made, &["--headers"]), "{step}");
     }
+    let taken_back = Made::taken_back();
+    assert!(taken_back.export(&[]) == python(&taken_back, &[]));
+
     let (_, file, offset) = made.damage_record(2);
     let (code, _, error) = run(Command::new("python3").arg(&script).arg(made.log()));
     assert_eq!(code, 1);
