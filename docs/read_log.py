@@ -7,7 +7,8 @@
     python3 docs/read_log.py --self-test         XXH3 against known values
 
 Written from docs/format.md alone, with nothing but the standard library: it shows that the document is exact, and
-may be a start for a reader in another language. It reads a log that nobody writes meanwhile. Exit code 1: damaged.
+may be a start for a reader in another language. It reads a log that nobody writes meanwhile, stops at the first
+damage (exit code 1), and does not look behind the last record for signs that there were more.
 """
 
 import argparse
@@ -219,7 +220,7 @@ class Log:
             if not reader.is_sealed():
                 yield from reader.active(number, generation)
                 return
-            yield from reader.sealed(number, trust)
+            yield from reader.sealed(number, generation, trust)
             segment, number = segment + 1, number + reader.count
             generation = reader.generation
 
@@ -291,19 +292,20 @@ class Segment:
         expect(len(padding) < 64 and not any(padding), self.at(at), "the index does not end at the trailer")
         return tables
 
-    def sealed(self, number, trust):
+    def sealed(self, number, generation, trust):
         expect(self.first == number, self.path, f"begins with record {self.first}, expected {number}")
+        expect(self.generation >= generation, self.path, "sealed by an older session than the one before")
         chains, runs, offsets = self.tables()
         expect(sum(count for _, count, _ in runs) == self.leaves, self.path, "wrong number of side blocks")
         expect(chains[-1][1] == self.runs if chains else self.runs == 0, self.path, "wrong number of runs")
         for at in offsets:
-            generation, length = self.record_header(at[0], number)
+            _, length = self.record_header(at[0], number)
             yield number, self.body(at[0], number, length, trust)
             number += 1
         expect(offsets[-1][0] + 64 + (length + 63) // 64 * 64 == self.end, self.path, "the records end elsewhere")
 
     def active(self, number, generation):
-        """Section 6, step 4: the records while they are whole, numbered on, and of a right generation."""
+        """Section 6, step 4, and section 8: the records while they are whole, numbered on, and of a right generation."""
         at = 4096
         while at + 64 <= self.log.size - 128:
             try:

@@ -161,6 +161,7 @@ impl Shared {
             let offset = usize::try_from(height.0.checked_sub(section.first_height.0)?).ok()?;
             block.columns().hashes.get(section.leaves())?.get(offset).copied()
         });
+        block.vouch()?;
         Ok(hash)
     }
 

@@ -177,7 +177,8 @@ pub(crate) fn finish_drop(context: &Arc<Context>, medium: &dyn Medium, mark: &Ma
     let whole = whole_map(context, &open.file, number)?;
     let mut kept = Active::new(number, open.first, open.map.clone());
     let mut scan = Scan::new(number, open.first, open.generation);
-    let flaw = scan_records(context, mark, &whole, &mut scan, &mut kept)?;
+    let all = 0..context.segment_bytes as usize;
+    let flaw = whole.vouch(all.clone(), scan_records(context, mark, &whole, &mut scan, &mut kept))?;
     if scan.number != first {
         let path = context.segment_path(number);
         return Err(Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw));
@@ -189,6 +190,8 @@ pub(crate) fn finish_drop(context: &Arc<Context>, medium: &dyn Medium, mark: &Ma
     let records = whole.get(records.start, records.len()).expect("the scan has just read them");
     let file = context.new_segment_file(medium, number)?;
     file.write_at(records, FIRST_RECORD.into()).map_err(Error::io("copy", &context.segment_path(number)))?;
+    // No copy of zeros gets the name.
+    whole.vouch(all, Ok(()))?;
     context.finish_segment_file(medium, number, &*file)
 }
 

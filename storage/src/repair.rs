@@ -360,7 +360,9 @@ impl Work {
         let whole = recover::whole_map(&self.context, &file, number)?;
         let mut active = Active::new(number, first, Arc::new(map));
         let mut scan = Scan::new(number, first, generation);
-        let flaw = recover::scan_records(&self.context, mark, &whole, &mut scan, &mut active)?;
+        let flaw = recover::scan_records(&self.context, mark, &whole, &mut scan, &mut active);
+        // What is cut while we look is not for us to judge.
+        let flaw = whole.vouch(0..self.context.segment_bytes as usize, flaw)?;
         Ok(((active, scan), flaw))
     }
 }

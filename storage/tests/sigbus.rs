@@ -144,7 +144,11 @@ fn an_active_segment_that_is_cut_still_serves_what_is_left() {
             let gone = assert_right_or_named(reader, &blocks, &file);
             assert_eq!(gone, (first + 1..end).collect::<Vec<_>>());
         }
-        assert!(LogReader::open(dir.path()).is_err());
+        // Who opens it now is told at once.
+        let new = LogReader::open(dir.path()).unwrap();
+        let damage: Vec<String> = new.damage().iter().map(ToString::to_string).collect();
+        assert!(damage.len() == 1 && damage[0].contains(file.to_str().unwrap()), "{damage:?}");
+        assert_eq!(new.head(), Height(first - 1));
     });
 }
 

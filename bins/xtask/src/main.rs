@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
+mod asan;
 mod audit;
 mod disk;
+mod fuzz;
 mod peers;
 mod probe;
 mod step;
@@ -45,6 +47,16 @@ enum Command {
     /// Model-check the lock-free parts with loom
     #[command(long_about = test::LOOM)]
     Loom,
+    /// Run the tests of the log under AddressSanitizer
+    #[command(long_about = asan::LONG)]
+    Asan {
+        /// What follows `--` goes to the test programs
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Fuzz the log, under AddressSanitizer
+    #[command(long_about = fuzz::LONG)]
+    Fuzz(fuzz::Options),
     /// Run the end-to-end tests: real processes, real sockets, real EVM nodes
     #[command(long_about = test::E2E)]
     E2e(test::E2eOptions),
@@ -70,6 +82,8 @@ fn main() -> ExitCode {
         Command::Clippy => Ok(step::run(vec![test::clippy()])),
         Command::Doc => Ok(step::run(vec![test::doc()])),
         Command::Loom => Ok(step::run(vec![test::loom()])),
+        Command::Asan { args } => asan::asan(&args).map(|()| ExitCode::SUCCESS),
+        Command::Fuzz(options) => fuzz::fuzz(&options).map(|()| ExitCode::SUCCESS),
         Command::E2e(options) => test::e2e(&options),
         Command::Peers => Ok(step::run(vec![test::peers()])),
         Command::Disk(options) => disk::disk(&options).map(|()| ExitCode::SUCCESS),

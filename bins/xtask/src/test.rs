@@ -11,18 +11,19 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::step::{self, Step, Work};
-use crate::{disk, peers, workspace};
+use crate::{asan, disk, fuzz, peers, workspace};
 
 pub(crate) const LONG: &str = "\
 Check everything that CI checks, in order, and stop at the first failure.
 
-Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all targets), \
-test (unit, property, documentation and end-to-end tests), disk (the log on real file systems; left out with the \
-reason where the machine cannot), bench (each bench once, not measured), doc (documentation \
-without warnings), loom (model checks). A table of step, result and seconds ends the run; the exit code is that of \
-the step that failed.
+Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all \
+targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
+brings), disk (the log on real file systems; left out with the reason where the machine cannot), asan (the log's \
+tests under AddressSanitizer), fuzz (its fuzz targets, briefly), bench (each bench once, not measured), doc \
+(documentation without warnings), loom (model checks). A table of step, result and seconds ends the run; the \
+exit code is that of the step that failed.
 
-Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C compiler, Node.js 20 or newer with npm, and the \
+Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C and a C++ compiler, Node.js 20 or newer with npm, and the \
 registries of cargo and npm. From nothing on two cores it takes up to 25 minutes, afterwards a few.";
 
 pub(crate) const LOOM: &str = "\
@@ -71,6 +72,9 @@ enum Peers {
 pub(crate) fn all(options: &Options) -> Result<ExitCode> {
     let peers = wanted_peers(options.without_peers, options.fast);
     require_tools(peers)?;
+    if !options.fast && asan::missing().is_none() {
+        fuzz::require_tools()?;
+    }
     let code = step::run(plan(options, has_benches()?, left_out_disk(options)));
     warn_of_left_out(peers);
     if let Some(reason) = left_out_disk(options) {
@@ -110,10 +114,29 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     steps.push(cargo_step("build", about, &["build", "--workspace", "--all-targets"], &[]));
     let about = "unit, property, documentation and end-to-end tests";
     steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
+    let about = "what `mainstem` can only do with its feature `parquet`";
+    let args = ["test", "--workspace", "--features", "mainstem/parquet", "--test", "e2e", "parquet"];
+    steps.push(if options.fast {
+        left_out("parquet", about, "--fast")
+    } else {
+        cargo_step("parquet", about, &args, &[])
+    });
     steps.push(match left_out_disk {
         Some(reason) => left_out("disk", DISK_ABOUT, reason),
         None => Step { name: "disk", about: DISK_ABOUT, work: Work::Own(disk::step), hint: DISK_HINT },
     });
+    let why = if options.fast { Some("--fast") } else { asan::missing() };
+    let own = |name, about, work, hint| match why {
+        Some(reason) => left_out(name, about, reason),
+        None => Step { name, about, work: Work::Own(work), hint },
+    };
+    steps.push(own("asan", "the log's tests under AddressSanitizer", asan::step, ""));
+    steps.push(own(
+        "fuzz",
+        "the log's fuzz targets, briefly",
+        fuzz::step,
+        "`cargo xtask help fuzz` says how to go on",
+    ));
     let about = "each bench runs once (its speed is not measured)";
     steps.push(if benches {
         cargo_step("bench", about, &["test", "--workspace", "--bench", "*"], &[])
@@ -144,7 +167,8 @@ pub(crate) fn fmt() -> Step {
 }
 
 pub(crate) fn clippy() -> Step {
-    let args = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let args =
+        ["clippy", "--workspace", "--all-targets", "--features", "mainstem/parquet", "--", "-D", "warnings"];
     cargo_step("clippy", "lints of every target; a warning is an error", &args, &[])
 }
 
@@ -267,7 +291,10 @@ mod tests {
         let steps = plan(&Options { fast: false, without_peers: false }, true, None);
         assert_eq!(
             names(&steps),
-            ["fmt", "peers", "clippy", "build", "test", "disk", "bench", "doc", "loom"]
+            [
+                "fmt", "peers", "clippy", "build", "test", "parquet", "disk", "asan", "fuzz", "bench", "doc",
+                "loom"
+            ]
         );
         assert_eq!(env_of_test(&steps, peers::FOLDER_VAR), Some(peers::folder().as_os_str()));
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), None);
@@ -283,7 +310,10 @@ mod tests {
     #[test]
     fn without_peers_still_runs_loom() {
         let steps = plan(&Options { fast: false, without_peers: true }, false, None);
-        assert_eq!(names(&steps), ["fmt", "clippy", "build", "test", "disk", "doc", "loom"]);
+        assert_eq!(
+            names(&steps),
+            ["fmt", "clippy", "build", "test", "parquet", "disk", "asan", "fuzz", "doc", "loom"]
+        );
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
     }
 }

@@ -254,10 +254,6 @@ impl Judged {
             self.lost(),
             self.failures.len() - self.lost(),
         );
-        let mut others = self.failures.iter().filter(|(_, what)| !what.starts_with("LOST"));
-        if let Some((state, what)) = others.next() {
-            println!("      for example {state}: {what}");
-        }
     }
 }
 

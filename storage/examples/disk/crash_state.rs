@@ -89,15 +89,16 @@ impl CrashState {
             match self.kept {
                 Kept::Nothing => {}
                 Kept::All => image.apply(entry, data),
-                Kept::Newest if newest => image.apply(entry, data),
-                Kept::Newest => {}
-                Kept::Writes(_) if rng.below(2) == 0 => image.apply(entry, data),
-                Kept::Writes(_) => {}
-                Kept::Torn(_) if newest => {
-                    let kept = rng.below(entry.length / SECTOR + 1) * SECTOR;
+                Kept::Newest => image.apply_sectors(entry, data, |_| newest),
+                Kept::Writes(_) => {
+                    let keep = rng.below(2) == 0;
+                    image.apply_sectors(entry, data, |_| keep);
+                }
+                Kept::Torn(_) => {
+                    let sectors = entry.length / SECTOR;
+                    let kept = if newest { rng.below(sectors + 1) } else { sectors } * SECTOR;
                     image.apply_sectors(entry, data, |at| at < kept);
                 }
-                Kept::Torn(_) => image.apply(entry, data),
                 Kept::Sectors(_) => image.apply_sectors(entry, data, |_| rng.below(2) == 0),
             }
         }

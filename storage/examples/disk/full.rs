@@ -84,10 +84,7 @@ impl Disk {
         if mib == 0 {
             // Delayed allocation may find blocks where statvfs saw none, and the other way round.
             for index in 0..1000 {
-                let mut rest = match File::create(self.path(&format!("ballast-{index}"))) {
-                    Ok(rest) => rest,
-                    Err(_) => break,
-                };
+                let Ok(mut rest) = File::create(self.path(&format!("ballast-{index}"))) else { break };
                 let mut any = false;
                 while rest.write_all(&zeros[..4096]).is_ok() {
                     any = true;

@@ -12,6 +12,7 @@
 //! every point in that list it is known which blocks must be there and which may.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "of the tests' support, where a panic is how a test fails")]
 
 mod campaign;
 mod crash_state;

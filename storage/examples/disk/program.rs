@@ -73,16 +73,16 @@ impl Mount {
         // XFS refuses a second file system with the id of a mounted one, and all states of a recording have one id.
         let options = if kind == FileSystem::Xfs { "loop,nouuid" } else { "loop" };
         let what = ["-t", kind.name(), "-o", options].map(OsStr::new);
-        Self::mount(&[&what[..], &[image.as_os_str()]].concat(), at)
+        Self::make(&[&what[..], &[image.as_os_str()]].concat(), at)
     }
 
     /// A file system in memory of `mib` MiB.
     pub(crate) fn tmpfs(mib: u64, at: &Path) -> Outcome<Self> {
         let size = format!("size={mib}m");
-        Self::mount(&["-t", "tmpfs", "-o", &size, "tmpfs"].map(OsStr::new), at)
+        Self::make(&["-t", "tmpfs", "-o", &size, "tmpfs"].map(OsStr::new), at)
     }
 
-    fn mount(what: &[&OsStr], at: &Path) -> Outcome<Self> {
+    fn make(what: &[&OsStr], at: &Path) -> Outcome<Self> {
         std::fs::create_dir_all(at)?;
         run("mount", &[what, &[at.as_os_str()]].concat())?;
         Ok(Self { at: at.to_owned(), mounted: true })

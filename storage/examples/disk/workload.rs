@@ -65,7 +65,8 @@ pub(crate) fn run(
             .stdin(Stdio::null())
             .status()?;
         let killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
-        if !status.success() && !(killed && is_killed(seed, session)) {
+        let sound = status.success() || killed && is_killed(seed, session);
+        if !sound {
             return Err(format!("session {session} of the workload (seed {seed}): {status}").into());
         }
     }
@@ -169,11 +170,11 @@ fn change_ends(
 }
 
 fn is_reversible(seed: u64) -> bool {
-    seed % 2 == 0
+    seed.is_multiple_of(2)
 }
 
 pub(crate) fn options(session: u64) -> Options {
-    let prepare = if session % 2 == 0 { Prepare::AtRoll } else { Prepare::Ahead };
+    let prepare = if session.is_multiple_of(2) { Prepare::AtRoll } else { Prepare::Ahead };
     Options { prepare, ..support::options() }
 }
 

@@ -3,14 +3,14 @@
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use engine::chain::{ChainId, Height};
 use engine::store::BlockReader;
 use storage::{Error, Log, LogReader, Options, SegmentInfo};
 
 use super::inspect::heights::first_from;
-use super::inspect::{Directory, Held, bytes, counted};
+use super::inspect::{Directory, Held, bytes, counted, grouped};
 
 const NOTES: &str = "\
 Whole segments are removed: those whose main blocks are all before HEIGHT. The last sealed segment stays. What is left \
@@ -69,35 +69,33 @@ impl Prune {
             writeln!(out, "nothing to prune: only whole segments are removed, and {why}")?;
             return Ok(());
         };
-        plan.print(&mut out, &reader, self.apply)?;
+        let gone = plan.chains(&reader)?;
         if !self.apply {
+            plan.print(&mut out, "would be removed:", &gone)?;
             let last = plan.kept.previous();
             let export =
                 data.command(&format!("inspect export --to {last} --out before-{}.jsonl", plan.kept));
             writeln!(out, "\nTo keep a copy of them:\n  {export}")?;
             let prune = data.command(&format!("prune --before {before} --apply"));
-            writeln!(out, "Nothing was changed. To do it:\n  {prune}")?;
+            writeln!(out, "\nNothing was changed. To do it:\n  {prune}")?;
             return Ok(());
         }
         let log = data.log();
-        let options = Options::new(reader.genesis_hash(), reader.main_chain());
-        // Its maps would keep the space of what is removed.
+        // None of their files is kept to be written again: whoever prunes by hand wants the space.
+        let options =
+            Options { spare_segments: 0, ..Options::new(reader.genesis_hash(), reader.main_chain()) };
+        // So would its maps.
         drop(reader);
-        let pruned = match Log::open(&log, options) {
+        let (mut writer, ..) = match Log::open(&log, options) {
             Err(Error::Locked { .. }) => bail!(
                 "a node writes this log: set `storage.keep_blocks` and it prunes by itself, or stop it before you prune"
             ),
-            opened => {
-                let opened = opened.with_context(|| format!("the log in {} cannot be opened", log.display()));
-                let (mut writer, reader, _) = opened?;
-                drop(reader);
-                let pruned = writer.prune(before).map_err(|error| anyhow!("{error}"))?;
-                writer.close()?;
-                pruned
-            }
+            opened => opened.with_context(|| format!("the log in {} cannot be opened", log.display()))?,
         };
-        let (segments, size) = (counted(pruned.segments, "segment"), bytes(pruned.bytes));
-        writeln!(out, "removed {segments} ({size}); the log begins with main block {}", pruned.first)?;
+        let pruned = writer.prune(before)?;
+        writer.close()?;
+        plan.print(&mut out, "removed:", &gone)?;
+        writeln!(out, "The log begins with main block {}.", pruned.first)?;
         Ok(())
     }
 }
@@ -118,32 +116,29 @@ impl Plan {
         })
     }
 
-    fn print(&self, out: &mut impl Write, reader: &LogReader, apply: bool) -> Result<()> {
+    /// The side chains that lose blocks, each with the last of them.
+    fn chains(&self, reader: &LogReader) -> Result<Vec<(ChainId, Height)>> {
+        let last_gone = |(chain, _)| {
+            // Those up to a height that was pruned before are gone already.
+            let already = reader.base().head(chain).map_or(Height(0), |head| head.height);
+            let last = first_from(reader, chain, self.kept)?.previous();
+            (already < last).then_some((chain, last))
+        };
+        Ok(reader.chain_heads()?.into_iter().filter_map(last_gone).collect())
+    }
+
+    fn print(&self, out: &mut impl Write, heading: &str, gone: &[(ChainId, Height)]) -> Result<()> {
         let (first, last) = (self.first, self.kept.previous());
-        let main = counted(self.kept.0 - first.0, "main block");
-        writeln!(out, "{}", if apply { "removing:" } else { "would be removed:" })?;
+        writeln!(out, "{heading}")?;
         writeln!(out, "  segments     {} ({})", self.segments, bytes(self.bytes))?;
-        writeln!(out, "  main blocks  {first} to {last} ({main})")?;
-        writeln!(
-            out,
-            "  side blocks  {}, which cannot be proven any more:",
-            super::inspect::grouped(self.side_blocks)
-        )?;
-        let gone: Vec<(ChainId, Height)> = reader
-            .chain_heads()?
-            .into_iter()
-            .filter_map(|(chain, _)| {
-                // Those up to a height that was pruned before are gone already.
-                let already = reader.base().head(chain).map_or(Height(0), |head| head.height);
-                let last = first_from(reader, chain, self.kept)?.previous();
-                (already < last).then_some((chain, last))
-            })
-            .collect();
+        writeln!(out, "  main blocks  {first} to {last}")?;
+        writeln!(out, "  side blocks  {}, which cannot be proven any more:", grouped(self.side_blocks))?;
         for (chain, last) in gone.iter().take(MOST_CHAINS) {
-            writeln!(out, "    chain {chain:>10}: up to {last}")?;
+            writeln!(out, "               {chain:10} up to {last}")?;
         }
         if gone.len() > MOST_CHAINS {
-            writeln!(out, "    and blocks of {}", counted((gone.len() - MOST_CHAINS) as u64, "more chain"))?;
+            let more = counted((gone.len() - MOST_CHAINS) as u64, "more chain");
+            writeln!(out, "               and some of {more}")?;
         }
         Ok(())
     }

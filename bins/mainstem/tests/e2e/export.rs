@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::log::Made;
+use crate::support::log::{Made, damage};
 use crate::support::process::Process;
 use crate::support::{alone, mainstem, run, wait_for, workspace};
 
@@ -19,7 +19,7 @@ fn parsed(lines: &str) -> Vec<Value> {
 /// The lines of main blocks for which `wanted` says yes.
 fn of_main_blocks(lines: &str, wanted: impl Fn(u64) -> bool) -> String {
     let height = |line: &str| serde_json::from_str::<Value>(line).unwrap()["main_height"].as_u64().unwrap();
-    lines.lines().filter(|line| wanted(height(line))).map(|line| format!("{line}\n")).collect()
+    lines.split_inclusive('\n').filter(|line| wanted(height(line))).collect()
 }
 
 #[test]
@@ -45,6 +45,9 @@ fn a_reader_written_from_the_format_document_reads_what_is_exported() {
         assert!(exported == python(&made, &["--trust"]), "{step}");
         assert!(made.export(&["--what", "headers"]) == python(&made, &["--headers"]), "{step}");
     }
+    let taken_back = Made::taken_back();
+    assert!(taken_back.export(&[]) == python(&taken_back, &[]));
+
     let (_, file, offset) = made.damage_record(2);
     let (code, _, error) = run(Command::new("python3").arg(&script).arg(made.log()));
     assert_eq!(code, 1);
@@ -61,14 +64,12 @@ fn ranges_and_chains_choose_among_the_same_lines() {
     assert!(range == of_main_blocks(&all, |height| (10..=90).contains(&height)));
     assert!(made.export(&["--to", "1"]) == of_main_blocks(&all, |height| height == 1));
     for chains in [&["tDVV"][..], &["16777223"], &["tDVW", "16777223"]] {
-        let wanted: Vec<_> = all
-            .lines()
-            .filter(|line| chains.iter().any(|chain| line.contains(&format!("\"chain\":\"{chain}\""))))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let is_of = |line: &str, chain| line.contains(&format!("\"chain\":\"{chain}\""));
+        let of_any = |line: &&str| chains.iter().any(|chain| is_of(line, chain));
+        let wanted: String = all.split_inclusive('\n').filter(of_any).collect();
         let options: Vec<_> = chains.iter().flat_map(|chain| ["--chain", chain]).collect();
-        assert!(made.export(&options) == wanted.concat());
-        let in_range = of_main_blocks(&wanted.concat(), |height| height >= 33);
+        assert!(made.export(&options) == wanted);
+        let in_range = of_main_blocks(&wanted, |height| height >= 33);
         assert!(made.export(&[&options[..], &["--from", "33"]].concat()) == in_range);
         let mut holders: Vec<_> = parsed(&in_range).iter().map(|row| row["main_hash"].clone()).collect();
         holders.dedup();
@@ -99,7 +100,11 @@ fn a_damaged_block_is_left_out_and_named() {
     );
     let (code, out, error) = made.mainstem(&["inspect", "export"]);
     assert_eq!(code, 1);
-    assert!(error.contains(&place) && error.contains("1 main block could not be read"), "{error}");
+    assert!(
+        error.contains(&place)
+            && error.contains("1 main block could not be read: see `mainstem inspect repair --data "),
+        "{error}"
+    );
     assert!(out == of_main_blocks(&all, |height| height != block));
 
     // A file gets its name all the same: what it lacks was said.
@@ -116,7 +121,7 @@ fn a_damaged_block_is_left_out_and_named() {
 
     // Without its table of offsets a whole segment cannot be read, which is told in one line.
     let segment = &made.segments()[2];
-    made.damage(&segment.file, (1 << 16) - 128 - 64);
+    damage(&segment.file, (1 << 16) - 128 - 64);
     let (code, out, error) = made.mainstem(&["inspect", "export"]);
     assert_eq!(code, 1);
     let (first, last) = (segment.first.0, segment.first.0 + segment.blocks - 1);
@@ -178,6 +183,17 @@ fn a_closed_pipe_ends_an_export_quietly() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
+/// Ends with the test, whatever its outcome.
+struct Follower(Child);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // An error says that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn readers_follow_a_log_that_a_node_writes() {
     let _alone = alone();
@@ -195,20 +211,17 @@ fn readers_follow_a_log_that_a_node_writes() {
     wait_for("the log", || data.join("log/LOG").exists().then_some(()));
     let inspect = |args: &[&str]| run(mainstem().arg("inspect").args(args).arg("--data").arg(&data));
     wait_for("a main block", || inspect(&["block", "latest"]).1.contains("\"height\"").then_some(()));
-    let mut follower = mainstem()
-        .args(["inspect", "export", "--follow", "--data"])
-        .arg(&data)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut follow = mainstem();
+    follow.args(["inspect", "export", "--follow", "--data"]).arg(&data).stdout(Stdio::piped());
+    let mut follower = Follower(follow.spawn().unwrap());
     // Far more than there was when it began.
     let (code, before, error) = inspect(&["export"]);
     assert_eq!(code, 0, "{error}");
     let wanted = before.lines().count() + 1500;
-    let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     let followed: Vec<String> = lines.take(wanted).map(Result::unwrap).collect();
     // The pipe is closed, which ends it with the next line.
-    assert!(follower.wait().unwrap().success());
+    assert!(follower.0.wait().unwrap().success());
     assert_eq!(followed.len(), wanted);
     assert!(followed[..before.lines().count()].join("\n") + "\n" == before);
     let mut heads: HashMap<u64, u64> = HashMap::new();
@@ -274,8 +287,8 @@ fn parquet_holds_what_json_lines_hold() {
             for (name, field) in row.get_column_iter() {
                 let value = match field {
                     Field::Bytes(bytes) => {
-                        let digits: String = bytes.data().iter().map(|byte| format!("{byte:02x}")).collect();
-                        format!("0x{digits}").into()
+                        let hash: [u8; 32] = bytes.data().try_into().unwrap();
+                        engine::chain::Hash(hash).to_string().into()
                     }
                     Field::Str(text) => text.as_str().into(),
                     Field::ULong(number) => (*number).into(),

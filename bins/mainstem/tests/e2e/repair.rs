@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::log::Made;
+use crate::support::log::{Made, damage};
 
 #[test]
 fn a_damaged_index_is_made_again_from_its_records() {
@@ -12,7 +12,7 @@ fn a_damaged_index_is_made_again_from_its_records() {
     let all = made.export(&[]);
     let segment = made.segments()[1].file.clone();
     // The table of offsets ends before the trailer and less than 64 bytes of padding.
-    made.damage(&segment, (1 << 16) - 128 - 64);
+    damage(&segment, (1 << 16) - 128 - 64);
     let name = segment.file_name().unwrap().to_str().unwrap();
 
     let (code, out, _) = made.mainstem(&["inspect", "check"]);
@@ -33,7 +33,7 @@ fn a_damaged_index_is_made_again_from_its_records() {
     let (code, out, error) = made.mainstem(&["inspect", "repair"]);
     assert_eq!(code, 1, "{out}{error}");
     assert!(out.contains(&format!("{name}: index and trailer made again")), "{out}");
-    assert!(out.contains("Nothing was changed") && out.contains("--apply\n"), "{out}");
+    assert!(out.contains("Nothing was changed") && out.contains("repair --apply --data "), "{out}");
     assert!(fs::read(&segment).unwrap() == before, "without --apply nothing is changed");
 
     let (code, out, error) = made.mainstem(&["inspect", "repair", "--apply"]);
@@ -58,7 +58,7 @@ fn a_damaged_record_is_given_up_only_as_told() {
     }
     let (_, out, _) = made.mainstem(&["inspect", "repair"]);
     assert!(out.contains(&format!("lost: main block {block}\n")), "{out}");
-    assert!(out.contains(&format!("--drop-from {block}\n")), "{out}");
+    assert!(out.contains(&format!("repair --drop-from {block} --data ")), "{out}");
     let rows: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let rows_of = |chain: &str| -> Vec<u64> {
         let of_block = rows.iter().filter(|row| row["main_height"] == block && row["chain"] == chain);
@@ -66,19 +66,25 @@ fn a_damaged_record_is_given_up_only_as_told() {
     };
     for chain in ["tDVV", "16777223", "tDVW"] {
         match rows_of(chain)[..] {
-            [] => assert!(!out.contains(&format!(" {chain}: ")), "{out}"),
-            [only] => assert!(out.contains(&format!(" {chain}: {only} to {only} (1 side block)")), "{out}"),
-            [first, .., last] => assert!(out.contains(&format!(" {chain}: {first} to {last} (")), "{out}"),
+            [] => assert!(!out.contains(&format!("\n  {chain:10} ")), "{out}"),
+            [only] => {
+                assert!(out.contains(&format!("\n  {chain:10} {only} to {only}: 1 side block ")), "{out}");
+            }
+            [first, .., last] => {
+                assert!(out.contains(&format!("\n  {chain:10} {first} to {last}: ")), "{out}");
+            }
         }
     }
 
     let from = block.to_string();
     let (code, out, _) = made.mainstem(&["inspect", "repair", "--drop-from", &from]);
     assert_eq!(code, 1, "{out}");
-    let given_up =
-        format!("main blocks {block} to {} ({} main blocks, at least ", made.head(), made.head() + 1 - block);
+    let (head, count) = (made.head(), made.head() + 1 - block);
+    let given_up = format!(
+        "would be given up, as --drop-from says:\n  main blocks {block} to {head}: {count} main blocks "
+    );
     assert!(out.contains(&given_up), "{out}");
-    assert!(out.contains(&format!("--drop-from {block} --apply\n")), "{out}");
+    assert!(out.contains(&format!("--drop-from {block} --apply --data ")), "{out}");
     let head =
         |made: &Made| serde_json::from_str::<Value>(&made.inspect(&["block", "latest", "--json"])).unwrap();
     assert_eq!(head(&made)["header"]["height"], made.head(), "nothing was changed");

@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use engine::chain::{ChainId, Height};
 use engine::store::BlockReader;
@@ -85,12 +85,12 @@ impl Directory {
 
     pub(crate) fn open(&self) -> Result<LogReader> {
         let log = self.log();
-        LogReader::open(&log).with_context(|| {
-            format!(
-                "the log in {} cannot be read; `{}` says more",
-                log.display(),
-                self.command("inspect check --deep")
-            )
+        LogReader::open(&log).map_err(|error| match error {
+            storage::Error::NoLog { .. } | storage::Error::Io { .. } => error.into(),
+            error => {
+                let next = self.command("inspect check");
+                anyhow!(error).context(format!("the log in {} cannot be read; see `{next}`", log.display()))
+            }
         })
     }
 

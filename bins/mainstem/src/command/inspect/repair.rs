@@ -79,11 +79,20 @@ impl Repair {
             writeln!(out, "sound up to main block {}: there is nothing to mend", grouped(repair.head.0))?;
             return Ok(());
         }
-        if !repair.mends.is_empty() {
-            writeln!(out, "{}", if self.apply { "mended:" } else { "can be mended:" })?;
-        }
-        for mend in &repair.mends {
-            writeln!(out, "  {}", self.text(mend))?;
+        let (drops, mends): (Vec<_>, Vec<_>) =
+            repair.mends.iter().partition(|mend| matches!(mend, Mend::Drop { .. }));
+        let headings = if self.apply {
+            ["mended:", "given up, as --drop-from says:"]
+        } else {
+            ["can be mended:", "would be given up, as --drop-from says:"]
+        };
+        for (heading, mends) in headings.into_iter().zip([mends, drops]) {
+            if !mends.is_empty() {
+                writeln!(out, "{heading}")?;
+            }
+            for mend in mends {
+                writeln!(out, "  {}", text(mend))?;
+            }
         }
         if !repair.remaining.is_empty() {
             writeln!(out, "cannot be mended:")?;
@@ -98,28 +107,6 @@ impl Repair {
         self.print_next(&mut out, repair, &lost, data)
     }
 
-    fn text(&self, mend: &Mend) -> String {
-        let name = |file: &Path| file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-        match mend {
-            Mend::RemoveUnfinished { file } => format!("{}: left unfinished by a crash, removed", name(file)),
-            Mend::RewriteMark { file, head } => {
-                format!("{}: made again from the newest records, up to main block {head}", name(file))
-            }
-            Mend::RewriteHeader { file } => format!("{}: header written again", name(file)),
-            Mend::RewriteIndex { file, first, last } => {
-                let file = name(file);
-                format!("{file}: index and trailer made again from main blocks {first} to {last}")
-            }
-            Mend::Drop { first, last, side_blocks } => {
-                let (main, side) =
-                    (last.0 + 1 - first.0.min(last.0 + 1), counted(*side_blocks, "side block"));
-                let verb = if self.apply { "given up" } else { "to be given up, as --drop-from says" };
-                let main = counted(main, "main block");
-                format!("main blocks {first} to {last} ({main}, at least {side}): {verb}")
-            }
-        }
-    }
-
     fn print_next(
         &self,
         out: &mut impl Write,
@@ -127,16 +114,13 @@ impl Repair {
         lost: &Lost,
         data: &Directory,
     ) -> Result<()> {
+        if self.drop_from.is_some() && !self.apply {
+            writeln!(out, "They may have been acknowledged and proven. There is no way back.")?;
+        }
         if !self.apply && !repair.mends.is_empty() {
             let drop = self.drop_from.map(|first| format!(" --drop-from {first}")).unwrap_or_default();
-            let command = data.command("inspect repair");
-            writeln!(out, "\nNothing was changed. To do it:\n  {command}{drop} --apply")?;
-        }
-        if self.drop_from.is_some() && !self.apply {
-            writeln!(
-                out,
-                "\nBlocks that are given up may have been acknowledged and proven. There is no way back."
-            )?;
+            let command = data.command(&format!("inspect repair{drop} --apply"));
+            writeln!(out, "\nNothing was changed. To do it:\n  {command}")?;
         }
         if repair.remaining.is_empty() {
             if self.apply {
@@ -146,13 +130,32 @@ impl Repair {
         }
         writeln!(
             out,
-            "\nAll other main blocks can be read and exported. Put damaged files back from a backup."
+            "\nWhat cannot be mended needs its file back from a backup. All the rest can be exported."
         )?;
         if let Some((first, _)) = lost.blocks.first() {
-            writeln!(out, "Only without one, what giving up main block {first} and all after it costs:")?;
-            writeln!(out, "  {} --drop-from {first}", data.command("inspect repair"))?;
+            writeln!(out, "Without a backup, see what giving up main block {first} and all after it costs:")?;
+            writeln!(out, "  {}", data.command(&format!("inspect repair --drop-from {first}")))?;
         }
         Ok(())
+    }
+}
+
+fn text(mend: &Mend) -> String {
+    let name = |file: &Path| file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+    match mend {
+        Mend::RemoveUnfinished { file } => format!("{}: left unfinished by a crash, removed", name(file)),
+        Mend::RewriteMark { file, head } => {
+            format!("{}: made again from the newest records, up to main block {head}", name(file))
+        }
+        Mend::RewriteHeader { file } => format!("{}: header written again", name(file)),
+        Mend::RewriteIndex { file, first, last } => {
+            format!("{}: index and trailer made again from main blocks {first} to {last}", name(file))
+        }
+        Mend::Drop { first, last, side_blocks } => {
+            let main = counted((last.0 + 1).saturating_sub(first.0), "main block");
+            let side = counted(*side_blocks, "side block");
+            format!("main blocks {first} to {last}: {main} with at least {side}")
+        }
     }
 }
 
@@ -175,8 +178,10 @@ impl Lost {
             .filter_map(|error| match error {
                 Error::Damaged { part: Part::Record(number), .. } => Some((Height(*number), Height(*number))),
                 Error::Lost { first, last, .. } => Some((*first, *last)),
-                Error::Damaged { file, .. } | Error::Missing { file, .. } => of_file(file),
-                Error::SegmentLength { file, .. } | Error::Shrunk { file, .. } => of_file(file),
+                Error::Damaged { file, .. }
+                | Error::Missing { file, .. }
+                | Error::SegmentLength { file, .. }
+                | Error::Shrunk { file, .. } => of_file(file),
                 _ => None,
             })
             .filter(|(first, last)| first <= last)
@@ -216,7 +221,7 @@ impl Lost {
             }
             listed += 1;
             let blocks = counted(to.0 + 1 - from.0, "side block");
-            writeln!(out, "  chain {chain:>10}: {from} to {to} ({blocks}) cannot be proven")?;
+            writeln!(out, "  {chain:10} {from} to {to}: {blocks} that cannot be proven")?;
         }
         if left > 0 {
             writeln!(out, "  and blocks of {} more", counted(left, "chain"))?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use engine::chain::{ChainId, Columns, Hash, Height, MainBlock, MainHeader, Section, Timestamp};
+use engine::store::BlockReader;
 use serde_json::Value;
 use storage::{Log, LogReader, LogWriter, Options, SegmentInfo};
 use tempfile::TempDir;
@@ -23,19 +24,40 @@ pub(crate) struct Made {
     random: Random,
     height: u64,
     heads: BTreeMap<u32, u64>,
+    reversible: bool,
 }
 
 impl Made {
     /// A log of some segments, written by three sessions, all stopped.
     pub(crate) fn new() -> Self {
+        Self::of_sessions(&[90, 1, 60], false)
+    }
+
+    /// One whose last two sessions took blocks back before they wrote.
+    pub(crate) fn taken_back() -> Self {
+        let mut made = Self::of_sessions(&[120], true);
+        for to in [95, 70] {
+            let mut writer = made.open();
+            writer.rollback(Height(to)).unwrap();
+            made.height = to;
+            // What was taken back and what comes instead have other heights in their chains, too.
+            made.heads = made.heads.keys().map(|chain| (*chain, head_of(&writer.reader(), *chain))).collect();
+            drop(writer);
+            made.write(10);
+        }
+        made
+    }
+
+    fn of_sessions(sessions: &[u64], reversible: bool) -> Self {
         let mut made = Self {
             dir: tempfile::tempdir().unwrap(),
             random: Random::seeded(),
             height: 0,
             heads: BTreeMap::new(),
+            reversible,
         };
-        for blocks in [90, 1, 60] {
-            made.write(blocks);
+        for blocks in sessions {
+            made.write(*blocks);
         }
         assert!(made.segments().len() > 5, "{:?}", made.segments());
         made
@@ -57,7 +79,8 @@ impl Made {
 
     /// Opens the log to write it, as a node does.
     pub(crate) fn open(&self) -> LogWriter {
-        let options = Options { segment_bytes: 1 << 16, ..Options::new(Hash([7; 32]), MAIN) };
+        let reversible = self.reversible;
+        let options = Options { segment_bytes: 1 << 16, reversible, ..Options::new(Hash([7; 32]), MAIN) };
         Log::open(self.log(), options).unwrap().0
     }
 
@@ -92,14 +115,6 @@ impl Made {
         LogReader::open(self.log()).unwrap().segments()
     }
 
-    /// Turns the bits of a byte over.
-    pub(crate) fn damage(&self, file: &Path, offset: u64) {
-        let file = fs::File::options().read(true).write(true).open(file).unwrap();
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, offset).unwrap();
-        file.write_all_at(&[!byte[0]], offset).unwrap();
-    }
-
     /// Damages the second record of a sealed segment: its main block, the file, and where the record begins.
     pub(crate) fn damage_record(&self, segment: usize) -> (u64, PathBuf, u64) {
         let info = &self.segments()[segment];
@@ -107,7 +122,7 @@ impl Made {
         let of_first = self.inspect(&["block", &info.first.to_string(), "--json"]);
         let of_first: Value = serde_json::from_str(&of_first).unwrap();
         let offset = 4096 + of_first["record_bytes"].as_u64().unwrap();
-        self.damage(&info.file, offset + 64 + 5);
+        damage(&info.file, offset + 64 + 5);
         (info.first.0 + 1, info.file.clone(), offset)
     }
 
@@ -171,6 +186,18 @@ impl Made {
             history_nodes: (0..self.height.trailing_zeros()).map(|_| hash(random)).collect(),
         }
     }
+}
+
+/// Turns the bits of a byte over.
+pub(crate) fn damage(file: &Path, offset: u64) {
+    let file = fs::File::options().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[!byte[0]], offset).unwrap();
+}
+
+fn head_of(reader: &LogReader, chain: u32) -> u64 {
+    reader.chain_head(ChainId(chain)).unwrap().unwrap().0
 }
 
 fn hash(random: &mut Random) -> Hash {

@@ -144,21 +144,28 @@ impl Export {
             bar.set_length(to.0 - from.0 + 1);
             self.blocks(&reader, from, to, &mut *rows, &bar, &mut count)?;
         }
-        let mut next = range.map_or(held.first, |(_, to)| to.next());
-        while self.follow {
-            rows.flush()?;
-            std::thread::sleep(FOLLOW_EVERY);
-            let head = reader.refresh()?;
-            if next <= head {
-                self.blocks(&reader, next, head, &mut *rows, &bar, &mut count)?;
-                next = head.next();
-            }
+        if self.follow {
+            let next = range.map_or(held.first, |(_, to)| to.next());
+            return self.go_on(&reader, next, &mut *rows);
         }
         rows.finish()?;
         bar.finish_and_clear();
         target.finish()?;
         self.report(&count, data);
         Ok(if count.damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Exports what a node writes from now on. It ends with the process, or when nobody reads any more.
+    fn go_on(&self, reader: &LogReader, mut next: Height, rows: &mut dyn Rows) -> Result<ExitCode> {
+        loop {
+            rows.flush()?;
+            std::thread::sleep(FOLLOW_EVERY);
+            let head = reader.refresh()?;
+            if next <= head {
+                self.blocks(reader, next, head, rows, &ProgressBar::hidden(), &mut Count::default())?;
+                next = head.next();
+            }
+        }
     }
 
     /// The main blocks to export; `None` if the log is empty and nobody asked for certain ones.
@@ -254,7 +261,7 @@ impl Export {
         if count.damaged > 0 {
             let blocks = counted(count.damaged, "main block");
             let next = data.command("inspect repair");
-            warn(&bar, &format!("{blocks} could not be read and were left out; see `{next}`"));
+            warn(&bar, &format!("{blocks} could not be read: see `{next}`"));
         }
         if let Some(out) = &self.out {
             let of = counted(count.main_blocks, "main block");

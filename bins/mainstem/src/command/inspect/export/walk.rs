@@ -24,13 +24,12 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn next(&mut self) -> Option<Height> {
-        let height = match self.jump() {
-            Some(found) => found?,
-            None => {
-                // The index is damaged, or there is no need for one: every block is looked at from here on.
-                self.cursors = None;
-                self.next
-            }
+        let height = if let Some(found) = self.jump() {
+            found?
+        } else {
+            // The index is damaged, or there is no need for one: every block is looked at from here on.
+            self.cursors = None;
+            self.next
         };
         (height <= self.to).then(|| {
             self.next = height.next();
