@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use engine::chain::{BlockView, ChainId, Height, MainBlock};
+use engine::chain::{BlockView, ChainId, Height, MainBlock, Section};
 use engine::store::{BlockReader, StoreError};
 use mainstem_storage::{Log, LogReader, LogWriter};
 use support::{Maker, Rng, Sim, assert_holds, copy, options, scratch};
