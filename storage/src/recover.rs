@@ -112,7 +112,7 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     let certain = scan.synced.max(mark.certain());
     let uncertain = active.find((certain + 1).max(open.first)).map(|(_, start)| start);
     if let Some(start) = uncertain {
-        let bytes = whole.get(start as usize, (end - start) as usize).ok_or(damaged(Flaw::Empty))?;
+        let bytes = whole.get(start as usize, (end - start) as usize).ok_or_else(|| damaged(Flaw::Empty))?;
         file.write_at(bytes, start.into()).map_err(Error::io("write", &path))?;
     }
     if rest.bytes > 0 {

@@ -151,7 +151,7 @@ impl Segment {
 
     fn block_at(&self, number: u64, index: usize, offset: u32) -> Result<LogBlock, Error> {
         let damaged = |flaw| Error::damaged(&self.file, offset.into(), Part::Record(number), flaw);
-        let bytes = self.map.get(offset as usize, RecordHeader::BYTES).ok_or(damaged(Flaw::Empty))?;
+        let bytes = self.map.get(offset as usize, RecordHeader::BYTES).ok_or_else(|| damaged(Flaw::Empty))?;
         let body = offset as usize + RecordHeader::BYTES;
         // Relaxed: the bit guards no memory of ours, and a reader that misses it checks once more.
         let (word, bit) = (&self.checked_records()[index / 64], 1 << (index % 64));
@@ -162,7 +162,8 @@ impl Segment {
         let place = Place { segment: self.number, offset, number };
         let room = self.trailer.records_end.get().saturating_sub(offset) as usize;
         let header = RecordHeader::judge(bytes, &self.context.key, place, room).map_err(damaged)?;
-        let record = self.map.get(offset as usize, header.record_bytes()).ok_or(damaged(Flaw::Empty))?;
+        let record =
+            self.map.get(offset as usize, header.record_bytes()).ok_or_else(|| damaged(Flaw::Empty))?;
         header.judge_record(&self.context.key, place, record).map_err(damaged)?;
         let block = LogBlock::access(self.map.clone(), body, header.body_bytes()).map_err(damaged)?;
         format::judge_block(&block, number, self.context.main_chain).map_err(damaged)?;
