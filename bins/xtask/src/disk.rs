@@ -1,4 +1,4 @@
-//! `cargo xtask disk`: the log on real file systems, through recorded crashes and full disks.
+//! `cargo xtask disk`: the log on real file systems, through recorded crashes, failing and full disks.
 //!
 //! The work is done by `storage/examples/disk`, which knows the log. Here it is built and started in a mount and
 //! process namespace of its own, so that however it or we end, ctrl-c and SIGKILL included, its mounts, its loop
@@ -15,14 +15,14 @@ use clap::Args;
 use crate::workspace;
 
 pub(crate) const LONG: &str = "\
-Test the log on real file systems: crashes of a recorded disk, and disks without space.
+Test the log on real file systems: crashes of a recorded disk, disks that fail, disks without space.
 
 A workload appends blocks to a log, is killed and starts again, on a file system over a disk whose every write and \
 flush is recorded (by qemu-storage-daemon, through FUSE and a loop device). From the record come disks as a power \
 loss may leave them: cut at any write, what was not flushed lost, kept, torn or reordered by the sector. Each is \
 mounted, the log on it opened, and it must hold every block that was acknowledged by then, and go on. The same is done \
 first with workloads that break their promises (no sync, some syncs, acknowledged too early): a run that does not see \
-those lose blocks fails. Then small file systems are filled to the last byte.
+those lose blocks fails. Then disks fail while they are used, and small file systems are filled to the last byte.
 
 On ext4, and on XFS too where mkfs.xfs is installed. Needs root, FUSE, loop devices, qemu-storage-daemon (Debian: \
 apt-get install qemu-utils), util-linux and e2fsprogs. Nothing is left behind, however the run ends; the recording of a \
@@ -74,6 +74,9 @@ pub(crate) fn disk(options: &Options) -> Result<()> {
     }
     for name in &file_systems {
         program.run(&["crash", name, &options.states.to_string(), &seed.to_string(), failed])?;
+    }
+    for name in &file_systems {
+        program.run(&["failing", name])?;
     }
     for name in file_systems.iter().chain(&["tmpfs"]) {
         program.run(&["full", name])?;

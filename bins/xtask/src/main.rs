@@ -63,7 +63,7 @@ enum Command {
     /// Install the real EVM nodes that the end-to-end tests index, and check that they answer
     #[command(long_about = peers::LONG)]
     Peers,
-    /// Test the log on real file systems: recorded crashes, full disks
+    /// Test the log on real file systems: recorded crashes, failing and full disks
     #[command(long_about = disk::LONG)]
     Disk(disk::Options),
     /// Check licences, bans and sources of all dependencies, and known vulnerabilities

@@ -148,7 +148,7 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     steps
 }
 
-const DISK_ABOUT: &str = "the log on real file systems: recorded crashes, full disks";
+const DISK_ABOUT: &str = "the log on real file systems: recorded crashes, failing and full disks";
 const DISK_HINT: &str =
     "the lines above name the crash state; `cargo xtask help disk` says how to look at it again";
 

@@ -2,9 +2,10 @@
 //! process namespace that this program relies on, so that whatever way it ends, nothing stays mounted or running.
 //!
 //! ```text
-//! crash:  workload -> log -> file system -> loop device -> FUSE -> qemu-storage-daemon -> image, list of writes
-//!         list of writes -> states that a power loss may leave -> mount -> open the log -> judge      (x hundreds)
-//! full:   a small file system, filled to the last byte
+//! crash:   workload -> log -> file system -> loop device -> FUSE -> qemu-storage-daemon -> image, list of writes
+//!          list of writes -> states that a power loss may leave -> mount -> open the log -> judge     (x hundreds)
+//! failing: a disk whose flushes or writes fail, once or from some point on
+//! full:    a small file system, filled to the last byte
 //! ```
 //!
 //! The program that appends runs in a process of its own, is killed and started again, and notes outside of the
@@ -16,6 +17,7 @@
 
 mod campaign;
 mod crash_state;
+mod failing;
 mod full;
 mod history;
 mod program;
@@ -38,6 +40,7 @@ const USAGE: &str = "\
 usage (normally by `cargo xtask disk`, in a mount and process namespace of its own; WORK is an empty folder):
   disk WORK crash FILE_SYSTEM STATES SEED KEEP   record, make STATES crash states, judge them; KEEP what failed
   disk WORK replay KEEP STATE                    judge one state of a kept recording again
+  disk WORK failing FILE_SYSTEM                  use a disk that fails
   disk WORK full FILE_SYSTEM                     fill a small file system
   disk write .., disk judge ..                   what `crash` starts";
 
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         [work, "replay", keep, state] => {
             in_memory(work).and_then(|()| campaign::replay(keep.as_ref(), state))
         }
+        [work, "failing", kind] => in_memory(work).and_then(|()| failing::failing(kind)),
         [work, "full", kind] => in_memory(work).and_then(|()| full::full(kind)),
         ["judge", recording, worker, ref states @ ..] => {
             campaign::judge_states(recording.as_ref(), worker, states)

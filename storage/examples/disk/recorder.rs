@@ -28,7 +28,13 @@ impl Recorder {
         let (base, image) = (dir.join("base.img"), dir.join("recorded.img"));
         kind.make(&base, kind.recording_mib())?;
         std::fs::copy(&base, &image)?;
-        let daemon = Daemon::start(&image, &Self::writes(&dir), &dir.join("export"))?;
+        std::fs::write(Self::writes(&dir), [])?;
+        let nodes = [
+            file("image", &image),
+            file("writes", &Self::writes(&dir)),
+            "driver=blklogwrites,node-name=top,file=image,log=writes".to_owned(),
+        ];
+        let daemon = Daemon::start(&nodes, &dir.join("export"))?;
         let mount = Mount::image(kind, &daemon.export, &dir.join("disk"))?;
         Ok(Self { mount, daemon })
     }
@@ -55,29 +61,31 @@ impl Recorder {
     }
 }
 
-struct Daemon {
+/// Option of the daemon: its node `name` is the file `path`.
+pub(crate) fn file(name: &str, path: &Path) -> String {
+    format!("driver=file,node-name={name},filename={}", escaped(path))
+}
+
+fn escaped(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// `qemu-storage-daemon`, which shows its node `top` as a file.
+pub(crate) struct Daemon {
     child: Child,
-    export: PathBuf,
+    pub(crate) export: PathBuf,
 }
 
 impl Daemon {
-    fn start(image: &Path, writes: &Path, export: &Path) -> Outcome<Self> {
-        for file in [writes, export] {
-            std::fs::write(file, [])?;
+    pub(crate) fn start(nodes: &[String], export: &Path) -> Outcome<Self> {
+        std::fs::write(export, [])?;
+        let mut command = Command::new("qemu-storage-daemon");
+        for node in nodes {
+            command.args(["--blockdev", node]);
         }
-        let option =
-            |text: &str, path: &Path| format!("{text}={}", path.display().to_string().replace(',', ",,"));
-        let child = Command::new("qemu-storage-daemon")
-            .arg("--blockdev")
-            .arg(option("driver=file,node-name=image,filename", image))
-            .arg("--blockdev")
-            .arg(option("driver=file,node-name=writes,filename", writes))
-            .args(["--blockdev", "driver=blklogwrites,node-name=recorded,file=image,log=writes"])
-            .arg("--export")
-            .arg(option("type=fuse,id=export,node-name=recorded,writable=on,mountpoint", export))
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("qemu-storage-daemon: {error}"))?;
+        let show = format!("type=fuse,id=export,node-name=top,writable=on,mountpoint={}", escaped(export));
+        command.args(["--export", &show]).stdin(Stdio::null());
+        let child = command.spawn().map_err(|error| format!("qemu-storage-daemon: {error}"))?;
         let mut daemon = Self { child, export: export.to_owned() };
         // The file is empty until the daemon stands in for it.
         let start = Instant::now();
@@ -93,8 +101,8 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Ends it in order, so that it finishes its files.
-    fn end(mut self) -> Outcome {
+    /// Ends it in order, so that it finishes its files and takes its mount away.
+    pub(crate) fn end(mut self) -> Outcome {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let status = self.child.wait()?;
