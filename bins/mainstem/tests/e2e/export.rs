@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -128,6 +129,35 @@ fn a_damaged_block_is_left_out_and_named() {
     assert!(error.contains(&format!("left out main blocks {first} to {last}: ")), "{error}");
     assert_eq!(error.lines().count(), 3, "{error}");
     assert!(out == of_main_blocks(&all, |height| height != block && !(first..=last).contains(&height)));
+}
+
+#[test]
+fn an_export_of_a_log_whose_end_is_gone_says_that_there_was_more() {
+    let made = Made::new();
+    let all = made.export(&[]);
+    // Of the last segment, which is not sealed, all that was durable when the last session ended.
+    let segments = made.segments();
+    let last = segments.last().unwrap();
+    let block = last.first.0;
+    let file = fs::File::options().write(true).open(&last.file).unwrap();
+    file.write_all_at(&vec![0; last.record_bytes as usize], 4096).unwrap();
+    let (code, out, error) = made.mainstem(&["inspect", "export"]);
+    assert_eq!(code, 1, "{error}");
+    assert!(out == of_main_blocks(&all, |height| height < block));
+    let place = format!("{} is damaged at byte 4096, record {block}: nothing there", last.file.display());
+    let before = block - 1;
+    assert_eq!(error, format!("the export ends with main block {before} too soon: {place}\n"));
+    // Who asks for less gets all of it.
+    assert!(made.export(&["--to", &before.to_string()]) == out);
+    let (code, out, _) = made.mainstem(&["inspect", "repair"]);
+    assert!(code == 1 && out.contains(&format!("lost: main block {block} and all after it\n")), "{out}");
+
+    // Without the whole file, the same.
+    fs::remove_file(&last.file).unwrap();
+    let (code, _, error) = made.mainstem(&["inspect", "export"]);
+    assert!(code == 1 && error.contains("too soon: ") && error.contains("is missing"), "{error}");
+    let (_, log, _) = made.mainstem(&["inspect", "log"]);
+    assert!(log.contains(" lost "), "{log}");
 }
 
 #[test]

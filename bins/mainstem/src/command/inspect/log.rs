@@ -127,7 +127,11 @@ impl Segment {
         let sound = !damaged.contains(&info.file);
         Self {
             file: name.unwrap_or_default(),
-            state: if info.sealed { "sealed" } else { "active" },
+            state: match info {
+                SegmentInfo { readable: false, .. } => "lost",
+                SegmentInfo { sealed: true, .. } => "sealed",
+                SegmentInfo { sealed: false, .. } => "active",
+            },
             index: info.sealed.then_some(if sound { "ok" } else { "damaged" }),
             first: info.first,
             last: Height(info.first.0 + info.blocks).previous(),

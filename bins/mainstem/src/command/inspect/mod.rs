@@ -27,9 +27,9 @@ Examples:
   mainstem inspect log --data main             segments, sizes, the head
   mainstem inspect block latest --data main    the newest main block
   mainstem inspect chain tDVV --data main      how far a side chain is indexed
-  mainstem inspect check --deep --data main    read everything; exit code 1 and the places if anything is damaged
+  mainstem inspect check --deep --data main    read everything, name what is damaged
   mainstem inspect export --data main | head   side blocks as JSON lines
-  mainstem inspect repair --data main          what can be mended of a damaged log, and what is lost
+  mainstem inspect repair --data main          what can be mended, and what is lost
 
 All of them but `repair` may run beside a node.";
 

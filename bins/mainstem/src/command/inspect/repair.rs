@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use engine::chain::{ChainId, Height};
+use engine::store::BlockReader;
 use storage::{Error, LogReader, Mend, Part, RepairOptions};
 
 use super::heights::within;
@@ -205,14 +206,18 @@ impl Lost {
         (first, last): (Height, Height),
         reader: Option<&LogReader>,
     ) -> Result<()> {
+        if reader.is_some_and(|reader| reader.head() < first) {
+            // Where the next record begins is known from the one before only.
+            writeln!(out, "lost: main block {first} and all after it")?;
+            return Ok(());
+        }
         if first == last {
             writeln!(out, "lost: main block {first}")?;
         } else {
             writeln!(out, "lost: main blocks {first} to {last}")?;
         }
         let Some(reader) = reader else { return Ok(()) };
-        let mut left = 0;
-        let mut listed = 0;
+        let (mut listed, mut left) = (0, 0);
         for &chain in &self.chains {
             let Some((from, to)) = within(reader, chain, (first, last)) else { continue };
             if listed == MOST_CHAINS {

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use engine::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainHeader};
 use engine::store::BlockReader;
 use indicatif::ProgressBar;
-use storage::{LogBlock, LogReader};
+use storage::{Error, LogBlock, LogReader, Part};
 
 use self::target::Target;
 use self::walk::Walk;
@@ -151,8 +151,9 @@ impl Export {
         rows.finish()?;
         bar.finish_and_clear();
         target.finish()?;
+        let ends_too_soon = self.to.is_none() && tell_of_a_damaged_end(held.head, data)?;
         self.report(&count, data);
-        Ok(if count.damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if count.damaged == 0 && !ends_too_soon { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// Exports what a node writes from now on. It ends with the process, or when nobody reads any more.
@@ -274,6 +275,28 @@ impl Export {
     }
 }
 
+/// Says so if a log that was read up to `head` had more blocks once: a reader stops at a damaged record of the last
+/// segment as it does at one that is not written yet.
+fn tell_of_a_damaged_end(head: Height, data: &Directory) -> Result<bool> {
+    let report = storage::check(data.log(), false, &mut |_, _| {})?;
+    let mut told = false;
+    for error in &report.damage {
+        let behind = match error {
+            Error::Damaged { part: Part::Record(number), .. } => head < Height(*number),
+            Error::Lost { first, .. } => head < *first,
+            _ => false,
+        };
+        if behind {
+            warn(
+                &ProgressBar::hidden(),
+                &format!("the export ends with main block {head} too soon: {error}"),
+            );
+            told = true;
+        }
+    }
+    Ok(told)
+}
+
 /// Main blocks that follow each other and cannot be read for one reason: told in one line.
 #[derive(Default)]
 struct Lost {
@@ -294,6 +317,9 @@ impl Lost {
 
     fn tell(&self, bar: &ProgressBar) {
         let Self { from, to, why } = self;
+        // A lost segment names its blocks itself.
+        let again = format!("main blocks {from} to {to} cannot be read: ");
+        let why = why.strip_prefix(&again).unwrap_or(why);
         match from.cmp(to) {
             _ if why.is_empty() => {}
             std::cmp::Ordering::Equal => warn(bar, &format!("left out main block {from}: {why}")),
