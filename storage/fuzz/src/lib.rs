@@ -146,7 +146,7 @@ fn use_block(reader: &LogReader, block: &LogBlock, height: Height, written: bool
         let section = block.section(index);
         assert_eq!(block.find(section.chain).map(|(index, _)| index), Some(index), "sections are in order");
         leaves += columns.slice(section.leaves().start, section.leaves().end).len();
-        if index > 3 && index + 1 < block.section_count() {
+        if index > 2 && index + 1 < block.section_count() {
             continue;
         }
         for side in [section.first_height, section.last_height()] {
@@ -154,12 +154,14 @@ fn use_block(reader: &LogReader, block: &LogBlock, height: Height, written: bool
             if written && let Ok(located) = &located {
                 assert_eq!(*located, Some(height), "chain {} at {side}", section.chain);
             }
-            for head in [None, Some(height), Some(reader.head()), Some(Height(u64::MAX))] {
-                if let Ok(proof) = proof::build(reader, section.chain, side, head) {
-                    let verified = proof.verify();
-                    assert!(!linked || verified.is_ok(), "{verified:?}");
-                }
-            }
+        }
+        // Proofs are most of the work: one a section, of one of its ends, up to another head each time.
+        let turn = height.0 as usize + index;
+        let side = if turn.is_multiple_of(2) { section.first_height } else { section.last_height() };
+        let heads = [None, Some(height), Some(reader.head()), Some(Height(u64::MAX)), Some(reader.head())];
+        if let Ok(proof) = proof::build(reader, section.chain, side, heads[turn % heads.len()]) {
+            let verified = proof.verify();
+            assert!(!linked || verified.is_ok(), "{verified:?}");
         }
     }
     assert_eq!(leaves, columns.len());
