@@ -23,8 +23,8 @@ tests under AddressSanitizer), fuzz (its fuzz targets, briefly), bench (each ben
 (documentation without warnings), loom (model checks). A table of step, result and seconds ends the run; the \
 exit code is that of the step that failed.
 
-Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C and a C++ compiler, Node.js 20 or newer with npm, and the \
-registries of cargo and npm. From nothing on two cores it takes up to 25 minutes, afterwards a few.";
+Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C and a C++ compiler, Python 3, Node.js 20 or newer \
+with npm, and the registries of cargo and npm. From nothing on two cores it takes up to 25 minutes, afterwards a few.";
 
 pub(crate) const LOOM: &str = "\
 Model-check the lock-free parts with loom: every interleaving that the memory model allows, within loom's bounds.

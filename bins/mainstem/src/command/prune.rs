@@ -10,7 +10,7 @@ use engine::store::BlockReader;
 use storage::{Error, Log, LogReader, Options, SegmentInfo};
 
 use super::inspect::heights::first_from;
-use super::inspect::{Directory, Held, bytes, counted, grouped};
+use super::inspect::{Directory, Held, bytes, counted, grouped, is_broken_pipe};
 
 const NOTES: &str = "\
 Whole segments are removed: those whose main blocks are all before HEIGHT. The last sealed segment stays. What is left \
@@ -50,6 +50,14 @@ struct Plan {
 
 impl Prune {
     pub(crate) fn run(self) -> Result<()> {
+        match self.prune() {
+            // Whoever closed the pipe has seen enough.
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn prune(self) -> Result<()> {
         let data = Directory { data: self.data };
         let reader = data.open()?;
         let held = Held::by(&reader);
@@ -94,7 +102,12 @@ impl Prune {
         };
         let pruned = writer.prune(before)?;
         writer.close()?;
-        plan.print(&mut out, "removed:", &gone)?;
+        if pruned.first == plan.kept {
+            plan.print(&mut out, "removed:", &gone)?;
+        } else {
+            let (segments, size) = (counted(pruned.segments, "segment"), bytes(pruned.bytes));
+            writeln!(out, "removed {segments} ({size}); blocks that may still be taken back stay")?;
+        }
         writeln!(out, "The log begins with main block {}.", pruned.first)?;
         Ok(())
     }

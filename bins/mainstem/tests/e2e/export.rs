@@ -280,10 +280,13 @@ fn readers_follow_a_log_that_a_node_writes() {
 #[test]
 fn without_parquet_the_program_says_how_to_build_it() {
     let made = Made::new();
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("out.parquet");
     let (code, _, error) =
-        made.mainstem(&["inspect", "export", "--format", "parquet", "--out", "/dev/null/none", "--force"]);
+        made.mainstem(&["inspect", "export", "--format", "parquet", "--out", to.to_str().unwrap()]);
     assert_eq!(code, 1);
     assert!(error.contains("cargo build --release -p mainstem --features parquet"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[cfg(feature = "parquet")]
