@@ -115,7 +115,8 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     let about = "unit, property, documentation and end-to-end tests";
     steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
     let about = "what `mainstem` can only do with its feature `parquet`";
-    let args = ["test", "--workspace", "--features", "mainstem/parquet", "--test", "e2e", "parquet"];
+    let targets = ["--bin", "mainstem", "--test", "e2e", "parquet"];
+    let args = [&["test", "--workspace", "--features", "mainstem/parquet"][..], &targets].concat();
     steps.push(if options.fast {
         left_out("parquet", about, "--fast")
     } else {

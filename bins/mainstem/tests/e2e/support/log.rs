@@ -94,6 +94,20 @@ impl Made {
         writer.close().unwrap();
     }
 
+    /// Prunes as a node does, and says how many files are kept to be written again.
+    pub(crate) fn prune(&self, before: u64) -> usize {
+        let mut writer = self.open();
+        writer.prune(Height(before)).unwrap();
+        writer.close().unwrap();
+        self.spares()
+    }
+
+    /// How many files there are that were segments and may become some again.
+    pub(crate) fn spares(&self) -> usize {
+        let entries = fs::read_dir(self.log()).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension() == Some("spare".as_ref())).count()
+    }
+
     /// `mainstem ARGS --data DIR`
     pub(crate) fn mainstem(&self, args: &[&str]) -> (i32, String, String) {
         run(mainstem().args(args).arg("--data").arg(self.path()))

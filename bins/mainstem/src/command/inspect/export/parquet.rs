@@ -23,8 +23,8 @@ use parquet::schema::types::{ColumnPath, Type};
 
 use super::{Main, Rows, Run, What};
 
-/// Rows of a group: near what analytic databases use for their own.
-const GROUP_ROWS: usize = 128 << 10;
+/// Rows of a group: near what analytic databases use for their own. Few in tests, which want several groups.
+const GROUP_ROWS: usize = if cfg!(test) { 1000 } else { 128 << 10 };
 
 const SIDE_BLOCKS: &str = "message side_block {
     REQUIRED INT64 main_height (INTEGER(64, false));
@@ -260,5 +260,49 @@ impl Column {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::chain::{ChainId, Columns, Height, Timestamp};
+    use parquet::file::metadata::RowGroupMetaData;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::RowAccessor;
+
+    use super::*;
+
+    #[test]
+    fn a_parquet_file_has_groups_of_bounded_size_however_long_a_run_is() {
+        let mut columns = Columns::default();
+        for index in 0..2 * GROUP_ROWS as u64 + 7 {
+            let mut hash = Hash::ZERO;
+            hash.0[..8].copy_from_slice(&index.to_le_bytes());
+            columns.push(hash, Hash([1; 32]), Timestamp::from_millis(index));
+        }
+        let written = tempfile::tempfile().unwrap();
+        let mut file = Box::new(ParquetFile::new(What::SideBlocks, &written).unwrap());
+        let run = Run {
+            chain: ChainId(1_866_392),
+            first_height: Height(10),
+            first_leaf: 5,
+            columns: columns.as_ref(),
+        };
+        file.side_blocks(Main { height: Height(3), hash: Hash([9; 32]) }, &run).unwrap();
+        (file as Box<dyn Rows>).finish().unwrap();
+
+        let file = SerializedFileReader::new(written).unwrap();
+        let groups: Vec<_> = file.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect();
+        assert_eq!(groups, [1000, 1000, 7]);
+        for (index, row) in file.get_row_iter(None).unwrap().enumerate() {
+            let (row, index) = (row.unwrap(), index as u64);
+            assert_eq!((row.get_ulong(0).unwrap(), row.get_bytes(1).unwrap().data()), (3, &[9; 32][..]));
+            assert_eq!((row.get_ulong(2).unwrap(), row.get_string(4).unwrap().as_str()), (5 + index, "tDVV"));
+            assert_eq!(
+                (row.get_ulong(5).unwrap(), row.get_timestamp_millis(8).unwrap()),
+                (10 + index, index.cast_signed())
+            );
+            assert_eq!(row.get_bytes(6).unwrap().data()[..8], index.to_le_bytes());
+        }
     }
 }
