@@ -32,7 +32,8 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', value_name = "PART,..")]
     only: Vec<Part>,
 
-    /// Only these stores: log (ours), redb, fjall, heed [default: all that were built]
+    /// Only these stores: log (ours), redb, fjall, heed, heed-writemap [default: all that were built but the last one,
+    /// which is LMDB writing through its map]
     #[arg(long, value_delimiter = ',', value_name = "STORE,..")]
     pub(crate) peers: Vec<String>,
 

@@ -76,6 +76,8 @@ pub(crate) struct Feed {
     shape: Shape,
     pool: Vec<MainBlock>,
     made: u64,
+    /// Heights that are there already: of the main chain and of each side chain.
+    before: (u64, u64),
     /// Of blocks with true trees: the tree over the headers so far, and the newest header's hash.
     history: Option<(History, Hash)>,
 }
@@ -88,33 +90,35 @@ impl Feed {
         let pool = (POOL_LEAVES.min(side_blocks) / shape.leaves()).next_multiple_of(turns).max(turns);
         let pool = (0..pool).into_par_iter().map(|slot| fresh(shape, slot)).collect();
         let history = trees.then(|| (History::default(), Hash([3; 32])));
-        Self { shape, pool, made: 0, history }
+        Self { shape, pool, made: 0, before: (0, 0), history }
     }
 
-    /// Starts again with block 1.
-    pub(crate) fn rewind(&mut self) {
-        self.made = 0;
+    /// Starts again, with the blocks that follow main height `main` and height `side` of every side chain.
+    pub(crate) fn start_after(&mut self, (main, side): (u64, u64)) {
+        (self.made, self.before) = (0, (main, side));
     }
 
     /// The next main block.
     pub(crate) fn next(&mut self) -> &MainBlock {
         let slot = (self.made % self.pool.len() as u64) as usize;
-        let first = Height(1 + self.made / self.shape.turns() * u64::from(self.shape.per_section));
+        let (main, side) = self.before;
+        let first = Height(side + 1 + self.made / self.shape.turns() * u64::from(self.shape.per_section));
         self.made += 1;
+        let height = Height(main + self.made);
         let block = &mut self.pool[slot];
-        block.header.height = Height(self.made);
+        block.header.height = height;
         for section in &mut block.sections {
             section.first_height = first;
         }
         match &mut self.history {
             // Their bytes count, their values do not.
-            None => block.history_nodes.resize(self.made.trailing_zeros() as usize, Hash([4; 32])),
+            None => block.history_nodes.resize(height.0.trailing_zeros() as usize, Hash([4; 32])),
             Some((history, parent)) => {
                 hash_trees(block);
                 block.header.parent = *parent;
                 block.header.history_root = history.root();
                 block.hash = block.header.hash();
-                block.history_nodes = history.append(leaf::history(Height(self.made), block.hash));
+                block.history_nodes = history.append(leaf::history(height, block.hash));
                 *parent = block.hash;
             }
         }

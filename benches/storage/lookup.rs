@@ -34,7 +34,7 @@ struct Answers {
 /// Measures all stores.
 pub(crate) fn run(bench: &Bench, shape: Shape, stored: &[Stored<'_>], report: &mut Report) -> Result<()> {
     let head = Feed::chain_height(shape, shape.blocks_for(bench.plan.side_blocks));
-    let bar = bench.bar(stored.len() as u64);
+    let bar = Bench::bar(stored.len() as u64);
     let mut all = Vec::new();
     for store in stored {
         let name = store.candidate.name();
@@ -152,7 +152,7 @@ fn show_answers(bench: &Bench, shape: Shape, all: &[Answers]) {
             .map(|answers| (answers.name.clone(), answers.warm_each.median))
     };
     if let (Some((_, ours)), Some((name, peer))) =
-        (best(|kind| kind == Kind::Ours), best(|kind| matches!(kind, Kind::Peer(_))))
+        (best(|kind| kind == Kind::Ours), best(|kind| matches!(kind, Kind::Peer)))
     {
         let ratio = ours / peer;
         notes.push(format!(

@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     }
     let scratch = tempfile::Builder::new().prefix("mainstem-bench-").tempdir_in(base)?;
     let most = plan.shapes.iter().map(|shape| shape.leaves().max(plan.side_blocks)).max().unwrap_or(0);
-    let limit_bytes = (most * 80).next_multiple_of(1 << 20).clamp(96 << 20, 1 << 30);
+    let limit_bytes = (most * 80).next_multiple_of(1 << 20).min(1 << 30);
     let candidates = candidate::all(&args.peers, plan.segment_bytes, limit_bytes);
     let bench = Bench { plan, candidates, dir: scratch.path().to_owned() };
 
@@ -99,7 +99,7 @@ impl Bench {
         }
     }
 
-    fn bar(&self, length: u64) -> ProgressBar {
+    fn bar(length: u64) -> ProgressBar {
         let bar = ProgressBar::new(length);
         let style = "{elapsed_precise} {bar:30} {percent:>3} % {msg}";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));

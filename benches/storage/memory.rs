@@ -17,7 +17,7 @@ use crate::report::{Report, Table};
 
 /// Starts a process for each size.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
-    let bar = bench.bar(bench.plan.memory.iter().sum());
+    let bar = Bench::bar(bench.plan.memory.iter().sum());
     let mut table = Table::new(&[
         "side blocks in the log",
         "peak anonymous MB, the blocks to be written aside",
@@ -71,7 +71,7 @@ pub(crate) fn measure_in_this_process(dir: &Path, side_blocks: u64, segment_byte
     for _ in 0..4 {
         feed.next();
     }
-    feed.rewind();
+    feed.start_after((0, 0));
     let before = measure::status("RssAnon");
     let (peak_anonymous, peak_file, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let (mut writer, _, _) = Log::open(dir, MainstemLog { segment_bytes }.options())?;

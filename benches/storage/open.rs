@@ -23,7 +23,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let dir = bench.dir.join("open");
     let log = MainstemLog { segment_bytes: SEGMENT_BYTES };
     let segments = bench.plan.segments;
-    let bar = bench.bar(segments);
+    let bar = Bench::bar(segments);
     bar.set_message(format!("open: making {segments} segments"));
     let mut feed = Feed::new(SHAPE, segments * SHAPE.leaves(), false);
     let (mut writer, reader, _) = Log::open(&dir, log.options())?;

@@ -69,7 +69,7 @@ struct Measured {
 fn one(bench: &Bench, shape: Shape, dir: &Path) -> Result<Measured> {
     let blocks = shape.blocks_for(bench.plan.side_blocks);
     let head = Feed::chain_height(shape, blocks);
-    let bar = bench.bar(blocks);
+    let bar = Bench::bar(blocks);
     bar.set_message(format!("proofs {}: hashing and storing", shape.name));
     let mut feed = Feed::new(shape, bench.plan.side_blocks, true);
     let log = MainstemLog { segment_bytes: bench.plan.segment_bytes };

@@ -38,7 +38,7 @@ impl Candidate for Fjall {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Peer("fjall")
+        Kind::Peer
     }
 
     fn write(&self, dir: &Path, job: &mut dyn FnMut(&mut dyn Writer) -> Result<()>) -> Result<()> {

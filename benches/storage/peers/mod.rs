@@ -22,7 +22,7 @@ use crate::candidate::Candidate;
 use crate::feed::Found;
 
 /// The names for `--peers`.
-pub(crate) const NAMES: [&str; 3] = ["redb", "fjall", "heed"];
+pub(crate) const NAMES: [&str; 4] = ["redb", "fjall", "heed", "heed-writemap"];
 
 /// Memory that a store may keep blocks in, where it asks for a number: enough for all that is measured by default.
 const CACHE_BYTES: usize = 4 << 30;
@@ -49,10 +49,11 @@ impl Layout {
 pub(crate) fn all(wanted: impl Fn(&str) -> bool) -> Vec<Box<dyn Candidate>> {
     let mut all: Vec<Box<dyn Candidate>> = Vec::new();
     for layout in Layout::ALL {
-        let stores: [(&str, Box<dyn Candidate>); 3] = [
+        let stores: [(&str, Box<dyn Candidate>); 4] = [
             ("redb", Box::new(redb::Redb(layout))),
             ("fjall", Box::new(fjall::Fjall(layout))),
-            ("heed", Box::new(heed::Heed(layout))),
+            ("heed", Box::new(heed::Heed { layout, write_map: false })),
+            ("heed-writemap", Box::new(heed::Heed { layout, write_map: true })),
         ];
         all.extend(stores.into_iter().filter(|(name, _)| wanted(name)).map(|(_, store)| store));
     }

@@ -34,7 +34,7 @@ impl Candidate for Redb {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Peer("redb")
+        Kind::Peer
     }
 
     fn write(&self, dir: &Path, job: &mut dyn FnMut(&mut dyn Writer) -> Result<()>) -> Result<()> {
