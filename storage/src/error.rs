@@ -83,7 +83,7 @@ pub enum Error {
         flaw: Flaw,
     },
     /// The segment that held these blocks cannot be read. All others can.
-    #[error("main blocks {first} to {last} cannot be read: {cause}")]
+    #[error("{} cannot be read: {cause}", lost(*first, *last))]
     Lost {
         /// The first of them.
         first: Height,
@@ -211,6 +211,14 @@ impl std::fmt::Display for Part {
             Self::Index(table) => write!(f, "the segment's table of {table}"),
             Self::Trailer => f.write_str("the segment's trailer"),
         }
+    }
+}
+
+fn lost(first: Height, last: Height) -> String {
+    match last.0.checked_sub(first.0) {
+        None => format!("a segment after main block {last}"),
+        Some(0) => format!("main block {first}"),
+        Some(_) => format!("main blocks {first} to {last}"),
     }
 }
 
