@@ -71,14 +71,20 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Recovered, Error> {
     let mut mark = context.read_mark()?;
     let mut recovery = Recovery { segment_bytes: context.segment_bytes, ..Recovery::default() };
+    let begin = context.read_base()?.0;
+    let pruned: Vec<u64> = context.segment_numbers()?.into_iter().filter(|number| *number < begin).collect();
+    if mark.dropping || !pruned.is_empty() {
+        // Whoever wrote the mark or the base may have failed to make its name durable, and the files that it does
+        // without must not be gone before it is there for good.
+        context.sync_dir(medium)?;
+    }
     if mark.dropping {
         finish_drop(context, medium, &mark)?;
         mark.dropping = false;
         recovery.rolled_back = Some(Height(mark.first_record));
     }
-    // What was pruned when the process ended.
-    let begin = context.read_base()?.0;
-    for number in context.segment_numbers()?.into_iter().filter(|number| *number < begin) {
+    // What was being pruned when the process ended.
+    for number in pruned {
         context.retire(medium, number, false)?;
     }
 
