@@ -458,8 +458,8 @@ impl RecordHeader {
     /// Whether `record`, of [`Self::record_bytes`], is what was written at `place`.
     pub(crate) fn judge_record(&self, key: &Key, place: Place, record: &[u8]) -> Result<(), Flaw> {
         exactly("record bytes", record.len() as u64, self.record_bytes() as u64)?;
-        if self.sum.get() != key.sum(Purpose::Record, place.segment, place.offset, place.number, &record[8..])
-        {
+        let sum = key.sum(Purpose::Record, place.segment, place.offset, place.number, &record[8..]);
+        if self.sum.get() != sum && !cfg!(bug = "tail_not_checked") {
             return Err(Flaw::Checksum);
         }
         Ok(())

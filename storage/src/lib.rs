@@ -16,9 +16,15 @@
 //! - A segment is sealed only when the next one exists; records of a segment follow only the seal before it.
 //! - Nothing is a record by its bytes alone: place, number and generation must be right, under the log's own key.
 
+// The crash harness shares its blocks with the tests in `tests/`, which know this crate by its name.
+#[cfg(test)]
+extern crate self as mainstem_storage;
+
 mod active;
 mod block;
 mod check;
+#[cfg(test)]
+mod crash;
 mod error;
 mod files;
 mod format;

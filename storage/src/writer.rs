@@ -168,8 +168,16 @@ impl LogWriter {
         if self.pending.records.is_empty() {
             return Ok(());
         }
+        if cfg!(bug = "early_publish") {
+            self.publish_pending();
+        }
         let synced = self.file.sync();
         self.final_error(synced, "sync")?;
+        self.publish_pending();
+        Ok(())
+    }
+
+    fn publish_pending(&mut self) {
         let Pending { records, runs } = &mut self.pending;
         self.shared.publish(|index| {
             let mut runs = runs.iter();
@@ -182,7 +190,6 @@ impl LogWriter {
         });
         records.clear();
         runs.clear();
-        Ok(())
     }
 
     /// Refuses a block that would index a side block twice; counts the chains that are new to the log.
@@ -274,6 +281,9 @@ impl LogWriter {
         }
         let (generation, first_record) = (self.mark.generation + 1, to.0 + 1);
         let mark = Mark { generation, first_record, durable: to.0, dropping: true, ..self.mark };
+        if cfg!(bug = "rollback_before_mark") {
+            recover::finish_drop(&context, &*self.medium, &mark)?;
+        }
         let done = context
             .write_mark(&*self.medium, mark)
             .and_then(|()| recover::recover(&context, &*self.medium))
@@ -428,6 +438,7 @@ impl LogWriter {
     fn usable(&self) -> Result<(), Error> {
         match &self.failed {
             None => Ok(()),
+            Some(_) if cfg!(bug = "goes_on_after_failure") => Ok(()),
             Some(cause) => Err(Error::Failed { cause: cause.clone() }),
         }
     }

@@ -1,10 +1,9 @@
-//! Blocks to store, and a medium that crashes.
+//! Blocks to store, and a medium that does not wait for a disk.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 
 use engine::chain::{BlockView, ChainId, Columns, Hash, Height, MainBlock, MainHeader, Section, Timestamp};
 use engine::store::BlockReader;
@@ -14,7 +13,11 @@ pub(crate) const MAIN: ChainId = ChainId(9_992_731);
 
 /// The options of all tests: small segments, and calls in one order.
 pub(crate) fn options() -> Options {
-    Options { segment_bytes: 1 << 20, prepare: Prepare::AtRoll, ..Options::new(Hash([7; 32]), MAIN) }
+    Options {
+        segment_bytes: mainstem_storage::MIN_SEGMENT_BYTES,
+        prepare: Prepare::AtRoll,
+        ..Options::new(Hash([7; 32]), MAIN)
+    }
 }
 
 /// A directory in memory where the system has one: what only imitates a disk need not wait for it.
@@ -108,6 +111,14 @@ impl Maker {
         }
     }
 
+    /// Goes on after this block.
+    pub(crate) fn follow(&mut self, block: &MainBlock) {
+        self.height = block.header.height.0;
+        for section in &block.sections {
+            self.heads.insert(section.chain.0, section.last_height().0);
+        }
+    }
+
     /// A block of one to four chains with about `leaves` side blocks.
     pub(crate) fn random_block(&mut self, leaves: u32) -> MainBlock {
         let mut chains = BTreeMap::new();
@@ -171,338 +182,44 @@ pub(crate) fn copy(block: &storage::LogBlock) -> MainBlock {
     }
 }
 
-/// A medium that does what it is told in a real directory, without real syncs, and remembers it, so that
-/// [`Sim::crash`] can make the directory that a power loss would have left.
-#[derive(Clone)]
-pub(crate) struct Sim {
-    dir: PathBuf,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    /// What was in the directory before: all durable.
-    base: BTreeMap<PathBuf, Vec<u8>>,
-    history: Vec<Event>,
-    files: usize,
-    /// The call to fail, counted from now, and how.
-    fail: Option<(usize, Fault)>,
-}
-
-#[derive(Clone, Debug)]
-enum Event {
-    Create {
-        path: PathBuf,
-        file: usize,
-    },
-    Open {
-        path: PathBuf,
-        file: usize,
-    },
-    Allocate {
-        file: usize,
-        bytes: u64,
-    },
-    Write {
-        file: usize,
-        bytes: Vec<u8>,
-        offset: u64,
-    },
-    Sync {
-        file: usize,
-    },
-    /// A sync that failed: what was written since the last one is on disk or not, and no later sync of these
-    /// writes will change that.
-    SyncFailed {
-        file: usize,
-    },
-    Rename {
-        from: PathBuf,
-        to: PathBuf,
-    },
-    Remove {
-        path: PathBuf,
-    },
-    SyncDir,
-}
-
-/// How a call fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// An input/output error; of a write, after half of it.
-    Io,
-    /// No space.
-    Full,
-}
-
-/// What a crash does to what was not synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Crash {
-    /// All of it is lost.
-    Lost,
-    /// All of it is kept.
-    Kept,
-    /// The names are kept, and of the contents the newest write only.
-    Newest,
-    /// Each sector of 512 bytes, each file length, and a prefix of the names, as a generator says.
-    Random(u64),
-}
+/// The file system, without its syncs: nothing here survives a crash, and no test of these waits for a disk.
+pub(crate) struct Sim;
 
 impl Sim {
-    /// A medium over `dir`, whose present contents are durable.
-    pub(crate) fn new(dir: &Path) -> Self {
-        let mut state = State::default();
-        if let Ok(entries) = std::fs::read_dir(dir) {
-            for entry in entries {
-                let path = entry.expect("readable").path();
-                let bytes = std::fs::read(&path).expect("readable");
-                state.base.insert(path, bytes);
-            }
-        }
-        Self { dir: dir.to_owned(), state: Arc::new(Mutex::new(state)) }
-    }
-
-    /// How many calls there were.
-    pub(crate) fn calls(&self) -> usize {
-        self.state.lock().unwrap().history.len()
-    }
-
-    /// Makes a later call fail: 0 is the next one.
-    pub(crate) fn fail(&self, after: usize, fault: Fault) {
-        let mut state = self.state.lock().unwrap();
-        let at = state.history.len() + after;
-        state.fail = Some((at, fault));
-    }
-
-    /// Fills `into` with what a power loss after `calls` calls could leave.
-    pub(crate) fn crash(&self, calls: usize, crash: Crash, into: &Path) {
-        let state = self.state.lock().unwrap();
-        let mut rng = Rng(match crash {
-            Crash::Random(seed) => seed,
-            _ => 0,
-        });
-        let mut files: Vec<Image> = Vec::new();
-        let mut names: BTreeMap<PathBuf, usize> = BTreeMap::new();
-        for (path, bytes) in &state.base {
-            names.insert(path.clone(), files.len() + 1_000_000);
-            files.push(Image { durable: bytes.clone(), pending: Vec::new() });
-        }
-        let base = files.len();
-        files.resize_with(base + state.files, Image::default);
-        for index in names.values_mut() {
-            *index -= 1_000_000;
-        }
-        let mut durable_names = names.clone();
-        let mut name_changes: Vec<BTreeMap<PathBuf, usize>> = Vec::new();
-        // Files that were opened again are the ones that had the name.
-        let mut alias: BTreeMap<usize, usize> = BTreeMap::new();
-        for event in &state.history[..calls] {
-            match event {
-                Event::Create { path, file } => {
-                    alias.insert(*file, base + file);
-                    names.insert(path.clone(), base + file);
-                    name_changes.push(names.clone());
-                }
-                Event::Open { path, file } => {
-                    alias.insert(*file, names[path]);
-                }
-                Event::Allocate { file, bytes } => {
-                    files[alias[file]].pending.push(Pending::Length(*bytes as usize));
-                }
-                Event::Write { file, bytes, offset } => {
-                    files[alias[file]].pending.push(Pending::Write(*offset as usize, bytes.clone()));
-                }
-                Event::Sync { file } => files[alias[file]].settle(|_| true),
-                Event::SyncFailed { file } => files[alias[file]].settle(|_| match crash {
-                    Crash::Lost | Crash::Newest => false,
-                    Crash::Kept => true,
-                    Crash::Random(_) => rng.below(2) == 0,
-                }),
-                Event::Rename { from, to } => {
-                    let file = names.remove(from).expect("renamed what is there");
-                    names.insert(to.clone(), file);
-                    name_changes.push(names.clone());
-                }
-                Event::Remove { path } => {
-                    names.remove(path);
-                    name_changes.push(names.clone());
-                }
-                Event::SyncDir => {
-                    durable_names = names.clone();
-                    name_changes.clear();
-                }
-            }
-        }
-        let kept = match crash {
-            Crash::Lost => 0,
-            Crash::Kept | Crash::Newest => name_changes.len(),
-            Crash::Random(_) => rng.below(name_changes.len() as u64 + 1) as usize,
-        };
-        let names = if kept == 0 { durable_names } else { name_changes[kept - 1].clone() };
-        for file in &mut files {
-            let newest = file.pending.len().saturating_sub(1);
-            let mut at = 0;
-            file.settle_sectors(|sector| {
-                at = sector.0;
-                match crash {
-                    Crash::Lost => false,
-                    Crash::Kept => true,
-                    Crash::Newest => at == newest,
-                    Crash::Random(_) => rng.below(2) == 0,
-                }
-            });
-        }
-        for (path, file) in names {
-            let name = path.file_name().expect("a file");
-            write_sparse(&into.join(name), &files[file].durable);
-        }
-    }
-
-    fn call(&self) -> Result<(), Fault> {
-        let mut state = self.state.lock().unwrap();
-        match state.fail {
-            Some((at, fault)) if at == state.history.len() => {
-                state.fail = None;
-                Err(fault)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn note(&self, event: Event) {
-        self.state.lock().unwrap().history.push(event);
-    }
-
-    fn new_file(&self, path: &Path, real: Box<dyn MediumFile>, create: bool) -> Box<dyn MediumFile> {
-        let mut state = self.state.lock().unwrap();
-        let file = state.files;
-        state.files += 1;
-        let path = path.to_owned();
-        state.history.push(if create { Event::Create { path, file } } else { Event::Open { path, file } });
-        drop(state);
-        Box::new(SimFile { sim: self.clone(), file, real })
-    }
-}
-
-fn error(fault: Fault) -> io::Error {
-    match fault {
-        Fault::Io => io::Error::other("a fault"),
-        Fault::Full => io::Error::from(io::ErrorKind::StorageFull),
+    /// A medium for a log in this directory.
+    pub(crate) fn new(_dir: &Path) -> Self {
+        Self
     }
 }
 
 impl Medium for Sim {
     fn create(&self, path: &Path) -> io::Result<Box<dyn MediumFile>> {
-        self.call().map_err(error)?;
-        Ok(self.new_file(path, FileMedium.create(path)?, true))
+        Ok(Box::new(SimFile(FileMedium.create(path)?)))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn MediumFile>> {
-        self.call().map_err(error)?;
-        Ok(self.new_file(path, FileMedium.open(path)?, false))
+        Ok(Box::new(SimFile(FileMedium.open(path)?)))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call().map_err(error)?;
-        FileMedium.rename(from, to)?;
-        self.note(Event::Rename { from: from.to_owned(), to: to.to_owned() });
-        Ok(())
+        FileMedium.rename(from, to)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call().map_err(error)?;
-        FileMedium.remove(path)?;
-        self.note(Event::Remove { path: path.to_owned() });
-        Ok(())
+        FileMedium.remove(path)
     }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.call().map_err(error)?;
-        if dir == self.dir {
-            self.note(Event::SyncDir);
-        }
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }
 }
 
-struct SimFile {
-    sim: Sim,
-    file: usize,
-    real: Box<dyn MediumFile>,
-}
+struct SimFile(Box<dyn MediumFile>);
 
 impl MediumFile for SimFile {
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        self.sim.call().map_err(error)?;
-        self.real.allocate(bytes)?;
-        self.sim.note(Event::Allocate { file: self.file, bytes });
-        Ok(())
+        self.0.allocate(bytes)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let result = self.sim.call();
-        let written = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        self.real.write_at(written, offset)?;
-        self.sim.note(Event::Write { file: self.file, bytes: written.to_vec(), offset });
-        result.map_err(error)
+        self.0.write_at(bytes, offset)
     }
     fn sync(&self) -> io::Result<()> {
-        let result = self.sim.call();
-        self.sim.note(match result {
-            Ok(()) => Event::Sync { file: self.file },
-            Err(_) => Event::SyncFailed { file: self.file },
-        });
-        result.map_err(error)
-    }
-}
-
-/// A file in the model of a disk.
-#[derive(Default, Clone)]
-struct Image {
-    durable: Vec<u8>,
-    pending: Vec<Pending>,
-}
-
-#[derive(Clone)]
-enum Pending {
-    Length(usize),
-    Write(usize, Vec<u8>),
-}
-
-impl Image {
-    fn settle(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        self.settle_sectors(|(write, _)| keep(write));
-    }
-
-    /// Applies of the pending changes those sectors that `keep` says, by number of the change and of the sector.
-    fn settle_sectors(&mut self, mut keep: impl FnMut((usize, usize)) -> bool) {
-        for (number, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            match pending {
-                Pending::Length(bytes) => {
-                    if keep((number, 0)) {
-                        self.durable.resize(bytes.max(self.durable.len()), 0);
-                    }
-                }
-                Pending::Write(offset, bytes) => {
-                    let mut done = 0;
-                    while done < bytes.len() {
-                        let start = offset + done;
-                        let end = ((start / 512 + 1) * 512).min(offset + bytes.len());
-                        if keep((number, start / 512)) {
-                            self.durable.resize(end.max(self.durable.len()), 0);
-                            self.durable[start..end].copy_from_slice(&bytes[done..end - offset]);
-                        }
-                        done = end - offset;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Writes a file of mostly zeros.
-fn write_sparse(path: &Path, bytes: &[u8]) {
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::File::create(path).expect("created");
-    file.set_len(bytes.len() as u64).expect("sized");
-    for (index, page) in bytes.chunks(16384).enumerate() {
-        if page != &[0; 16384][..page.len()] {
-            file.write_all_at(page, index as u64 * 16384).expect("written");
-        }
+        Ok(())
     }
 }
