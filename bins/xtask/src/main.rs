@@ -8,6 +8,7 @@
 
 mod asan;
 mod audit;
+mod crash;
 mod disk;
 mod fuzz;
 mod peers;
@@ -57,6 +58,9 @@ enum Command {
     /// Fuzz the log, under AddressSanitizer
     #[command(long_about = fuzz::LONG)]
     Fuzz(fuzz::Options),
+    /// Crash the log in every way that a power loss can, and look for planted faults
+    #[command(long_about = crash::LONG)]
+    Crash(crash::Options),
     /// Run the end-to-end tests: real processes, real sockets, real EVM nodes
     #[command(long_about = test::E2E)]
     E2e(test::E2eOptions),
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Command::Loom => Ok(step::run(vec![test::loom()])),
         Command::Asan { args } => asan::asan(&args).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(options) => fuzz::fuzz(&options).map(|()| ExitCode::SUCCESS),
+        Command::Crash(options) => crash::crash(&options).map(|()| ExitCode::SUCCESS),
         Command::E2e(options) => test::e2e(&options),
         Command::Peers => Ok(step::run(vec![test::peers()])),
         Command::Disk(options) => disk::disk(&options).map(|()| ExitCode::SUCCESS),

@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::step::{self, Step, Work};
-use crate::{asan, disk, fuzz, peers, workspace};
+use crate::{asan, crash, disk, fuzz, peers, workspace};
 
 pub(crate) const LONG: &str = "\
 Check everything that CI checks, in order, and stop at the first failure.
 
 Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all \
 targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
-brings), disk (the log on real file systems; left out with the reason where the machine cannot), asan (the log's \
+brings), crash (the log through simulated crashes, then with planted faults), disk (the log on real file systems; left out with the reason where the machine cannot), asan (the log's \
 tests under AddressSanitizer), fuzz (its fuzz targets, briefly), bench (each bench once, not measured), doc \
 (documentation without warnings), loom (model checks). A table of step, result and seconds ends the run; the \
 exit code is that of the step that failed.
@@ -122,6 +122,11 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     } else {
         cargo_step("parquet", about, &args, &[])
     });
+    steps.push(if options.fast {
+        left_out("crash", CRASH_ABOUT, "--fast")
+    } else {
+        Step { name: "crash", about: CRASH_ABOUT, work: Work::Own(crash::step), hint: CRASH_HINT }
+    });
     steps.push(match left_out_disk {
         Some(reason) => left_out("disk", DISK_ABOUT, reason),
         None => Step { name: "disk", about: DISK_ABOUT, work: Work::Own(disk::step), hint: DISK_HINT },
@@ -149,6 +154,8 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     steps
 }
 
+const CRASH_ABOUT: &str = "200,000 crash states of the log, and every planted fault found";
+const CRASH_HINT: &str = "`cargo xtask help crash` says how to do one history again";
 const DISK_ABOUT: &str = "the log on real file systems: recorded crashes, failing and full disks";
 const DISK_HINT: &str =
     "the lines above name the crash state; `cargo xtask help disk` says how to look at it again";
@@ -293,8 +300,8 @@ mod tests {
         assert_eq!(
             names(&steps),
             [
-                "fmt", "peers", "clippy", "build", "test", "parquet", "disk", "asan", "fuzz", "bench", "doc",
-                "loom"
+                "fmt", "peers", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz",
+                "bench", "doc", "loom"
             ]
         );
         assert_eq!(env_of_test(&steps, peers::FOLDER_VAR), Some(peers::folder().as_os_str()));
@@ -313,7 +320,7 @@ mod tests {
         let steps = plan(&Options { fast: false, without_peers: true }, false, None);
         assert_eq!(
             names(&steps),
-            ["fmt", "clippy", "build", "test", "parquet", "disk", "asan", "fuzz", "doc", "loom"]
+            ["fmt", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz", "doc", "loom"]
         );
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
     }

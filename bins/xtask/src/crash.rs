@@ -1,0 +1,265 @@
+//! `cargo xtask crash`: the crash harness of the log, and the faults planted to see that it finds any.
+//!
+//! The harness is a module of `mainstem-storage`'s unit tests. A planted fault is a `cfg` that is set for that one
+//! crate, in its test build, by `cargo rustc`: no other crate is built again, and no feature, variable or build
+//! script exists by which a log that people use could get one.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::workspace;
+
+pub(crate) const LONG: &str = "\
+Crash the log in every way a power loss can, and open what is left.
+
+First the harness tries all states that a crash may leave of short histories, fails every call of them once in every \
+way, and then does crash after crash in long histories drawn from a seed: writes lost, torn and reordered by the \
+sector, lengths and names lost, syncs that fail. Each state is opened by the real code, which must hold every block \
+that was acknowledged, find nothing more to do when opened again, and go on.
+
+Then the log is built with one planted fault after the other (storage/src/crash/bugs.txt lists them), and each must be \
+found within a minute.
+
+A broken promise prints the calls that led to it and, for a drawn history, its seed: \
+`cargo xtask crash --replay SEED` does just that one again.";
+
+/// What to try.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Crash states of drawn histories to try, besides those of the short ones
+    #[arg(long, default_value_t = STATES, value_parser = clap::value_parser!(u64).range(1..))]
+    states: u64,
+    /// What all histories are drawn from
+    #[arg(long, default_value_t = SEED)]
+    seed: u64,
+    /// Do one drawn history again, by its own seed as a failed run printed it, and nothing else
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["states", "seed", "bugs_only", "bug"])]
+    replay: Option<String>,
+    /// Look for the planted faults only
+    #[arg(long)]
+    bugs_only: bool,
+    /// Leave the planted faults out
+    #[arg(long, conflicts_with_all = ["bugs_only", "bug"])]
+    without_bugs: bool,
+    /// Look for this planted fault only
+    #[arg(long, value_name = "NAME")]
+    bug: Option<String>,
+}
+
+/// What CI tries.
+const STATES: u64 = 200_000;
+const SEED: u64 = 1;
+/// A planted fault that takes longer is not found.
+const LIMIT: Duration = Duration::from_secs(60);
+/// States of drawn histories before the short ones, when a planted fault is looked for.
+const STATES_WITH_BUG: u64 = 4_000;
+/// What the harness says when it has found something.
+const FOUND: &str = "BROKEN PROMISE";
+
+/// The step of `cargo xtask test`.
+pub(crate) fn step() -> Result<()> {
+    crash(&Options {
+        states: STATES,
+        seed: SEED,
+        replay: None,
+        bugs_only: false,
+        without_bugs: false,
+        bug: None,
+    })
+}
+
+pub(crate) fn crash(options: &Options) -> Result<()> {
+    if let Some(seed) = &options.replay {
+        let mut harness = harness(&build(None)?, "crash::random");
+        return succeed(harness.env("MAINSTEM_CRASH_REPLAY", seed));
+    }
+    if !options.bugs_only && options.bug.is_none() {
+        let mut harness = harness(&build(None)?, "crash::");
+        harness.env("MAINSTEM_CRASH_STATES", options.states.to_string());
+        harness.env("MAINSTEM_CRASH_SEED", options.seed.to_string());
+        succeed(&mut harness)?;
+    }
+    if options.without_bugs {
+        return Ok(());
+    }
+    let mut bugs = bugs()?;
+    if let Some(only) = &options.bug {
+        bugs.retain(|(name, _)| name == only);
+        if bugs.is_empty() {
+            bail!("--bug {only}: no such fault in {}", list().display());
+        }
+    }
+    hunt(&bugs, options.seed)
+}
+
+/// Wants every one of these found, building the next while one is looked for.
+fn hunt(bugs: &[(String, String)], seed: u64) -> Result<()> {
+    println!("\n{:<26} {:>8} {:>8}  found by", "planted fault", "build s", "found s");
+    let (built, next) = mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for (name, about) in bugs {
+                let start = Instant::now();
+                let harness = build(Some(name));
+                if built.send((name, about, harness, start.elapsed())).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut missed = Vec::new();
+        for (name, about, program, took) in next {
+            let mut harness = harness(&program?, "crash::");
+            harness.env("MAINSTEM_CRASH_STATES", STATES_WITH_BUG.to_string());
+            harness.env("MAINSTEM_CRASH_SEED", seed.to_string()).env_remove("MAINSTEM_CRASH_JSON");
+            let start = Instant::now();
+            let by = found_by(&mut harness)?;
+            let (built, found) = (took.as_secs_f64(), start.elapsed().as_secs_f64());
+            println!("{name:<26} {built:>8.1} {found:>8.1}  {}", by.as_deref().unwrap_or("NOT FOUND"));
+            if by.is_none() {
+                missed.push(format!("{name} ({about})"));
+            }
+        }
+        if !missed.is_empty() {
+            bail!("the crash harness did not find: {}", missed.join(", "));
+        }
+        Ok(())
+    })
+}
+
+/// What the harness says within the limit of the promise that it sees broken.
+fn found_by(harness: &mut Command) -> Result<Option<String>> {
+    let mut child = harness
+        .env("RUST_BACKTRACE", "0")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("the harness does not start")?;
+    let errors = BufReader::new(child.stderr.take().context("stderr is piped")?);
+    let (line, lines) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for text in errors.lines().map_while(Result::ok) {
+            if line.send(text).is_err() {
+                break;
+            }
+        }
+    });
+    let end = Instant::now() + LIMIT;
+    let found = loop {
+        match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(text) if text.starts_with(FOUND) => break Some(seed_or_tally(&text)),
+            Ok(_) => {}
+            Err(_) => break None,
+        }
+    };
+    // It would try the other histories too.
+    child.kill().context("the harness cannot be stopped")?;
+    child.wait()?;
+    drop(lines);
+    let _ = reader.join();
+    Ok(found)
+}
+
+/// Of the line that tells of a broken promise, what leads back to it.
+fn seed_or_tally(line: &str) -> String {
+    let tally =
+        line.split_once('(').and_then(|(_, rest)| rest.split_once(", in ")).map_or("", |(tally, _)| tally);
+    match line.split_once("seed 0x").and_then(|(_, rest)| rest.split_once(';')) {
+        Some((seed, _)) => format!("{tally}, seed 0x{seed}"),
+        None => tally.to_owned(),
+    }
+}
+
+/// Builds the unit tests of the log, with a planted fault or none, and says where they are.
+fn build(bug: Option<&str>) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo(&["rustc", "-p", "mainstem-storage", "--lib", "--profile", "test"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    match bug {
+        Some(bug) => cargo.args(["--", "--cfg", &format!("bug=\"{bug}\"")]),
+        // A few seconds of optimising are soon won back; a planted fault is found before that.
+        None => cargo.args(["--config", "profile.dev.package.mainstem-storage.opt-level=1"]),
+    };
+    let output = cargo.output().context("cargo rustc does not start")?;
+    if !output.status.success() {
+        bail!("the crash harness does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let messages = String::from_utf8(output.stdout).context("cargo rustc gives no UTF-8")?;
+    let (_, rest) = messages.rsplit_once(r#""executable":""#).context("cargo rustc names no executable")?;
+    let (path, _) = rest.split_once('"').context("cargo rustc is cut off")?;
+    Ok(path.into())
+}
+
+fn harness(program: &Path, filter: &str) -> Command {
+    let mut command = workspace::program(program, &workspace::root());
+    command.args([filter, "--test-threads=1", "--nocapture"]).env("MAINSTEM_CRASH_WHOLE", "1");
+    command
+}
+
+fn succeed(harness: &mut Command) -> Result<()> {
+    let status = harness.status().context("the harness does not start")?;
+    if !status.success() {
+        bail!("the log broke a promise: {status}");
+    }
+    Ok(())
+}
+
+fn list() -> PathBuf {
+    workspace::root().join("storage/src/crash/bugs.txt")
+}
+
+/// Name and meaning of each planted fault.
+fn bugs() -> Result<Vec<(String, String)>> {
+    let path = list();
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.lines()
+        .map(|line| {
+            let (name, about) =
+                line.split_once(": ").with_context(|| format!("{line:?} is not NAME: ABOUT"))?;
+            Ok((name.to_owned(), about.to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn planted(folder: &Path, into: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                planted(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let sites = text.split("cfg!(bug = \"").skip(1);
+                into.extend(sites.map(|site| site.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_fault_that_is_listed_is_planted_and_every_planted_one_is_listed() {
+        let mut sites = BTreeSet::new();
+        planted(&workspace::root().join("storage/src"), &mut sites);
+        sites.remove("...");
+        let listed: BTreeSet<String> = bugs().unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(sites, listed);
+    }
+
+    #[test]
+    fn seed_is_found_in_what_the_harness_says() {
+        let line = "BROKEN PROMISE (random histories, 7 crash states of 2 histories, 3 kinds, in 0.0 s (1 states/s)): \
+                    head 0 (seed 0xfe; again: cargo xtask crash --replay 0xfe)";
+        assert_eq!(
+            seed_or_tally(line),
+            "random histories, 7 crash states of 2 histories, 3 kinds, seed 0xfe"
+        );
+    }
+}
