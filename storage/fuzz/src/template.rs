@@ -27,7 +27,8 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// A log of three sealed segments and an active one, written in two sessions.
+/// A log of two sealed segments and an active one, written in two sessions; an older one was pruned,
+/// and its file is kept to be used again.
 pub(crate) struct Template {
     pub(crate) files: Files,
     pub(crate) blocks: Vec<MainBlock>,
@@ -61,10 +62,18 @@ impl Template {
         // A third of a segment each.
         let third = (MIN_SEGMENT_BYTES / 3 / 80) as u32;
         let more: Vec<MainBlock> =
-            (0..9).map(|number| maker.block(&[(number % 3, third), (5 + number, 2), (20, 1)])).collect();
+            (0..7).map(|number| maker.block(&[(number % 3, third), (5 + number, 2), (20, 1)])).collect();
         append(&scratch, &more);
+        let (mut log, reader, _) = Log::open(scratch.path(), options()).expect("the log");
+        log.prune(reader.segments()[1].first).expect("pruned");
+        drop((log, reader));
+        let mut files = scratch.files();
+        Mend::all().apply(&mut files);
+        scratch.fill(&files);
         let files = scratch.files();
-        assert!(files.contains_key("0000000004.seg"), "{:?}", files.keys());
+        let names: Vec<_> = files.keys().map(String::as_str).collect();
+        let segments = ["0000000001.spare", "0000000002.seg", "0000000003.seg", "0000000004.seg"];
+        assert_eq!(names, [&segments[..], &["BASE", "LOCK", "LOG", "MARK"]].concat());
         blocks.extend(more);
         Self { files, blocks, first, short, body }
     }
