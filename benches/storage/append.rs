@@ -209,13 +209,16 @@ fn show(bench: &Bench, shape: Shape, candidates: &[&dyn Candidate], runs: &[Vec<
             bench.verdict(ratio >= 0.8)
         ));
     }
-    if let (Some((_, ours)), Some((name, peer))) = (&ours, &peer) {
-        let ratio = ours.median / peer.median;
+    if let Some((name, peer)) = &peer {
         let goal = if shape.leaves() >= 64_000 { 10.0 } else { 5.0 };
-        notes.push(format!(
-            "ours over the best peer ({name}): {ratio:.1}; goal {goal:.0}: {}",
-            bench.verdict(ratio >= goal)
-        ));
+        for (files, ours) in [("new", &ours), ("recycled", &ours_recycled)] {
+            let Some((_, ours)) = ours else { continue };
+            let ratio = ours.median / peer.median;
+            notes.push(format!(
+                "ours, {files} files, over the best peer ({name}): {ratio:.1}; goal {goal:.0}: {}",
+                bench.verdict(ratio >= goal)
+            ));
+        }
         for (files, limit) in [("new", &fresh), ("recycled", &recycled)] {
             let Some((_, limit)) = limit else { continue };
             notes.push(format!(

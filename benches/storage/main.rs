@@ -2,6 +2,10 @@
 //!
 //! Not a Criterion bench: what counts are whole runs with syncs, interleaved, and their spread. `-- --help` says how to
 //! run it; without arguments, as under `cargo test`, it runs quickly and checks that all stores give the same answers.
+//!
+//! CI runs that with our log alone. The other stores are a feature that changes those of crates which all of us use, so
+//! they would cost CI another build of the workspace; after a change here, run
+//! `cargo bench -p mainstem-benches --features peers --bench storage -- --quick`.
 
 #![deny(unsafe_code)]
 
