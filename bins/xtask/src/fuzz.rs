@@ -162,7 +162,7 @@ fn summary(target: &str, text: &str) -> String {
         let line = text.lines().find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name));
         line.map_or("?", |rest| rest.trim_start_matches(':').trim()).to_owned()
     };
-    let edges = text.lines().filter_map(|line| line.split_once(" cov: ")).last();
+    let edges = text.lines().filter_map(|line| line.split_once(" cov: ")).next_back();
     let edges = edges.and_then(|(_, rest)| rest.split(' ').next()).unwrap_or("?");
     format!(
         "{target}: {} inputs, {} a second, {edges} edges, {} MB at most, no failure",
