@@ -24,9 +24,9 @@ pub struct Section {
 }
 
 impl Section {
-    /// Height of the last block.
+    /// Height of the last block. Of a section that cannot be (read from a file that was cut short, say) some height.
     pub fn last_height(&self) -> Height {
-        Height(self.first_height.0 + u64::from(self.count) - 1)
+        Height(self.first_height.0.saturating_add(u64::from(self.count)).saturating_sub(1))
     }
 
     /// Where its blocks lie in the columns.
