@@ -64,7 +64,7 @@ pub(crate) fn run<'a>(
             let run = run_one(candidate, &dir, feed, blocks, &|blocks| bar.inc(blocks * shape.leaves()))?;
             runs[index].push(run);
             if round + 1 == rounds as usize && candidate.kind().is_store() {
-                check(candidate, &dir, feed, shape, blocks)?;
+                check(bench, candidate, &dir, feed, shape)?;
                 stored.push((index, Stored { candidate, dir }));
             } else {
                 fs::remove_dir_all(&dir)?;
@@ -116,12 +116,13 @@ fn run_one(
 }
 
 /// All candidates must give the same answers: those that follow from what was fed.
-fn check(candidate: &dyn Candidate, dir: &Path, feed: &Feed, shape: Shape, blocks: u64) -> Result<()> {
+fn check(bench: &Bench, candidate: &dyn Candidate, dir: &Path, feed: &Feed, shape: Shape) -> Result<()> {
+    let blocks = shape.blocks_for(bench.plan.side_blocks);
     let head = Feed::chain_height(shape, blocks);
     let read = |reader: &dyn crate::candidate::Reader| {
         let mut rng = Rng(1);
         let edges = [(0, 1), (0, head), (crate::feed::CHAINS - 1, 1), (crate::feed::CHAINS - 1, head)];
-        let random = (0..2000).map(|_| random_block(&mut rng, head));
+        let random = (0..bench.plan.warm.min(2000)).map(|_| random_block(&mut rng, head));
         for (chain, height) in edges.into_iter().chain(random) {
             let found = reader.find(Feed::chain(chain), height)?;
             let expected = feed.expected(chain, height);

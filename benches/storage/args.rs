@@ -71,6 +71,10 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
+/// Whether this is a build as under `cargo test`, where looking at a block in the log takes milliseconds: rkyv's checks
+/// are generic code, so they are built here and look at each byte.
+pub(crate) const UNOPTIMISED: bool = cfg!(debug_assertions);
+
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
@@ -120,9 +124,16 @@ impl Args {
             );
         }
         let quick = self.quick || !self.bench;
-        let default_sizes = if quick { ["1k", "64k", "thin"] } else { ["1k", "64k", "1M"] };
-        let sizes =
-            if self.sizes.is_empty() { default_sizes.map(String::from).to_vec() } else { self.sizes.clone() };
+        let default_sizes = match (quick, UNOPTIMISED) {
+            (true, true) => &["1k", "thin"][..],
+            (true, false) => &["1k", "64k", "thin"],
+            (false, _) => &["1k", "64k", "1M"],
+        };
+        let sizes = if self.sizes.is_empty() {
+            default_sizes.iter().map(ToString::to_string).collect()
+        } else {
+            self.sizes.clone()
+        };
         let mut shapes = Vec::new();
         for size in sizes {
             match SHAPES.iter().find(|shape| shape.name == size) {
@@ -164,7 +175,7 @@ impl Plan {
         side_blocks: 20_000,
         runs: 2,
         segment_bytes: 6 << 20,
-        warm: 2000,
+        warm: if UNOPTIMISED { 200 } else { 2000 },
         cold: 20,
         segments: 5,
         memory: [64_000, 256_000],

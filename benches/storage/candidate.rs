@@ -71,15 +71,23 @@ pub(crate) trait Reader {
 }
 
 /// Ours, the limits and those peers that were asked for, in this order.
-pub(crate) fn all(peers: &[String], segment_bytes: u64, file_bytes: u64) -> Vec<Box<dyn Candidate>> {
+pub(crate) fn all(
+    peers: &[String],
+    segment_bytes: u64,
+    file_bytes: u64,
+    source_bytes: usize,
+) -> Vec<Box<dyn Candidate>> {
     let mut all: Vec<Box<dyn Candidate>> = Vec::new();
     if wanted(peers, "log") {
         all.push(Box::new(MainstemLog { segment_bytes }));
-        // The end of a segment stays empty if the next block does not fit: by a third, with three blocks in one.
-        let spares = file_bytes * 4 / 3 / segment_bytes + 2;
-        all.push(Box::new(RecycledLog { log: MainstemLog { segment_bytes }, spares: spares as usize }));
+        // Pruning reads a block for each chain.
+        if !crate::args::UNOPTIMISED {
+            // The end of a segment stays empty if the next block does not fit: by a third, with three blocks in one.
+            let spares = file_bytes * 4 / 3 / segment_bytes + 2;
+            all.push(Box::new(RecycledLog { log: MainstemLog { segment_bytes }, spares: spares as usize }));
+        }
     }
-    all.extend(Way::ALL.map(|way| Box::new(Limit { way, file_bytes }) as Box<dyn Candidate>));
+    all.extend(Way::ALL.map(|way| Box::new(Limit { way, file_bytes, source_bytes }) as Box<dyn Candidate>));
     #[cfg(feature = "peers")]
     all.extend(crate::peers::all(|name| wanted(peers, name)));
     all

@@ -16,15 +16,14 @@ use rustix::fs::FallocateFlags;
 use crate::candidate::{Candidate, Kind, Reader, Writer};
 use crate::feed::Rng;
 
-/// Bytes of the largest block there is, and some.
-const SOURCE_BYTES: usize = 80 << 20;
-
 /// A limit.
 pub(crate) struct Limit {
     pub(crate) way: Way,
     /// Bytes of the file that is preallocated or overwritten. A run that needs more begins again at its start, as a
     /// log that uses its files again would.
     pub(crate) file_bytes: u64,
+    /// At least the bytes of the largest block.
+    pub(crate) source_bytes: usize,
 }
 
 /// How the bytes are written.
@@ -68,9 +67,9 @@ impl Candidate for Limit {
 
     fn write(&self, dir: &Path, job: &mut dyn FnMut(&mut dyn Writer) -> Result<()>) -> Result<()> {
         std::fs::create_dir_all(dir)?;
-        let source = SOURCE.get_or_init(|| Aligned::noise(SOURCE_BYTES));
+        let source = SOURCE.get_or_init(|| Aligned::noise(self.source_bytes));
         if matches!(self.way, Way::Copy) {
-            let target = Aligned::noise(SOURCE_BYTES);
+            let target = Aligned::noise(self.source_bytes);
             return job(&mut Copier { source, target });
         }
         let file = OpenOptions::new().write(true).create_new(true).open(dir.join("plain"))?;

@@ -83,7 +83,9 @@ fn one(bench: &Bench, store: &Stored<'_>, head: u64) -> Result<Answers> {
     let start = Instant::now();
     candidate.read(dir, &mut |reader| {
         open[1] = start.elapsed().as_secs_f64() * 1e3;
-        warm_up(reader, head)?;
+        if !bench.plan.quick {
+            warm_up(reader, head)?;
+        }
         for _ in 0..bench.plan.warm {
             timed(reader, &mut rng, head, &mut warm)?;
         }

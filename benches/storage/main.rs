@@ -60,7 +60,11 @@ fn main() -> Result<()> {
     let scratch = tempfile::Builder::new().prefix("mainstem-bench-").tempdir_in(base)?;
     let most = plan.shapes.iter().map(|shape| shape.leaves().max(plan.side_blocks)).max().unwrap_or(0);
     let limit_bytes = (most * 80).next_multiple_of(1 << 20).min(1 << 30);
-    let candidates = candidate::all(&args.peers, plan.segment_bytes, limit_bytes);
+    // A side block of a chain that has no other one there takes twice the bytes of one in a long section.
+    let source_bytes =
+        plan.shapes.iter().map(|shape| shape.leaves() * 74 + 1024 + u64::from(shape.sections) * 160);
+    let source_bytes = (source_bytes.max().unwrap_or(0) as usize).next_multiple_of(1 << 20);
+    let candidates = candidate::all(&args.peers, plan.segment_bytes, limit_bytes, source_bytes);
     let bench = Bench { plan, candidates, dir: scratch.path().to_owned() };
 
     let mut report = Report::default();
