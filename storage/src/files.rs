@@ -123,18 +123,18 @@ impl Context {
     }
 
     /// Makes the empty segment `number`, durable under its name, and opens it for writing: of a spare file if there
-    /// is one. A full disk shows here.
+    /// is one, which it also says. A full disk shows here.
     pub(crate) fn create_segment(
         &self,
         medium: &dyn Medium,
         number: u64,
-    ) -> Result<Box<dyn MediumFile>, Error> {
+    ) -> Result<(Box<dyn MediumFile>, bool), Error> {
         if let Some(spare) = self.spares.files().pop() {
-            return self.recycle(medium, &spare, number);
+            return Ok((self.recycle(medium, &spare, number)?, true));
         }
         let file = self.new_segment_file(medium, number)?;
         self.finish_segment_file(medium, number, &*file)?;
-        Ok(file)
+        Ok((file, false))
     }
 
     /// Makes the file of segment `number` under its unfinished name: header and reserved space, not synced.

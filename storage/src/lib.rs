@@ -32,6 +32,7 @@ mod heads;
 mod log;
 mod map;
 mod medium;
+mod prepare;
 mod reader;
 mod recover;
 mod repair;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use engine::chain::{ChainId, Height, MainBlock};
 use engine::merkle::history::History;
@@ -17,6 +16,7 @@ use crate::files::{Context, Lock, ReadersLock};
 use crate::format::{self, FIRST_RECORD, Flaw, Mark, RecordHeader, RunEntry, Trailer};
 use crate::log::{Options, Prepare};
 use crate::medium::{Medium, MediumFile};
+use crate::prepare::{Ahead, next_segment};
 use crate::reader::{Index, LogReader, Shared};
 use crate::recover::{self, Recovered};
 use crate::segment::{self, Segment};
@@ -48,7 +48,7 @@ pub struct LogWriter {
     /// The active segment.
     file: Box<dyn MediumFile>,
     /// The segment after it: made ahead, since no segment is sealed before the next one exists.
-    next_file: NextFile,
+    ahead: Ahead,
     /// Appended and not yet durable.
     pending: Pending,
     /// Where the next record goes.
@@ -73,13 +73,6 @@ struct Pending {
     runs: Vec<(ChainId, RunEntry)>,
 }
 
-enum NextFile {
-    /// Not made yet, or making it failed.
-    None,
-    /// A thread makes it.
-    Preparing(JoinHandle<Result<Box<dyn MediumFile>, Error>>),
-}
-
 impl LogWriter {
     pub(crate) fn new(
         recovered: Recovered,
@@ -96,7 +89,7 @@ impl LogWriter {
             keep_blocks: options.keep_blocks,
             mark,
             file,
-            next_file: NextFile::None,
+            ahead: Ahead::default(),
             pending: Pending::default(),
             end: active.end,
             next: active.next(),
@@ -274,7 +267,7 @@ impl LogWriter {
         }
         self.sync()?;
         // The thread must not make a file while files are removed.
-        self.join_preparing();
+        self.ahead.take();
         if to.0 == self.next - 1 {
             self.prepare_ahead();
             return Ok(());
@@ -396,42 +389,17 @@ impl LogWriter {
     }
 
     fn prepare_ahead(&mut self) {
-        if self.prepare == Prepare::AtRoll {
-            return;
+        if self.prepare == Prepare::Ahead {
+            self.ahead = Ahead::start(self.shared.context.clone(), self.medium.clone(), self.segment() + 1);
         }
-        let (context, medium, number) =
-            (self.shared.context.clone(), self.medium.clone(), self.segment() + 1);
-        let made = std::thread::Builder::new()
-            .name("log-prepare".into())
-            .spawn(move || next_segment(&context, &*medium, number));
-        self.next_file = match made {
-            Ok(thread) => NextFile::Preparing(thread),
-            Err(error) => {
-                tracing::warn!(%error, "no thread to prepare the next segment: made when it is needed");
-                NextFile::None
-            }
-        };
     }
 
     /// The next segment, made by now. A failure is not final: the next append tries again.
     fn take_next_file(&mut self) -> Result<Box<dyn MediumFile>, Error> {
         // What failed ahead of time may work now: space may have been freed.
-        match self.join_preparing() {
+        match self.ahead.take() {
             Some(file) => Ok(file),
-            None => next_segment(&self.shared.context, &*self.medium, self.segment() + 1),
-        }
-    }
-
-    /// Waits for the thread that makes the next segment, if there is one.
-    fn join_preparing(&mut self) -> Option<Box<dyn MediumFile>> {
-        let NextFile::Preparing(thread) = std::mem::replace(&mut self.next_file, NextFile::None) else {
-            return None;
-        };
-        match thread.join() {
-            Ok(made) => {
-                made.inspect_err(|error| tracing::warn!(%error, "the next segment was not prepared")).ok()
-            }
-            Err(panic) => std::panic::resume_unwind(panic),
+            None => Ok(next_segment(&self.shared.context, &*self.medium, self.segment() + 1)?.file),
         }
     }
 
@@ -475,7 +443,7 @@ impl Drop for LogWriter {
     /// Waits for the thread that prepares a segment, and marks the end of the log: the directory is at rest when the
     /// lock is given back.
     fn drop(&mut self) {
-        self.join_preparing();
+        self.ahead.take();
         if let Err(error) = self.mark_durable() {
             tracing::warn!(%error, "the end of the log could not be marked");
         }
@@ -503,21 +471,4 @@ fn chains_of(recovered: &Recovered) -> Result<usize, Error> {
 /// Bytes of what seals a segment.
 fn seal_bytes(chains: usize, runs: usize, records: usize) -> u64 {
     (format::index_bytes(chains, runs, records) + Trailer::BYTES) as u64
-}
-
-/// Opens the segment `number` when it is there and sound, else makes it. It must be one that holds nothing.
-fn next_segment(context: &Context, medium: &dyn Medium, number: u64) -> Result<Box<dyn MediumFile>, Error> {
-    if context.segment_path(number).exists() {
-        if context.holds_records(number)? {
-            let path = context.segment_path(number);
-            let flaw = Flaw::Field { field: "first byte", found: 1, expected: 0 };
-            return Err(Error::damaged(&path, FIRST_RECORD.into(), Part::File, flaw));
-        }
-        if segment::open_file(context, number).is_ok() {
-            // Whoever made it may have failed to make its name durable.
-            context.sync_dir(medium)?;
-            return context.open_segment(medium, number);
-        }
-    }
-    context.create_segment(medium, number)
 }
