@@ -14,13 +14,17 @@ use std::time::{Duration, SystemTime};
 use engine::chain::{Height, MainBlock};
 use engine::store::BlockReader;
 use mainstem_storage::{Error, Log, LogReader, LogWriter, Options, Prepare};
-use support::{Maker, Rng, assert_holds, copy, options, scratch};
+use support::{Maker, Rng, assert_holds, copy, scratch};
 
 /// Tells the child of a test which log to write.
 const DIR_VAR: &str = "MAINSTEM_FAULTS_DIR";
 /// How many blocks it appends before it only waits to be killed.
 const BLOCKS_OF_A_WRITER: usize = 20;
 const KILLS: usize = 12;
+
+fn options() -> Options {
+    Options { segment_bytes: 1 << 20, ..support::options() }
+}
 
 fn maker() -> Maker {
     Maker::new(77)

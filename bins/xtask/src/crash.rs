@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -57,8 +57,10 @@ const STATES: u64 = 200_000;
 const SEED: u64 = 1;
 /// A planted fault that takes longer is not found.
 const LIMIT: Duration = Duration::from_secs(60);
-/// States of drawn histories before the short ones, when a planted fault is looked for.
-const STATES_WITH_BUG: u64 = 4_000;
+/// States of drawn histories when a planted fault is looked for.
+const STATES_WITH_BUG: u64 = 20_000;
+/// The tests of the harness, by a part of their names.
+const PARTS: [&str; 3] = ["crash::random", "crash::short::every_state", "crash::short::no_call"];
 /// What the harness says when it has found something.
 const FOUND: &str = "BROKEN PROMISE";
 
@@ -114,11 +116,15 @@ fn hunt(bugs: &[(String, String)], seed: u64) -> Result<()> {
         });
         let mut missed = Vec::new();
         for (name, about, program, took) in next {
-            let mut harness = harness(&program?, "crash::");
-            harness.env("MAINSTEM_CRASH_STATES", STATES_WITH_BUG.to_string());
-            harness.env("MAINSTEM_CRASH_SEED", seed.to_string()).env_remove("MAINSTEM_CRASH_JSON");
+            let program = program?;
+            let mut harnesses = PARTS.map(|part| {
+                let mut harness = harness(&program, part);
+                harness.env("MAINSTEM_CRASH_STATES", STATES_WITH_BUG.to_string());
+                harness.env("MAINSTEM_CRASH_SEED", seed.to_string()).env_remove("MAINSTEM_CRASH_JSON");
+                harness
+            });
             let start = Instant::now();
-            let by = found_by(&mut harness)?;
+            let by = found_by(&mut harnesses)?;
             let (built, found) = (took.as_secs_f64(), start.elapsed().as_secs_f64());
             println!("{name:<26} {built:>8.1} {found:>8.1}  {}", by.as_deref().unwrap_or("NOT FOUND"));
             if by.is_none() {
@@ -132,37 +138,44 @@ fn hunt(bugs: &[(String, String)], seed: u64) -> Result<()> {
     })
 }
 
-/// What the harness says within the limit of the promise that it sees broken.
-fn found_by(harness: &mut Command) -> Result<Option<String>> {
-    let mut child = harness
-        .env("RUST_BACKTRACE", "0")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("the harness does not start")?;
-    let errors = BufReader::new(child.stderr.take().context("stderr is piped")?);
+/// What the first of these harnesses that sees a broken promise within the limit says of it. They run side by side,
+/// since no one knows which of them a fault shows itself to.
+fn found_by(harnesses: &mut [Command]) -> Result<Option<String>> {
+    let mut running = Running(Vec::new());
     let (line, lines) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        for text in errors.lines().map_while(Result::ok) {
-            if line.send(text).is_err() {
-                break;
-            }
-        }
-    });
+    for harness in harnesses {
+        let harness = harness.env("RUST_BACKTRACE", "0").stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = harness.spawn().context("the harness does not start")?;
+        let errors = BufReader::new(child.stderr.take().context("stderr is piped")?);
+        running.0.push(child);
+        let line = line.clone();
+        std::thread::spawn(move || {
+            // Until nobody listens any more, or the harness has ended.
+            errors.lines().map_while(Result::ok).try_for_each(|text| line.send(text)).ok()
+        });
+    }
+    drop(line);
     let end = Instant::now() + LIMIT;
-    let found = loop {
+    loop {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(text) if text.starts_with(FOUND) => break Some(seed_or_tally(&text)),
+            Ok(text) if text.starts_with(FOUND) => return Ok(Some(seed_or_tally(&text))),
             Ok(_) => {}
-            Err(_) => break None,
+            Err(_) => return Ok(None),
         }
-    };
-    // It would try the other histories too.
-    child.kill().context("the harness cannot be stopped")?;
-    child.wait()?;
-    drop(lines);
-    let _ = reader.join();
-    Ok(found)
+    }
+}
+
+/// Harnesses that end with this value: what they would still try does not matter.
+struct Running(Vec<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // One that has ended by itself is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// Of the line that tells of a broken promise, what leads back to it.

@@ -12,7 +12,8 @@ use crate::Outcome;
 use crate::history::{Blocks, Model};
 use crate::program::{FileSystem, Mount};
 use crate::recorder::{Daemon, file};
-use crate::support::{self, Maker, assert_holds};
+use crate::support::{Maker, assert_holds};
+use crate::workload;
 
 /// Flushes before the failing one. The file system's own and those of making the log are among them.
 const FLUSHES: [u64; 5] = [12, 17, 23, 30, 41];
@@ -67,7 +68,7 @@ fn case(kind: FileSystem, fault: Fault, flushes: u64) -> Outcome<usize> {
     daemon.end()?;
 
     let mount = Mount::image(kind, &image, &at)?;
-    let (mut log, reader, _) = Log::open(at.join("log"), support::options())?;
+    let (mut log, reader, _) = Log::open(at.join("log"), workload::options(0))?;
     let head = reader.head().0 as usize;
     if head < acknowledged || head > appended.len() {
         return Err(format!("{head} blocks are there, {acknowledged} were acknowledged").into());
@@ -85,7 +86,7 @@ fn case(kind: FileSystem, fault: Fault, flushes: u64) -> Outcome<usize> {
 
 /// Appends until the log refuses; what was appended, and how much of it was acknowledged.
 fn use_until_it_fails(dir: &Path) -> Outcome<(Vec<MainBlock>, usize)> {
-    let (mut log, reader, _) = match Log::open(dir, support::options()) {
+    let (mut log, reader, _) = match Log::open(dir, workload::options(0)) {
         Ok(opened) => opened,
         // It failed while the log was made.
         Err(Error::Io { .. }) => return Ok((Vec::new(), 0)),

@@ -11,7 +11,8 @@ use mainstem_storage::{Error, Log, LogReader, LogWriter, Options, Prepare, check
 
 use crate::Outcome;
 use crate::program::{FileSystem, Mount};
-use crate::support::{self, Maker, assert_holds};
+use crate::support::{Maker, assert_holds};
+use crate::workload;
 
 /// So small that a handful of segments of 1 MiB fill it; XFS cannot be made smaller.
 const MIB: u64 = 24;
@@ -120,7 +121,7 @@ struct Tested {
 
 impl Tested {
     fn make(disk: &Disk, prepare: Prepare) -> Outcome<Self> {
-        let (dir, options) = (disk.path("log"), Options { prepare, ..support::options() });
+        let (dir, options) = (disk.path("log"), Options { prepare, ..workload::options(0) });
         let (log, reader, _) = Log::open(&dir, options)?;
         Ok(Self { dir, options, log, reader, maker: Maker::new(1), blocks: Vec::new() })
     }

@@ -100,6 +100,10 @@ impl Mount {
     /// Unmounts. Whoever still uses it is a mistake of ours, but for a program that another thread is just about to
     /// start: until it is one of its own, it holds our files.
     pub(crate) fn end(mut self) -> Outcome {
+        self.unmount()
+    }
+
+    pub(crate) fn unmount(&mut self) -> Outcome {
         let start = Instant::now();
         loop {
             match run("umount", &[self.at.as_os_str()]) {

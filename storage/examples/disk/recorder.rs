@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::program::{FileSystem, Mount};
+use crate::program::{FileSystem, Mount, run};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -71,25 +71,36 @@ fn escaped(path: &Path) -> String {
 }
 
 /// `qemu-storage-daemon`, which shows its node `top` as a file.
+///
+/// It has a mount namespace of its own. In ours it would hold the file system that lies on what it shows: when all is
+/// killed and it happens to go last, it would have to unmount that, wait for its own answer, and never end. Only the
+/// folder of what it shows is common to both.
 pub(crate) struct Daemon {
     child: Child,
+    /// Where the file is.
     pub(crate) export: PathBuf,
+    /// Around it.
+    shared: Mount,
 }
 
 impl Daemon {
     pub(crate) fn start(nodes: &[String], export: &Path) -> Outcome<Self> {
-        std::fs::write(export, [])?;
-        let mut command = Command::new("qemu-storage-daemon");
+        let shared = Mount::tmpfs(1, export)?;
+        run("mount", &["--make-shared".as_ref(), export.as_os_str()])?;
+        let export = export.join("disk.img");
+        std::fs::write(&export, [])?;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "unchanged", "qemu-storage-daemon"]);
         for node in nodes {
             command.args(["--blockdev", node]);
         }
-        let show = format!("type=fuse,id=export,node-name=top,writable=on,mountpoint={}", escaped(export));
+        let show = format!("type=fuse,id=export,node-name=top,writable=on,mountpoint={}", escaped(&export));
         command.args(["--export", &show]).stdin(Stdio::null());
         let child = command.spawn().map_err(|error| format!("qemu-storage-daemon: {error}"))?;
-        let mut daemon = Self { child, export: export.to_owned() };
+        let mut daemon = Self { child, export, shared };
         // The file is empty until the daemon stands in for it.
         let start = Instant::now();
-        while std::fs::metadata(export)?.len() == 0 {
+        while std::fs::metadata(&daemon.export)?.len() == 0 {
             if let Some(status) = daemon.child.try_wait()? {
                 return Err(format!("qemu-storage-daemon ended at once: {status}").into());
             }
@@ -106,7 +117,10 @@ impl Daemon {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("qemu-storage-daemon: {status}").into()) }
+        if !status.success() {
+            return Err(format!("qemu-storage-daemon: {status}").into());
+        }
+        self.shared.unmount()
     }
 }
 

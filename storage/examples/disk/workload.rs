@@ -175,7 +175,7 @@ fn is_reversible(seed: u64) -> bool {
 
 pub(crate) fn options(session: u64) -> Options {
     let prepare = if session.is_multiple_of(2) { Prepare::AtRoll } else { Prepare::Ahead };
-    Options { prepare, ..support::options() }
+    Options { segment_bytes: 1 << 20, prepare, ..support::options() }
 }
 
 fn is_killed(seed: u64, session: u64) -> bool {
