@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Hash};
 use engine::store::Base;
@@ -23,6 +24,9 @@ const SEGMENT: &str = "seg";
 const SPARE: &str = "spare";
 /// Of a file that is still being made: never read, removed when found.
 const UNFINISHED: &str = "tmp";
+
+/// How long a writer waits for the lock of another one.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a log is: constant for its life.
 #[derive(Debug)]
@@ -363,16 +367,19 @@ impl Lock {
     /// Makes the directory where it is absent, and takes the lock in it.
     pub(crate) fn take(dir: &Path, medium: &dyn Medium) -> Result<Self, Error> {
         if !dir.exists() {
+            let made: Vec<&Path> = dir.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(dir)
                 .map_err(Error::io("create", dir))?;
-            let parent = match dir.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent,
-                _ => Path::new("."),
-            };
-            medium.sync_dir(parent).map_err(Error::io("sync", parent))?;
+            for made in made {
+                let parent = match made.parent() {
+                    Some(parent) if !parent.as_os_str().is_empty() => parent,
+                    _ => Path::new("."),
+                };
+                medium.sync_dir(parent).map_err(Error::io("sync", parent))?;
+            }
         }
         let path = dir.join(LOCK);
         let file = OpenOptions::new()
@@ -382,10 +389,18 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(Error::io("open", &path))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path }),
-            Err(error) => Err(Error::io("lock", &path)(error.into())),
+        // A check holds it for a moment, and so does a program that another thread of this process has just started,
+        // until it has become that program.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked { path }),
+                Err(error) => return Err(Error::io("lock", &path)(error.into())),
+            }
         }
     }
 }

@@ -13,11 +13,7 @@ pub(crate) const MAIN: ChainId = ChainId(9_992_731);
 
 /// The options of all tests: small segments, and calls in one order.
 pub(crate) fn options() -> Options {
-    Options {
-        segment_bytes: mainstem_storage::MIN_SEGMENT_BYTES,
-        prepare: Prepare::AtRoll,
-        ..Options::new(Hash([7; 32]), MAIN)
-    }
+    Options { segment_bytes: 1 << 20, prepare: Prepare::AtRoll, ..Options::new(Hash([7; 32]), MAIN) }
 }
 
 /// A directory in memory where the system has one: what only imitates a disk need not wait for it.
