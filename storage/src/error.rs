@@ -23,10 +23,18 @@ pub enum Error {
         source: io::Error,
     },
     /// Another process, or another part of this one, writes this log.
-    #[error("{path} is locked: another process writes this log")]
+    #[error(
+        "{path} is locked: this log is being written, by another process or elsewhere in this one; stop that first"
+    )]
     Locked {
         /// The lock file.
         path: PathBuf,
+    },
+    /// Another process reads this log, which therefore cannot be mended now.
+    #[error("{dir} is being read by another process: end that first")]
+    BeingRead {
+        /// The directory.
+        dir: PathBuf,
     },
     /// There is no log in this directory.
     #[error("{dir} holds no log: there is no file LOG")]
@@ -168,6 +176,18 @@ pub enum Error {
         /// The newest indexed height of the chain.
         head: Height,
     },
+    /// A height that is none of the log's. Nothing was changed.
+    #[error("{what} is {height}, expected a main block from {first} to {last}")]
+    NoSuchBlock {
+        /// What was to be done with it.
+        what: &'static str,
+        /// What was asked for.
+        height: Height,
+        /// The lowest that can be.
+        first: Height,
+        /// The highest that can be.
+        last: Height,
+    },
     /// Blocks that may not be taken back. Nothing was changed.
     #[error("cannot roll back to block {to}: {why}")]
     Irreversible {
@@ -241,6 +261,7 @@ impl Error {
                 | Self::Refused { .. }
                 | Self::Indexed { .. }
                 | Self::Irreversible { .. }
+                | Self::NoSuchBlock { .. }
         )
     }
 }

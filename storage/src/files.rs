@@ -2,9 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Hash};
@@ -13,6 +13,7 @@ use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Part};
 use crate::format::{self, FIRST_RECORD, Flaw, Key, LogFile, Mark, RecordHeader, SegmentHeader, Trailer};
+use crate::map::is_mapped;
 use crate::medium::{Medium, MediumFile};
 
 const LOG: &str = "LOG";
@@ -26,7 +27,7 @@ const SPARE: &str = "spare";
 const UNFINISHED: &str = "tmp";
 
 /// How long a writer waits for the lock of another one.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a log is: constant for its life.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) segment_bytes: u64,
     pub(crate) reversible: bool,
     pub(crate) key: Key,
+    /// A share of the readers' lock, of a process that only reads: every map holds it too.
+    pub(crate) share: Option<Arc<ReadersLock>>,
     /// Files to make segments of, and how many of them are kept. A reader keeps none.
     pub(crate) spares: Spares,
 }
@@ -70,6 +73,7 @@ impl Context {
             segment_bytes: file.segment_bytes(),
             reversible: file.reversible(),
             key: file.key(),
+            share: None,
             spares: Spares::default(),
         })
     }
@@ -196,12 +200,16 @@ impl Context {
         Ok(file)
     }
 
-    /// Takes the segment `number` out of the log: its file becomes a spare one if `reuse` and there is room for it,
-    /// and is removed otherwise. Nobody may have it mapped if it is to be used again.
+    /// Takes the segment `number` out of the log: its file becomes a spare one if `reuse`, there is room for it, and
+    /// nobody in this process has it mapped; it is removed otherwise. For `reuse` the caller holds the whole of the
+    /// readers' lock. No error if the file is gone already.
     pub(crate) fn retire(&self, medium: &dyn Medium, number: u64, reuse: bool) -> Result<(), Error> {
         let path = self.segment_path(number);
+        if !path.exists() {
+            return Ok(());
+        }
         let mut spares = self.spares.files();
-        if reuse && spares.len() < self.spares.most {
+        if reuse && spares.len() < self.spares.most && is_ours_alone(&path)? {
             let spare = path.with_extension(SPARE);
             medium.rename(&path, &spare).map_err(Error::io("rename", &path))?;
             spares.push(spare);
@@ -221,7 +229,7 @@ impl Context {
             }
             let path = self.dir.join(name);
             let bytes = std::fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
-            if spares.len() < self.spares.most && bytes == self.segment_bytes {
+            if spares.len() < self.spares.most && bytes == self.segment_bytes && is_ours_alone(&path)? {
                 spares.push(path);
             } else {
                 medium.remove(&path).map_err(Error::io("remove", &path))?;
@@ -357,10 +365,10 @@ impl ReadersLock {
 }
 
 impl Lock {
-    /// The lock of a log that nobody writes now; changes nothing.
+    /// Keeps writers from a log that nobody writes now, together with others who do the same; changes nothing.
     pub(crate) fn if_free(dir: &Path) -> Option<Self> {
         let file = File::open(dir.join(LOCK)).ok()?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
         Some(Self { _file: file })
     }
 
@@ -403,6 +411,16 @@ impl Lock {
             }
         }
     }
+}
+
+/// Whether the file has one name only, and no map in this process. Another name is a backup's, say, which must stay
+/// as it is.
+fn is_ours_alone(path: &Path) -> Result<bool, Error> {
+    let look = || {
+        let file = File::open(path)?;
+        Ok(file.metadata()?.nlink() == 1 && !is_mapped(&file)?)
+    };
+    look().map_err(Error::io("look at", path))
 }
 
 /// The whole of a file that should be a few hundred bytes; `None` when it is absent.

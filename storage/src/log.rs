@@ -91,7 +91,9 @@ impl Log {
         let (mut context, created) = match Context::read(dir) {
             Err(Error::NoLog { .. }) => {
                 let (dir, key, spares) = (dir.to_owned(), random_key()?, Spares::default());
-                let fresh = Context { dir, genesis_hash, main_chain, segment_bytes, reversible, key, spares };
+                let share = None;
+                let fresh =
+                    Context { dir, genesis_hash, main_chain, segment_bytes, reversible, key, share, spares };
                 fresh.sweep(&*medium)?;
                 (fresh.create(&*medium)?, true)
             }

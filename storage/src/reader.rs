@@ -184,9 +184,10 @@ impl LogReader {
     /// Opens a log for reading, whether or not some process writes it, and refreshes once. Segments that cannot be
     /// read do not keep it from showing the others: see [`LogReader::damage`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
-        let context = Arc::new(Context::read(dir.as_ref())?);
-        let share = ReadersLock::share(dir.as_ref())?;
-        let (index, follower) = Follower::open(&context, share)?;
+        let mut context = Context::read(dir.as_ref())?;
+        context.share = Some(Arc::new(ReadersLock::share(dir.as_ref())?));
+        let context = Arc::new(context);
+        let (index, follower) = Follower::open(&context)?;
         let Index { base, sealed, active } = index;
         let sealed = Arc::unwrap_or_clone(sealed);
         let reader = Self {
@@ -222,6 +223,7 @@ impl LogReader {
             let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
             damage.extend(follower.damage(&self.shared));
         }
+        damage.extend(self.shared.context.read_base().err());
         damage.extend(self.shared.look(|index| self.shared.outside_holes(&index.active, None).err()));
         damage
     }
@@ -313,25 +315,25 @@ struct Follower {
     /// Whether the file of that segment held another one before.
     recycled: bool,
     buffer: Vec<u8>,
-    _share: ReadersLock,
+    /// Number of the lowest segment.
+    begin: u64,
 }
 
 impl Follower {
     /// Opens the segments; no record of the active one is taken in yet.
-    fn open(context: &Arc<Context>, share: ReadersLock) -> Result<(Index, Self), Error> {
+    fn open(context: &Arc<Context>) -> Result<(Index, Self), Error> {
         let mut mark = context.read_mark()?;
-        let mut begin = context.read_base()?.0;
         let segments = loop {
             let opened = Segments::open(context, &mark)?;
             // What the writer has done since is no damage.
-            let now = (context.read_mark()?, context.read_base()?.0);
+            let now = context.read_mark()?;
             let sound = opened.active.is_ok() && Segments::damage(&opened.slots).is_empty();
-            if sound || now == (mark, begin) {
+            if sound || (now == mark && !begins_elsewhere(context, opened.begin)) {
                 break opened;
             }
-            (mark, begin) = now;
+            mark = now;
         };
-        let Segments { base, slots, active } = segments;
+        let Segments { begin, base, slots, active, .. } = segments;
         let (active, end, recycled) = if let Ok(open) = active {
             let Open { number, file, map, first, generation, recycled } = open;
             let scan = Scan::new(number, first, generation);
@@ -343,7 +345,7 @@ impl Follower {
             (Active::new(number, first, Arc::new(nothing)), None, false)
         };
         let index = Index { base, sealed: Arc::new(slots), active };
-        Ok((index, Self { mark, end, recycled, buffer: Vec::new(), _share: share }))
+        Ok((index, Self { mark, end, recycled, buffer: Vec::new(), begin }))
     }
 
     /// What is wrong with the segment that is not sealed, if it cannot be read.
@@ -355,19 +357,33 @@ impl Follower {
     }
 
     fn follow(&mut self, shared: &Shared) -> Result<(), Error> {
-        let mark = shared.context.read_mark()?;
-        if mark.generation != self.mark.generation {
-            // Another session: it may have taken blocks back, and then files were replaced.
-            let share = ReadersLock::share(&shared.context.dir)?;
-            let (Index { base, sealed, active }, mut fresh) = Self::open(&shared.context, share)?;
-            let sealed = Arc::unwrap_or_clone(sealed);
-            let again = Shared::new(shared.context.clone(), base, sealed, active);
-            fresh.take_all(&again)?;
-            shared.publish(|index| *index = again.into_index());
-            *self = fresh;
-            return Ok(());
+        /// How often a writer may change the files of the log under us.
+        const TRIES: usize = 8;
+        let context = &shared.context;
+        let mark = context.read_mark()?;
+        if mark.generation == self.mark.generation {
+            match self.take_all(shared) {
+                // The segments that come next were removed since: no damage.
+                Err(_) if begins_elsewhere(context, self.begin) => {}
+                // Another session began meanwhile.
+                Err(_) if context.read_mark()?.generation != mark.generation => {}
+                result => return result,
+            }
         }
-        self.take_all(shared)
+        // Another session may have taken blocks back, and then files were replaced.
+        let mut result = Ok(());
+        for _ in 0..TRIES {
+            let (Index { base, sealed, active }, mut fresh) = Self::open(context)?;
+            let sealed = Arc::unwrap_or_clone(sealed);
+            let again = Shared::new(context.clone(), base, sealed, active);
+            result = fresh.take_all(&again);
+            if result.is_ok() {
+                shared.publish(|index| *index = again.into_index());
+                *self = fresh;
+                return Ok(());
+            }
+        }
+        result
     }
 
     /// Takes in all that is there by now.
@@ -396,7 +412,6 @@ impl Follower {
             let opened = segment::open_file(context, number + 1)?;
             let sealed_map = shared.look(|index| index.active.map.clone());
             let sealed = Arc::new(Segment::new(context.clone(), number, sealed_map, trailer, false));
-            sealed.check_index()?;
             shared.publish(|index| {
                 Arc::make_mut(&mut index.sealed).push(Slot::Sealed(sealed));
                 index.active = Active::new(number + 1, next, Arc::new(opened.map));
@@ -415,12 +430,8 @@ impl Follower {
             return Ok(false);
         }
         let header = segment::read_at(file, &path, scan.offset.into(), RecordHeader::BYTES)?;
-        // Most logs end in zeros, or in what a file held before.
-        let ends = match scan.judge_header(context, &self.mark, &header) {
-            Err(Flaw::Empty) => true,
-            Err(_) => self.recycled,
-            Ok(_) => false,
-        };
+        // Most logs end in zeros. Where a file held another segment before, there is always something.
+        let ends = !self.recycled && header.iter().all(|byte| *byte == 0);
         if ends && scan.number > self.mark.certain() {
             return Ok(false);
         }
@@ -473,6 +484,11 @@ impl Follower {
         });
         taken.map(|()| true)
     }
+}
+
+/// Whether segments were pruned since the log began with `begin`.
+fn begins_elsewhere(context: &Context, begin: u64) -> bool {
+    context.read_base().is_ok_and(|(now, _)| now != begin)
 }
 
 /// The record at `scan`, if it is whole.

@@ -88,7 +88,7 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
         context.retire(medium, number, false)?;
     }
 
-    let Segments { base, slots, active } = Segments::open(context, &mark)?;
+    let Segments { base, slots, active, .. } = Segments::open(context, &mark)?;
     let open = active?;
     let path = context.segment_path(open.number);
     recovery.sealed_segments = slots.len() as u64;
@@ -160,54 +160,81 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     Ok(Recovered { base, sealed: slots, active, file, mark, recovery })
 }
 
-/// Drops all records from the mark's first one on, which may have been done in part before. No file changes that a
-/// reader may have mapped: the segment in which the first dropped record stands is replaced by a copy without it.
-pub(crate) fn finish_drop(context: &Arc<Context>, medium: &dyn Medium, mark: &Mark) -> Result<(), Error> {
-    let Segments { base, slots, active } = Segments::open(context, mark)?;
+/// What dropping records takes.
+pub(crate) struct DropPlan {
+    /// The segment in which the first dropped record stands.
+    number: u64,
+    /// The records of it that stay, in a map, and whether it has to be replaced by a copy with only these. `None`: all
+    /// of it goes.
+    kept: Option<(Arc<Map>, std::ops::Range<usize>, bool)>,
+}
+
+/// Finds out how all records from the mark's first one on are dropped, and that they can be. Changes nothing.
+pub(crate) fn plan_drop(context: &Arc<Context>, mark: &Mark) -> Result<DropPlan, Error> {
+    let Segments { begin, base, slots, active, trouble } = Segments::open(context, mark)?;
+    if let Some(error) = trouble {
+        return Err(error);
+    }
     let first = mark.first_record;
     // The segment with the first dropped record; of one that cannot be read all is dropped, or nothing can be.
-    let (number, open) = match active {
-        Ok(open) if open.first <= first => (open.number, Some(open)),
+    let open = match active {
+        Ok(open) if open.first <= first => open,
         active => match slots.iter().find(|slot| slot.last() >= first || slot.last() < slot.first()) {
-            Some(slot) if slot.first() == first => (slot.number(), None),
+            Some(slot) if slot.first() == first => {
+                return Ok(DropPlan { number: slot.number(), kept: None });
+            }
             Some(slot) => {
-                return Err(slot.sealed().err().or(active.err()).unwrap_or_else(|| {
-                    let flaw = Flaw::Field { field: "first record", found: slot.first(), expected: first };
-                    Error::damaged(slot.file(), 0, Part::Trailer, flaw)
-                }));
+                let flaw = Flaw::Field { field: "first record", found: slot.first(), expected: first };
+                let error = slot.sealed().err().or(active.err());
+                return Err(error.unwrap_or_else(|| Error::damaged(slot.file(), 0, Part::Trailer, flaw)));
             }
             None if slots.last().map_or(base.first.0, |slot| slot.last() + 1) == first => {
-                (slots.last().map_or(context.read_base()?.0, |slot| slot.number() + 1), None)
+                let number = slots.last().map_or(begin, |slot| slot.number() + 1);
+                return Ok(DropPlan { number, kept: None });
             }
-            None => return active.map(drop),
+            None => {
+                let path = context.segment_path(slots.last().map_or(begin, |slot| slot.number() + 1));
+                let damaged = || Error::damaged(&path, 0, Part::Record(first), Flaw::Empty);
+                return Err(active.err().unwrap_or_else(damaged));
+            }
         },
     };
-    for later in context.segment_numbers()?.into_iter().rev().filter(|later| *later > number) {
-        context.retire(medium, later, false)?;
-    }
-    context.sync_dir(medium)?;
-    let Some(open) = open else {
-        return context.create_segment(medium, number).map(drop);
-    };
+    let number = open.number;
     let whole = whole_map(context, &open.file, number)?;
     let mut kept = Active::new(number, open.first, open.map.clone());
     let mut scan = Scan::new(number, open.first, open.generation);
-    let all = 0..context.segment_bytes as usize;
-    let flaw = whole.vouch(all.clone(), scan_records(context, mark, &whole, &mut scan, &mut kept))?;
+    let flaw = scan_records(context, mark, &whole, &mut scan, &mut kept);
+    // A file that is cut while we look reads as zeros: those are not dropped as records nobody wrote.
+    let flaw = whole.vouch(0..context.segment_bytes as usize, flaw)?;
     if scan.number != first {
         let path = context.segment_path(number);
         return Err(Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw));
     }
-    if !open.recycled && look_behind(context, mark, &open.file, &whole, &scan).bytes == 0 {
-        return Ok(());
+    let copy = open.recycled || look_behind(context, mark, &open.file, &whole, &scan).bytes > 0;
+    Ok(DropPlan { number, kept: Some((whole, FIRST_RECORD as usize..scan.offset as usize, copy)) })
+}
+
+/// Drops all records from the mark's first one on, which may have been done in part before. No file changes that a
+/// reader may have mapped: the segment in which the first dropped record stands is replaced by a copy without it.
+pub(crate) fn finish_drop(context: &Arc<Context>, medium: &dyn Medium, mark: &Mark) -> Result<(), Error> {
+    // Nothing is removed before it is known that all of it can be done.
+    let DropPlan { number, kept } = plan_drop(context, mark)?;
+    for later in context.segment_numbers()?.into_iter().rev().filter(|later| *later > number) {
+        context.retire(medium, later, false)?;
     }
-    let records = FIRST_RECORD as usize..scan.offset as usize;
-    let records = whole.get(records.start, records.len()).expect("the scan has just read them");
-    let file = context.new_segment_file(medium, number)?;
-    file.write_at(records, FIRST_RECORD.into()).map_err(Error::io("copy", &context.segment_path(number)))?;
-    // No copy of zeros gets the name.
-    whole.vouch(all, Ok(()))?;
-    context.finish_segment_file(medium, number, &*file)
+    context.sync_dir(medium)?;
+    match kept {
+        None => context.create_segment(medium, number).map(drop),
+        Some((_, _, false)) => Ok(()),
+        Some((whole, records, true)) => {
+            let path = context.segment_path(number);
+            let bytes = whole.get(records.start, records.len()).expect("the plan has just read them");
+            let file = context.new_segment_file(medium, number)?;
+            file.write_at(bytes, FIRST_RECORD.into()).map_err(Error::io("copy", &path))?;
+            whole.vouch(records, Ok(()))?;
+            context.finish_segment_file(medium, number, &*file)
+        }
+    }
 }
 
 /// Where a log ends.
@@ -295,18 +322,21 @@ pub(crate) fn scan_records(
 }
 
 /// What lies behind the end of a log.
-struct Rest {
+pub(crate) struct Rest {
     /// How many bytes up to the last one that is not zero.
     bytes: u64,
     /// A later record of the newest session says that the first missing one was durable: so it is damage, not a
     /// torn write.
     acknowledged: bool,
     /// The first whole record there.
-    next: Option<Place>,
+    pub(crate) next: Option<Place>,
+    /// The newest record that a whole one there calls durable.
+    pub(crate) vouched: u64,
 }
 
-fn look_behind(context: &Context, mark: &Mark, file: &File, whole: &Map, scan: &Scan) -> Rest {
-    let mut rest = Rest { bytes: 0, acknowledged: false, next: None };
+/// Looks at all that lies behind the end of a segment's records.
+pub(crate) fn look_behind(context: &Context, mark: &Mark, file: &File, whole: &Map, scan: &Scan) -> Rest {
+    let mut rest = Rest { bytes: 0, acknowledged: false, next: None, vouched: 0 };
     let end = context.segment_bytes;
     let mut at = u64::from(scan.offset);
     while at < end {
@@ -352,6 +382,7 @@ fn look_at(
                 continue;
             };
             rest.next = rest.next.or(Some(place));
+            rest.vouched = rest.vouched.max(header.synced());
             rest.acknowledged |= header.generation() == mark.generation && header.synced() >= scan.number;
         }
     }
@@ -438,7 +469,8 @@ fn rewrite_seal(context: &Context, medium: &dyn Medium, last: &Segment) -> Resul
 /// A map that shows the whole of a file which nobody writes while it is used.
 pub(crate) fn whole_map(context: &Context, file: &File, number: u64) -> Result<Arc<Map>, Error> {
     let path = context.segment_path(number);
-    let map = Map::new(file, &path, context.segment_bytes).map_err(Error::io("map", &path))?;
+    let map = Map::new(file, &path, context.segment_bytes, context.share.clone())
+        .map_err(Error::io("map", &path))?;
     map.publish(context.segment_bytes);
     Ok(Arc::new(map))
 }

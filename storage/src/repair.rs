@@ -11,11 +11,11 @@ use engine::chain::{BlockView, Height};
 
 use crate::active::Active;
 use crate::error::{Error, Part};
-use crate::files::{Context, Lock};
+use crate::files::{Context, Lock, ReadersLock};
 use crate::format::{FIRST_RECORD, Flaw, Mark, Place, RecordHeader, SegmentHeader, Trailer};
 use crate::map::Map;
 use crate::medium::FileMedium;
-use crate::recover;
+use crate::recover::{self, Rest};
 use crate::scan::Scan;
 use crate::segment::{self, Segment};
 use crate::segments::{self, Open, Segments, Slot};
@@ -92,9 +92,14 @@ pub fn repair(
 ) -> Result<Repair, Error> {
     let context = Arc::new(Context::read(dir.as_ref())?);
     let _lock = Lock::take(dir.as_ref(), &FileMedium)?;
+    // Bytes that a reader may have mapped are written again.
+    let _alone = match ReadersLock::whole(dir.as_ref()) {
+        None if options.apply => return Err(Error::BeingRead { dir: dir.as_ref().to_owned() }),
+        lock => lock,
+    };
     let mut work = Work { context, apply: options.apply, repair: Repair::default() };
     work.unfinished()?;
-    let mark = work.mark()?;
+    let mark = work.mark(options.drop_from)?;
     work.headers()?;
     work.indexes(&mark)?;
     if let Some(first) = options.drop_from {
@@ -119,17 +124,24 @@ impl Work {
     }
 
     /// The mark, made again from the records if it cannot be read.
-    fn mark(&mut self) -> Result<Mark, Error> {
+    fn mark(&mut self, drop_from: Option<Height>) -> Result<Mark, Error> {
+        /// Sessions that left no record raised the generation too. So many of them there were not.
+        const MORE: u64 = 1 << 32;
         if let Ok(mark) = self.context.read_mark() {
             return Ok(mark);
         }
         // Accepts every generation: those of one log never fall.
         let any = Mark { generation: u64::MAX >> 1, first_record: Height::MAX.0, ..Mark::NEW };
-        let segments = Segments::open(&self.context, &any)?;
-        let open = segments.active?;
-        let (_, scan) = self.scan(&any, open.number, open.first, open.generation)?.0;
-        let (generation, head) = (scan.generation + 1, scan.number - 1);
-        let mark = Mark { generation, first_record: scan.number, durable: head, ..Mark::NEW };
+        let open = Segments::open(&self.context, &any)?.active?;
+        let Scanned { scan, flaw, rest, .. } = self.scan(&any, open.number, open.first, open.generation)?;
+        if rest.vouched >= scan.number && drop_from.is_none_or(|first| first.0 > scan.number) {
+            // Under a new mark the blocks behind this one would not count: it has to be said that they may go.
+            let path = self.context.segment_path(open.number);
+            return Err(Error::damaged(&path, scan.offset.into(), Part::Record(scan.number), flaw));
+        }
+        let (generation, head) = (scan.generation + MORE, scan.number - 1);
+        let irreversible = if self.context.reversible { head } else { 0 };
+        let mark = Mark { generation, first_record: scan.number, durable: head, irreversible, ..Mark::NEW };
         let file = self.context.mark_path();
         self.repair.mends.push(Mend::RewriteMark { file, head: Height(head) });
         if self.apply {
@@ -190,28 +202,39 @@ impl Work {
                 generation = trailer.generation.get();
                 continue;
             }
-            let Ok(((active, scan), _)) = self.scan(mark, slot.number(), next, generation) else {
+            // A sealed one says itself where it begins; a lost one begins where the one before it ends.
+            let (start, least) = match slot {
+                Slot::Sealed(segment) => (segment.first(), 0),
+                Slot::Lost(_) => (next, generation),
+            };
+            let Ok(Scanned { active, scan, rest, .. }) = self.scan(mark, slot.number(), start, least) else {
                 continue;
             };
-            // Whole if it ends where the next one that can be read begins.
+            // Whole if it ends where the next one that can be read begins, and nothing whole lies behind that end.
             let known = segments.slots[index + 1..].iter().find_map(|slot| Some(slot.sealed().ok()?.first()));
             let rows = segments.slots[index + 1..].iter().take_while(|slot| slot.sealed().is_err()).count();
-            let whole = match (slot, known.or(after)) {
-                (Slot::Sealed(segment), _) => scan.number == segment.last() + 1,
-                // Of several in a row each is taken up to its last whole record; the last one must fit.
-                (Slot::Lost(_), Some(known)) if rows == 0 => scan.number == known,
-                (Slot::Lost(_), known) => known.is_none_or(|known| scan.number <= known),
-            };
-            if !whole || scan.number == next {
+            let whole = rest.next.is_none()
+                && match (slot, known.or(after)) {
+                    (Slot::Sealed(segment), _) => scan.number == segment.last() + 1,
+                    (Slot::Lost(_), Some(known)) if rows == 0 => scan.number == known,
+                    // Of several in a row each ends where its records do.
+                    (Slot::Lost(_), known) => known.is_none_or(|known| scan.number <= known),
+                };
+            if !whole || scan.number == start {
                 continue;
             }
-            let (first, last) = (Height(next), Height(scan.number - 1));
-            self.repair.mends.push(Mend::RewriteIndex { file: slot.file().to_owned(), first, last });
+            let (first, last) = (Height(start), Height(scan.number - 1));
             (next, generation) = (scan.number, scan.generation);
             if self.apply {
                 let trailer = slot.sealed().ok().map(|segment| *segment.trailer());
-                self.rewrite_index(mark, slot.number(), &active, trailer, generation)?;
+                match self.rewrite_index(mark, slot.number(), &active, trailer, generation) {
+                    Ok(()) => {}
+                    Err(error @ Error::Io { .. }) => return Err(error),
+                    // The index of the one before it is needed, and is gone: what is left is told at the end.
+                    Err(_) => continue,
+                }
             }
+            self.repair.mends.push(Mend::RewriteIndex { file: slot.file().to_owned(), first, last });
         }
         Ok(())
     }
@@ -260,7 +283,7 @@ impl Work {
             side_blocks += leaves_from(segment, first);
         }
         if let Ok(Open { number, first: of_active, generation, .. }) = &segments.active {
-            let (active, scan) = self.scan(mark, *number, *of_active, *generation)?.0;
+            let Scanned { active, scan, .. } = self.scan(mark, *number, *of_active, *generation)?;
             last = last.max(scan.number - 1);
             for number in first.0.max(*of_active)..scan.number {
                 let Some((map, offset)) = active.find(number) else { break };
@@ -268,26 +291,32 @@ impl Work {
                 side_blocks += block.map_or(0, |block| block.header().leaf_count);
             }
         }
+        // Of a last segment that cannot be read all may go, also if it is not known to hold anything.
+        let most = last.max(mark.certain()) + u64::from(segments.active.is_err());
         let base = segments.base.first;
-        if first < base || first.0 > last.max(mark.certain()) {
-            let flaw = Flaw::Field { field: "drop_from", found: first.0, expected: last.max(base.0) };
-            return Err(Error::Refused { height: first, flaw });
+        if first < base || first.0 > most {
+            let last = Height(most);
+            return Err(Error::NoSuchBlock { what: "drop_from", height: first, first: base, last });
         }
-        self.repair.mends.push(Mend::Drop { first, last: Height(last), side_blocks });
-        if self.apply {
-            let kept = first.0 - 1;
-            let mark = Mark {
-                generation: mark.generation + 1,
-                first_record: first.0,
-                durable: kept,
-                irreversible: mark.irreversible.min(kept),
-                dropping: true,
-            };
-            self.context.write_mark(&FileMedium, mark)?;
-            recover::finish_drop(&self.context, &FileMedium, &mark)?;
-            self.context.write_mark(&FileMedium, Mark { dropping: false, ..mark })?;
+        let kept = first.0 - 1;
+        let mark = Mark {
+            generation: mark.generation + 1,
+            first_record: first.0,
+            durable: kept,
+            irreversible: mark.irreversible.min(kept),
+            dropping: true,
+        };
+        self.repair.mends.push(Mend::Drop { first, last: Height(last.max(kept)), side_blocks });
+        match recover::plan_drop(&self.context, &mark) {
+            Ok(_) if self.apply => {}
+            Ok(_) => return Ok(()),
+            // What comes before can be mended first.
+            Err(_) if !self.apply && self.repair.mends.len() > 1 => return Ok(()),
+            Err(error) => return Err(error),
         }
-        Ok(())
+        self.context.write_mark(&FileMedium, mark)?;
+        recover::finish_drop(&self.context, &FileMedium, &mark)?;
+        self.context.write_mark(&FileMedium, Mark { dropping: false, ..mark })
     }
 
     /// Looks at all of the log, for what is left to say.
@@ -298,7 +327,7 @@ impl Work {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), Error> {
         let mark = if self.apply { self.context.read_mark()? } else { *planned };
-        let Segments { base, slots, active } = Segments::open(&self.context, &mark)?;
+        let Segments { begin, base, slots, active, trouble } = Segments::open(&self.context, &mark)?;
         let mends = &self.repair.mends;
         let is_mended = |file: &Path| {
             !self.apply && mends.iter().any(|mend| {
@@ -309,7 +338,7 @@ impl Work {
         let is_dropped = |number: u64| !self.apply && drop_from.is_some_and(|first| number >= first.0);
         let total = slots.len() as u64 * self.context.segment_bytes;
         let mut head = slots.last().map_or(base.first.0 - 1, Slot::last);
-        let mut remaining = Vec::new();
+        let mut remaining: Vec<Error> = trouble.into_iter().collect();
         for (index, slot) in slots.iter().enumerate() {
             match slot.sealed().and_then(|segment| segment.check_index().map(|()| segment)) {
                 Err(error) if !is_mended(slot.file()) && !is_dropped(slot.first()) => remaining.push(error),
@@ -331,9 +360,8 @@ impl Work {
                 }
             }
             Err(Error::Damaged { file, .. }) if is_mended(&file) => {
-                let number = slots.last().map_or(self.context.read_base()?.0, |slot| slot.number() + 1);
-                let ((_, scan), _) = self.scan(&mark, number, head + 1, 0)?;
-                head = scan.number - 1;
+                let number = slots.last().map_or(begin, |slot| slot.number() + 1);
+                head = self.scan(&mark, number, head + 1, 0)?.scan.number - 1;
             }
             Err(_) if is_dropped(head + 1) => {}
             Err(error) => remaining.push(error),
@@ -347,24 +375,29 @@ impl Work {
     }
 
     /// The whole records of a segment file, whatever its header and its trailer are.
-    fn scan(
-        &self,
-        mark: &Mark,
-        number: u64,
-        first: u64,
-        generation: u64,
-    ) -> Result<((Active, Scan), Flaw), Error> {
+    fn scan(&self, mark: &Mark, number: u64, first: u64, generation: u64) -> Result<Scanned, Error> {
         let path = self.context.segment_path(number);
         let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let map = Map::new(&file, &path, self.context.segment_bytes).map_err(Error::io("map", &path))?;
+        let map =
+            Map::new(&file, &path, self.context.segment_bytes, None).map_err(Error::io("map", &path))?;
         let whole = recover::whole_map(&self.context, &file, number)?;
         let mut active = Active::new(number, first, Arc::new(map));
         let mut scan = Scan::new(number, first, generation);
         let flaw = recover::scan_records(&self.context, mark, &whole, &mut scan, &mut active);
-        // What is cut while we look is not for us to judge.
+        let rest = recover::look_behind(&self.context, mark, &file, &whole, &scan);
         let flaw = whole.vouch(0..self.context.segment_bytes as usize, flaw)?;
-        Ok(((active, scan), flaw))
+        Ok(Scanned { active, scan, flaw, rest })
     }
+}
+
+/// What a segment file holds.
+struct Scanned {
+    active: Active,
+    /// Where its whole records end.
+    scan: Scan,
+    /// What is wrong with the next one.
+    flaw: Flaw,
+    rest: Rest,
 }
 
 /// How many side blocks the readable blocks of a segment hold from `first` on.

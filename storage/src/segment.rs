@@ -64,7 +64,8 @@ pub(crate) fn open_file(context: &Context, number: u64) -> Result<OpenFile, Erro
     let header = read_at(&file, &path, 0, FIRST_RECORD as usize)?;
     let recycled = SegmentHeader::judge(&header, &context.key, number, context.segment_bytes)
         .map_err(|flaw| Error::damaged(&path, 0, Part::SegmentHeader, flaw))?;
-    let map = Map::new(&file, &path, context.segment_bytes).map_err(Error::io("map", &path))?;
+    let map = Map::new(&file, &path, context.segment_bytes, context.share.clone())
+        .map_err(Error::io("map", &path))?;
     Ok(OpenFile { file, map, recycled })
 }
 

@@ -15,12 +15,16 @@ use crate::segment::{self, Segment};
 
 /// The segments of a log as its files say, before a record of the last one is looked at.
 pub(crate) struct Segments {
+    /// Number of the lowest segment.
+    pub(crate) begin: u64,
     /// Where the log begins.
     pub(crate) base: Arc<Base>,
     /// All but the last one.
     pub(crate) slots: Vec<Slot>,
     /// The last one; it is not sealed.
     pub(crate) active: Result<Open, Error>,
+    /// What is wrong with the file `BASE`. It is then taken as absent: what was pruned seems lost, the rest can be read.
+    pub(crate) trouble: Option<Error>,
 }
 
 /// A segment that is followed by another one.
@@ -81,15 +85,6 @@ impl Slot {
             Self::Lost(lost) => &lost.file,
         }
     }
-    /// Gives the segment up, and says whether nothing else in this process holds it or its map.
-    pub(crate) fn into_unused(self) -> bool {
-        match self {
-            Self::Sealed(segment) => {
-                Arc::try_unwrap(segment).is_ok_and(|segment| Arc::strong_count(segment.map()) == 1)
-            }
-            Self::Lost(_) => false,
-        }
-    }
     /// The segment, if it can be read.
     pub(crate) fn sealed(&self) -> Result<&Arc<Segment>, Error> {
         match self {
@@ -116,13 +111,16 @@ impl Segments {
     /// Opens all segments, reading a page and a trailer of each. An error means that not even the first files could
     /// be read; all else that is wrong is in the slots.
     pub(crate) fn open(context: &Arc<Context>, mark: &Mark) -> Result<Self, Error> {
-        let (base_segment, base) = context.read_base()?;
-        let newest = context.segment_numbers()?.last().copied().unwrap_or(0);
-        let base = Arc::new(base);
+        let (begin, base, trouble) = match context.read_base() {
+            Ok((begin, base)) => (begin, Arc::new(base), None),
+            Err(error @ Error::Damaged { .. }) => (1, Base::whole(), Some(error)),
+            Err(error) => return Err(error),
+        };
+        let numbers = context.segment_numbers()?;
         let mut slots: Vec<Slot> = Vec::new();
         // Segments that cannot be read, until one after them says how many records they have.
         let mut lost: Vec<(u64, Error)> = Vec::new();
-        let mut number = base_segment;
+        let mut number = begin;
         let mut next = base.first.0;
         let mut generation = 0;
         loop {
@@ -149,12 +147,18 @@ impl Segments {
                             Err(error)
                         }
                     };
-                    return Ok(Self { base, slots, active });
+                    return Ok(Self { begin, base, slots, active, trouble });
                 }
-                Err(error) if number < newest => lost.push((number, error)),
                 Err(error) => {
-                    bury(context, &mut slots, &mut lost, next, next - 1);
-                    return Ok(Self { base, slots, active: Err(error) });
+                    let Some(later) = numbers.iter().find(|later| **later > number) else {
+                        bury(context, &mut slots, &mut lost, next, next - 1);
+                        return Ok(Self { begin, base, slots, active: Err(error), trouble });
+                    };
+                    // However many are missing in a row, it is one loss.
+                    let resume = if matches!(error, Error::Missing { .. }) { *later } else { number + 1 };
+                    lost.push((number, error));
+                    number = resume;
+                    continue;
                 }
             }
             number += 1;
@@ -196,9 +200,9 @@ fn look(
     let segment::OpenFile { file, map, recycled } = segment::open_file(context, number)?;
     let mut trailer = segment::read_trailer(context, &file, number)?;
     if let Err(flaw) = trailer
-        && !mark.dropping
         && context.segment_path(number + 1).exists()
         && context.holds_records(number + 1)?
+        && !drops_next(context, mark, number + 1)?
     {
         // Its writer may have sealed it between the two looks. Otherwise its trailer is gone: records are
         // written only after the segment before them was sealed.
@@ -227,6 +231,16 @@ fn look(
         return Err(damaged(Flaw::Generation { found, newest: mark.generation }));
     }
     Ok(Look::Sealed(Segment::new(context.clone(), number, Arc::new(map), trailer, false)))
+}
+
+/// Whether the segment is one that a drop has still to remove: the one before it is not sealed any more, then.
+fn drops_next(context: &Context, mark: &Mark, number: u64) -> Result<bool, Error> {
+    if !mark.dropping {
+        return Ok(false);
+    }
+    let path = context.segment_path(number);
+    let file = File::open(&path).map_err(Error::io("open", &path))?;
+    Ok(first_number(context, &file, number, 0).is_ok_and(|first| first > mark.first_record))
 }
 
 /// The number of the first record of a segment, as that record itself says. It is at least `least`.

@@ -258,12 +258,12 @@ impl LogWriter {
         let base = self.shared.look(|index| index.base.first);
         if !context.reversible {
             return refused("blocks of this log are final as soon as they are durable".into());
+        } else if to.0 >= self.next {
+            return refused(format!("the newest block is {}", self.next - 1));
         } else if to.0 < self.mark.irreversible {
             return refused(format!("block {} was said to be irreversible", self.mark.irreversible));
         } else if to.next() < base {
             return refused(format!("blocks below {base} were pruned"));
-        } else if to.0 >= self.next {
-            return refused(format!("the newest block is {}", self.next - 1));
         }
         self.sync()?;
         // The thread must not make a file while files are removed.
@@ -274,6 +274,11 @@ impl LogWriter {
         }
         let (generation, first_record) = (self.mark.generation + 1, to.0 + 1);
         let mark = Mark { generation, first_record, durable: to.0, dropping: true, ..self.mark };
+        // What cannot be finished is not begun.
+        if let Err(error) = recover::plan_drop(&context, &mark) {
+            self.prepare_ahead();
+            return refused(error.to_string());
+        }
         if cfg!(bug = "rollback_before_mark") {
             recover::finish_drop(&context, &*self.medium, &mark)?;
         }
@@ -281,7 +286,11 @@ impl LogWriter {
             .write_mark(&*self.medium, mark)
             .and_then(|()| recover::recover(&context, &*self.medium))
             .and_then(|recovered| Ok((chains_of(&recovered)?, recovered)));
-        let (chains, recovered) = done.inspect_err(|error| self.failed = Some(error.to_string()))?;
+        let (chains, recovered) = done.map_err(|error| {
+            let cause = error.to_string();
+            self.failed = Some(cause.clone());
+            Error::Failed { cause }
+        })?;
         let Recovered { base, sealed, active, file, mark, recovery: _ } = recovered;
         (self.mark, self.file, self.chains) = (mark, file, chains);
         (self.end, self.next, self.runs) = (active.end, active.next(), active.runs());
@@ -294,9 +303,9 @@ impl LogWriter {
     /// Says that the block `height` and all before it will never be taken back. Durable when it returns.
     pub fn set_irreversible(&mut self, height: Height) -> Result<(), Error> {
         self.usable()?;
-        let flaw = Flaw::Field { field: "irreversible", found: height.0, expected: self.shared.head() };
         if height.0 > self.shared.head() {
-            return Err(Error::Refused { height, flaw });
+            let most = Height(self.shared.head());
+            return Err(Error::NoSuchBlock { what: "irreversible", height, first: Height(0), last: most });
         }
         if height.0 <= self.mark.irreversible {
             return Ok(());
@@ -327,21 +336,24 @@ impl LogWriter {
             index.base = base;
             index.sealed = Arc::new(index.sealed[count..].to_vec());
         });
-        // From here on nobody can map them anew; who has them mapped in this process holds a count of something.
-        let mut alone = ReadersLock::whole(&context.dir);
-        let removed: Vec<(u64, bool)> = match Arc::try_unwrap(slots) {
-            Ok(slots) => {
-                slots.into_iter().take(count).map(|slot| (slot.number(), slot.into_unused())).collect()
+        // From here on nobody can map them anew; who has them mapped holds a share of the lock, or is in this process.
+        let alone = ReadersLock::whole(&context.dir);
+        let removed: Vec<u64> = slots[..count].iter().map(Slot::number).collect();
+        drop(slots);
+        let mut result = Ok(());
+        for number in removed {
+            match context.retire(&*self.medium, number, alone.is_some()) {
+                Ok(()) => {
+                    pruned.segments += 1;
+                    pruned.bytes += context.segment_bytes;
+                }
+                // The others can still go; the next opening removes this one.
+                Err(error) => result = result.and(Err(error)),
             }
-            Err(slots) => slots[..count].iter().map(|slot| (slot.number(), false)).collect(),
-        };
-        for (number, unused) in removed {
-            context.retire(&*self.medium, number, unused && alone.is_some())?;
-            pruned.segments += 1;
-            pruned.bytes += context.segment_bytes;
         }
         context.sync_dir(&*self.medium)?;
-        alone.take();
+        drop(alone);
+        result?;
         Ok(pruned)
     }
 

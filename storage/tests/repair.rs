@@ -169,7 +169,7 @@ fn damaged_blocks_stay_until_it_is_said_which_may_go() {
         }
         assert_eq!(files(dir.path()), before, "nothing is dropped without being told to");
         let error = run(dir.path(), true, Some(blocks.len() as u64 + 1)).unwrap_err();
-        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(matches!(error, Error::NoSuchBlock { .. }), "{error}");
         // Too little does not help, and says so.
         let rest = &blocks[first as usize - 1..];
         // A damaged block's side blocks are not counted: they cannot be read. Nor are those that only a scan

@@ -113,7 +113,7 @@ fn irreversible_blocks_stay() {
     append(&mut log, &mut blocks, 35, 9);
     log.set_irreversible(Height(4)).unwrap();
     log.set_irreversible(Height(2)).unwrap();
-    assert!(matches!(log.set_irreversible(Height(10)), Err(Error::Refused { .. })));
+    assert!(matches!(log.set_irreversible(Height(10)), Err(Error::NoSuchBlock { .. })));
     drop(log);
     let (mut log, reader, _) = open(dir.path());
     let error = log.rollback(Height(3)).unwrap_err();

@@ -16,17 +16,22 @@
 mod faults;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::error::Error;
+use crate::files::ReadersLock;
 use faults::Guard;
+use users::User;
+pub(crate) use users::is_mapped;
 
 /// A read-only map of a whole segment file, of which the published part can be seen.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(crate) struct Map {
     /// become someone else's.
     guard: Guard,
     raw: MmapRaw,
+    /// Keeps the file from being written again. Dropped after `raw`; none of a map of no file.
+    _user: Option<User>,
     /// How many bytes from the start are final. Written by the one who knows (the log's writer, or a reader that
     /// checked them); grows, never shrinks. A reader that sees it late sees less.
     published: AtomicU64,
@@ -45,7 +52,15 @@ pub(crate) struct Map {
 impl Map {
     /// Maps the first `bytes` of `file`, which is at `path`, none of them published yet. A shorter file is an
     /// error. The first map of the process installs its handler of SIGBUS.
-    pub(crate) fn new(file: &File, path: &Path, bytes: u64) -> io::Result<Self> {
+    ///
+    /// While it lives, the file is not written again: not by this process, and not by another one if `share` is this
+    /// one's share of the readers' lock.
+    pub(crate) fn new(
+        file: &File,
+        path: &Path,
+        bytes: u64,
+        share: Option<Arc<ReadersLock>>,
+    ) -> io::Result<Self> {
         let found = file.metadata()?.len();
         if found < bytes {
             return Err(io::Error::new(
@@ -60,18 +75,18 @@ impl Map {
                 Self::PEEK
             )));
         }
+        let user = Some(User::new(file, share)?);
         let raw = MmapOptions::new().len(length).map_raw_read_only(file)?;
         // Nobody reads the map before it is watched.
         let guard = Guard::new(raw.as_ptr().addr(), length)?;
-        Ok(Self { guard, raw, published: AtomicU64::new(0), path: path.to_owned() })
+        Ok(Self { guard, raw, _user: user, published: AtomicU64::new(0), path: path.to_owned() })
     }
 
     /// A map of no file: it never shows anything.
-    #[allow(dead_code, reason = "for a log whose last segment cannot be read, which readers cannot open yet")]
     pub(crate) fn blank() -> io::Result<Self> {
         let raw = MmapRaw::from(MmapOptions::new().len(1 << 16).map_anon()?);
         let guard = Guard::new(raw.as_ptr().addr(), raw.len())?;
-        Ok(Self { guard, raw, published: AtomicU64::new(0), path: PathBuf::new() })
+        Ok(Self { guard, raw, _user: None, published: AtomicU64::new(0), path: PathBuf::new() })
     }
 
     /// Lets everyone see the bytes below `length`. They must be in the file and must never change again.

@@ -17,7 +17,7 @@ const LENGTH: usize = PAGE * PAGES;
 fn sevens() -> (tempfile::NamedTempFile, Map) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(&vec![7; LENGTH]).expect("written");
-    let map = Map::new(file.as_file(), file.path(), LENGTH as u64).expect("mapped");
+    let map = Map::new(file.as_file(), file.path(), LENGTH as u64, None).expect("mapped");
     map.publish(LENGTH as u64);
     (file, map)
 }
@@ -80,9 +80,9 @@ fn read(map: &MmapRaw) -> u8 {
 fn only_published_bytes_are_seen() {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(&[7; 8192]).expect("written");
-    assert!(Map::new(file.as_file(), file.path(), 8193).is_err());
-    assert!(Map::new(file.as_file(), file.path(), 0).is_err());
-    let map = Map::new(file.as_file(), file.path(), 8192).expect("mapped");
+    assert!(Map::new(file.as_file(), file.path(), 8193, None).is_err());
+    assert!(Map::new(file.as_file(), file.path(), 0, None).is_err());
+    let map = Map::new(file.as_file(), file.path(), 8192, None).expect("mapped");
     assert_eq!(map.get(0, 1), None);
     map.publish(100);
     map.publish(50);
@@ -138,7 +138,7 @@ fn a_cut_is_noticed_without_reading_behind_it() {
         let error = map.vouch(3 * PAGE..4 * PAGE, Ok(())).expect_err("zeros");
         assert!(matches!(error, Error::Io { action: "read", .. }), "{error}");
         // A map made now is of what is there now.
-        let new = Map::new(file.as_file(), file.path(), LENGTH as u64).expect("mapped");
+        let new = Map::new(file.as_file(), file.path(), LENGTH as u64, None).expect("mapped");
         assert!(is_there(&new, 0..LENGTH));
         return;
     };
@@ -182,7 +182,7 @@ fn only_the_maps_of_a_cut_file_are_poisoned_and_slots_are_used_again() {
 fn threads_fault_at_once_while_others_map_and_unmap() {
     let Some(output) = alone("threads_fault_at_once_while_others_map_and_unmap") else {
         let (round, done) = (Barrier::new(6), AtomicUsize::new(0));
-        let shared = std::sync::Mutex::new(std::sync::Arc::new(sevens()));
+        let shared = std::sync::Mutex::new(Arc::new(sevens()));
         std::thread::scope(|scope| {
             for thread in 0..6 {
                 let (round, shared, done) = (&round, &shared, &done);
@@ -205,7 +205,7 @@ fn threads_fault_at_once_while_others_map_and_unmap() {
                         round.wait();
                         assert!(!is_there(&now.1, LENGTH - 1..LENGTH));
                         if thread == 0 {
-                            *shared.lock().expect("no panic") = std::sync::Arc::new(sevens());
+                            *shared.lock().expect("no panic") = Arc::new(sevens());
                         }
                         round.wait();
                     }
