@@ -10,6 +10,8 @@ use std::path::Path;
 
 use rustix::fs::FallocateFlags;
 
+mod writeback;
+
 /// Where a log is written.
 pub trait Medium: Send + Sync + 'static {
     /// Creates the file, or empties it, for writing.
@@ -91,7 +93,17 @@ impl MediumFile for RealFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        // The disk works on one part while the next one is copied; the sync then waits for the last one only.
+        const PART: usize = 1 << 20;
+        let mut at = offset;
+        for part in bytes.chunks(PART) {
+            self.0.write_all_at(part, at)?;
+            if bytes.len() > PART {
+                writeback::begin(&self.0, at, part.len());
+            }
+            at += part.len() as u64;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
