@@ -5,7 +5,7 @@
 //! which notes that those bytes are in use now, and the kernel has to find memory for each page. So zeros are written
 //! over the new segment, which is what is in it anyway, until it is asked for. It is done in small parts with long pauses
 //! between them: the records that are written meanwhile wait for the same journal. A segment of 256 MiB is warm after some
-//! 20 s; a log that fills one sooner gets it half warm.
+//! 20 s; a log that fills one sooner gets it warm in part.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

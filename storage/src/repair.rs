@@ -210,16 +210,14 @@ impl Work {
             let Ok(Scanned { active, scan, rest, .. }) = self.scan(mark, slot.number(), start, least) else {
                 continue;
             };
-            // Whole if it ends where the next one that can be read begins, and nothing whole lies behind that end.
-            let known = segments.slots[index + 1..].iter().find_map(|slot| Some(slot.sealed().ok()?.first()));
-            let rows = segments.slots[index + 1..].iter().take_while(|slot| slot.sealed().is_err()).count();
-            let whole = rest.next.is_none()
-                && match (slot, known.or(after)) {
-                    (Slot::Sealed(segment), _) => scan.number == segment.last() + 1,
-                    (Slot::Lost(_), Some(known)) if rows == 0 => scan.number == known,
-                    // Of several in a row each ends where its records do.
-                    (Slot::Lost(_), known) => known.is_none_or(|known| scan.number <= known),
-                };
+            // Whole if it ends where the next one begins, and nothing whole lies behind that end.
+            let end = match segments.slots.get(index + 1) {
+                Some(Slot::Sealed(next)) => Some(next.first()),
+                Some(Slot::Lost(_)) => self.first_record_of(slot.number() + 1),
+                None => after.or_else(|| self.first_record_of(slot.number() + 1)),
+            };
+            let end = slot.sealed().map_or(end, |segment| Some(segment.last() + 1));
+            let whole = rest.next.is_none() && end == Some(scan.number);
             if !whole || scan.number == start {
                 continue;
             }
@@ -237,6 +235,12 @@ impl Work {
             self.repair.mends.push(Mend::RewriteIndex { file: slot.file().to_owned(), first, last });
         }
         Ok(())
+    }
+
+    /// The number of a segment's first record, as that says itself, whatever else is wrong with the segment.
+    fn first_record_of(&self, number: u64) -> Option<u64> {
+        let file = File::open(self.context.segment_path(number)).ok()?;
+        segments::first_number(&self.context, &file, number, 1).ok()
     }
 
     /// The trailer of a segment that will be readable once its header is written again.

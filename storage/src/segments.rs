@@ -244,7 +244,7 @@ fn drops_next(context: &Context, mark: &Mark, number: u64) -> Result<bool, Error
 }
 
 /// The number of the first record of a segment, as that record itself says. It is at least `least`.
-fn first_number(context: &Context, file: &File, segment: u64, least: u64) -> Result<u64, Error> {
+pub(crate) fn first_number(context: &Context, file: &File, segment: u64, least: u64) -> Result<u64, Error> {
     let path = context.segment_path(segment);
     let offset = crate::format::FIRST_RECORD;
     let damaged = |flaw| Error::damaged(&path, offset.into(), Part::Record(least), flaw);
