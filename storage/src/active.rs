@@ -111,6 +111,11 @@ impl Active {
         self.end = next.offset;
     }
 
+    /// How many records are damaged.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.holes.iter().map(|(hole, _)| hole.end - hole.start).sum()
+    }
+
     /// The first damaged record, or the stretch of them in which `number` is: their numbers, and where they begin.
     pub(crate) fn hole(&self, number: Option<u64>) -> Option<(Range<u64>, u32)> {
         self.holes.iter().find(|(hole, _)| number.is_none_or(|number| hole.contains(&number))).cloned()

@@ -45,7 +45,7 @@ pub fn check(dir: impl AsRef<Path>, deep: bool, progress: &mut dyn FnMut(u64, u6
     }
     let (slots, last_bytes, last_records) = reader.shared().look(|index| {
         let bytes = u64::from(index.active.end - FIRST_RECORD);
-        (index.sealed.clone(), bytes, u64::from(index.active.records()))
+        (index.sealed.clone(), bytes, u64::from(index.active.records()) - index.active.damaged())
     });
     let bytes_of = |segment: &Segment| {
         let records = u64::from(segment.trailer().records_end.get() - FIRST_RECORD);
