@@ -30,12 +30,6 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// Another process reads this log, which therefore cannot be mended now.
-    #[error("{dir} is being read by another process: end that first")]
-    BeingRead {
-        /// The directory.
-        dir: PathBuf,
-    },
     /// There is no log in this directory.
     #[error("{dir} holds no log: there is no file LOG")]
     NoLog {

@@ -358,7 +358,7 @@ impl Follower {
 
     fn follow(&mut self, shared: &Shared) -> Result<(), Error> {
         /// How often a writer may change the files of the log under us.
-        const TRIES: usize = 8;
+        const TRIES: usize = 64;
         let context = &shared.context;
         let mark = context.read_mark()?;
         if mark.generation == self.mark.generation {
@@ -377,10 +377,17 @@ impl Follower {
             let sealed = Arc::unwrap_or_clone(sealed);
             let again = Shared::new(context.clone(), base, sealed, active);
             result = fresh.take_all(&again);
+            // Files that were opened after still another session began would seem to hold nothing under this mark.
+            if context.read_mark()?.generation != fresh.mark.generation {
+                continue;
+            }
             if result.is_ok() {
                 shared.publish(|index| *index = again.into_index());
                 *self = fresh;
                 return Ok(());
+            }
+            if !begins_elsewhere(context, fresh.begin) {
+                break;
             }
         }
         result

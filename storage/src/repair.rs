@@ -11,7 +11,7 @@ use engine::chain::{BlockView, Height};
 
 use crate::active::Active;
 use crate::error::{Error, Part};
-use crate::files::{Context, Lock, ReadersLock};
+use crate::files::{Context, Lock};
 use crate::format::{FIRST_RECORD, Flaw, Mark, Place, RecordHeader, SegmentHeader, Trailer};
 use crate::map::Map;
 use crate::medium::FileMedium;
@@ -92,11 +92,6 @@ pub fn repair(
 ) -> Result<Repair, Error> {
     let context = Arc::new(Context::read(dir.as_ref())?);
     let _lock = Lock::take(dir.as_ref(), &FileMedium)?;
-    // Bytes that a reader may have mapped are written again.
-    let _alone = match ReadersLock::whole(dir.as_ref()) {
-        None if options.apply => return Err(Error::BeingRead { dir: dir.as_ref().to_owned() }),
-        lock => lock,
-    };
     let mut work = Work { context, apply: options.apply, repair: Repair::default() };
     work.unfinished()?;
     let mark = work.mark(options.drop_from)?;
@@ -175,9 +170,7 @@ impl Work {
             if self.apply {
                 // Whether the file was used before is not known: if so, what lies behind its records means nothing.
                 let header = SegmentHeader::encode(&context.key, number, context.segment_bytes, true);
-                let file = context.open_segment(&FileMedium, number)?;
-                file.write_at(&header, 0).map_err(Error::io("write", &path))?;
-                file.sync().map_err(Error::io("sync", &path))?;
+                self.replace(number, &[(0, &header)])?;
             }
         }
         Ok(())
@@ -270,13 +263,28 @@ impl Work {
         if trailer.is_some_and(|trailer| trailer != again) {
             return Err(Error::damaged(&path, self.context.trailer_offset(), Part::Trailer, Flaw::Checksum));
         }
-        let file = self.context.open_segment(&FileMedium, number)?;
-        file.write_at(&index, again.index_offset.get().into())
-            .and_then(|()| {
-                file.write_at(zerocopy::IntoBytes::as_bytes(&again), self.context.trailer_offset())
-            })
-            .map_err(Error::io("write", &path))?;
-        file.sync().map_err(Error::io("sync", &path))
+        let recycled = segment::open_file(&self.context, number).map_or(true, |opened| opened.recycled);
+        let header = SegmentHeader::encode(&self.context.key, number, self.context.segment_bytes, recycled);
+        let trailer = zerocopy::IntoBytes::as_bytes(&again);
+        let index = (again.index_offset.get().into(), &index[..]);
+        self.replace(number, &[(0, &header), index, (self.context.trailer_offset(), trailer)])
+    }
+
+    /// Replaces a segment file by a copy with these changes: readers may have the old one mapped.
+    fn replace(&self, number: u64, changes: &[(u64, &[u8])]) -> Result<(), Error> {
+        let path = self.context.segment_path(number);
+        let old = File::open(&path).map_err(Error::io("open", &path))?;
+        let whole = recover::whole_map(&self.context, &old, number)?;
+        let all = 0..self.context.segment_bytes as usize;
+        let records = FIRST_RECORD as usize..all.end;
+        let bytes = whole.get(records.start, records.len()).expect("the map shows all of the file");
+        let file = self.context.new_segment_file(&FileMedium, number)?;
+        file.write_at(bytes, FIRST_RECORD.into()).map_err(Error::io("copy", &path))?;
+        whole.vouch(all, Ok(()))?;
+        for (offset, bytes) in changes {
+            file.write_at(bytes, *offset).map_err(Error::io("write", &path))?;
+        }
+        self.context.finish_segment_file(&FileMedium, number, &*file)
     }
 
     fn drop_from(&mut self, mark: &Mark, first: Height) -> Result<(), Error> {
@@ -300,7 +308,7 @@ impl Work {
         let base = segments.base.first;
         if first < base || first.0 > most {
             let last = Height(most);
-            return Err(Error::NoSuchBlock { what: "drop_from", height: first, first: base, last });
+            return Err(Error::NoSuchBlock { what: "drop-from", height: first, first: base, last });
         }
         let kept = first.0 - 1;
         let mark = Mark {

@@ -58,9 +58,9 @@ impl Repair {
                 return Err(anyhow!("a node writes this log: stop it before it is repaired"));
             }
             // The one value that the user chose.
-            Err(error @ Error::Refused { .. }) if self.drop_from.is_some() => {
+            Err(error @ Error::NoSuchBlock { .. }) if self.drop_from.is_some() => {
                 let held = reader.as_ref().map(|reader| format!("; {}", Held::by(reader)));
-                return Err(anyhow!("--drop-from: {error}{}", held.unwrap_or_default()));
+                return Err(anyhow!("--{error}{}", held.unwrap_or_default()));
             }
             repair => repair.with_context(|| format!("the log in {} cannot be repaired", log.display()))?,
         };
