@@ -339,8 +339,7 @@ impl Follower {
             let scan = Scan::new(number, first, generation);
             (Active::new(number, first, map), Some((file, scan)), recycled)
         } else {
-            let first = slots.last().map_or(base.first.0, |slot| slot.last() + 1);
-            let number = slots.last().map_or(begin, |slot| slot.number() + 1);
+            let (number, first) = segments::behind(&slots, begin, &base);
             let nothing = Map::blank().map_err(Error::io("map", &context.dir))?;
             (Active::new(number, first, Arc::new(nothing)), None, false)
         };

@@ -188,12 +188,12 @@ pub(crate) fn plan_drop(context: &Arc<Context>, mark: &Mark) -> Result<DropPlan,
                 let error = slot.sealed().err().or(active.err());
                 return Err(error.unwrap_or_else(|| Error::damaged(slot.file(), 0, Part::Trailer, flaw)));
             }
-            None if slots.last().map_or(base.first.0, |slot| slot.last() + 1) == first => {
-                let number = slots.last().map_or(begin, |slot| slot.number() + 1);
-                return Ok(DropPlan { number, kept: None });
-            }
             None => {
-                let path = context.segment_path(slots.last().map_or(begin, |slot| slot.number() + 1));
+                let (number, begins) = segments::behind(&slots, begin, &base);
+                if begins == first {
+                    return Ok(DropPlan { number, kept: None });
+                }
+                let path = context.segment_path(number);
                 let damaged = || Error::damaged(&path, 0, Part::Record(first), Flaw::Empty);
                 return Err(active.err().unwrap_or_else(damaged));
             }

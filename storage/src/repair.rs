@@ -349,7 +349,7 @@ impl Work {
         };
         let is_dropped = |number: u64| !self.apply && drop_from.is_some_and(|first| number >= first.0);
         let total = slots.len() as u64 * self.context.segment_bytes;
-        let mut head = slots.last().map_or(base.first.0 - 1, Slot::last);
+        let mut head = segments::behind(&slots, begin, &base).1 - 1;
         let mut remaining: Vec<Error> = trouble.into_iter().collect();
         for (index, slot) in slots.iter().enumerate() {
             match slot.sealed().and_then(|segment| segment.check_index().map(|()| segment)) {
@@ -372,7 +372,7 @@ impl Work {
                 }
             }
             Err(Error::Damaged { file, .. }) if is_mended(&file) => {
-                let number = slots.last().map_or(begin, |slot| slot.number() + 1);
+                let (number, _) = segments::behind(&slots, begin, &base);
                 head = self.scan(&mark, number, head + 1, 0)?.scan.number - 1;
             }
             Err(_) if is_dropped(head + 1) => {}

@@ -171,6 +171,11 @@ impl Segments {
     }
 }
 
+/// The segment behind `slots`, as they say: its number, and that of its first record.
+pub(crate) fn behind(slots: &[Slot], begin: u64, base: &Base) -> (u64, u64) {
+    slots.last().map_or((begin, base.first.0), |slot| (slot.number() + 1, slot.last() + 1))
+}
+
 /// Turns the collected errors into slots that together hold the records `first` to `last`.
 fn bury(context: &Context, slots: &mut Vec<Slot>, lost: &mut Vec<(u64, Error)>, first: u64, last: u64) {
     for (index, (number, cause)) in lost.drain(..).enumerate() {
