@@ -167,7 +167,7 @@ pub struct SimSource {
 struct Paced {
     chain: SimChain,
     /// The pace counts from here: at that time, blocks up to that height were irreversible. Set when the main
-    /// chain first says where it stands.
+    /// chain first says where it stands, be it that another node speaks.
     start: Option<(Duration, u64)>,
 }
 
@@ -183,6 +183,14 @@ impl SimSource {
             .map(|id| Paced { chain: SimChain::new(id, Arc::clone(&config)), start: None })
             .collect();
         Self { config, chains, clock }
+    }
+
+    /// The newest irreversible height of a chain that is paced.
+    fn irreversible(&self, since: Duration, base: u64) -> u64 {
+        let passed = self.clock.monotonic().saturating_sub(since).as_secs_f64();
+        #[expect(clippy::cast_sign_loss, reason = "neither factor is negative")]
+        let made = (passed * self.config.blocks_per_second) as u64;
+        base.saturating_add(made).min(Height::MAX.0)
     }
 
     fn chain(&mut self, id: ChainId) -> Result<&mut Paced, SourceError> {
@@ -227,20 +235,14 @@ impl Source for SimSource {
     }
 
     fn read(&mut self, chain: ChainId, max: usize, out: &mut Columns) -> Result<Hash, SourceError> {
-        let now = self.clock.monotonic();
-        let rate = self.config.blocks_per_second;
-        let paced = self.chain(chain)?;
-        let Some((since, base)) = paced.start else {
+        let Some((since, base)) = self.chain(chain)?.start else {
             return Err(SourceError::Fatal(format!(
                 "chain {chain}: read before it was told where to resume"
             )));
         };
-        #[expect(clippy::cast_sign_loss, reason = "neither factor is negative")]
-        let irreversible = if rate > 0.0 {
-            base.saturating_add((now.saturating_sub(since).as_secs_f64() * rate) as u64)
-        } else {
-            Height::MAX.0
-        };
+        let paced = self.config.blocks_per_second > 0.0;
+        let irreversible = if paced { self.irreversible(since, base) } else { Height::MAX.0 };
+        let paced = self.chain(chain)?;
         let parent = paced.chain.hash();
         let count = irreversible.saturating_sub(paced.chain.height).min(max as u64);
         for _ in 0..count {
@@ -248,6 +250,19 @@ impl Source for SimSource {
             out.push(hash, tx_root, time);
         }
         Ok(parent)
+    }
+
+    fn stand_by(&mut self, chain: ChainId, received: Height) {
+        let now = self.clock.monotonic();
+        if let Ok(paced) = self.chain(chain) {
+            paced.start.get_or_insert((now, received.0));
+        }
+    }
+
+    /// Of a chain without a pace there is no newest block.
+    fn tip(&mut self, chain: ChainId) -> Result<Option<Height>, SourceError> {
+        let start = self.chain(chain)?.start.filter(|_| self.config.blocks_per_second > 0.0);
+        Ok(start.map(|(since, base)| Height(self.irreversible(since, base))))
     }
 }
 
@@ -269,6 +284,38 @@ mod tests {
             assert_eq!(jumping.height(), Height(height));
         }
         assert_eq!(jumping.seek(Height(0)), Hash::ZERO);
+    }
+
+    /// A clock that a test moves.
+    #[derive(Default)]
+    struct Moved(std::sync::atomic::AtomicU64);
+
+    impl Clock for Moved {
+        fn wall(&self) -> Timestamp {
+            Timestamp::default()
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.0.load(std::sync::atomic::Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn a_tip_follows_the_pace_from_where_the_main_chain_stood_and_moves_nothing() {
+        let clock = Arc::new(Moved::default());
+        let config = SimConfig { chains: vec![ChainId(9)], blocks_per_second: 2.0, ..SimConfig::default() };
+        let mut source = SimSource::new(config, Arc::clone(&clock) as Arc<dyn Clock>);
+        assert_eq!(source.tip(ChainId(9)).unwrap(), None, "before the main chain says where it stands");
+        source.stand_by(ChainId(9), Height(100));
+        clock.0.store(5, std::sync::atomic::Ordering::Relaxed);
+        source.stand_by(ChainId(9), Height(103));
+        assert_eq!(source.tip(ChainId(9)).unwrap(), Some(Height(110)));
+        let parent = chain(1).seek(Height(104));
+        source.resume(ChainId(9), Height(105), Some(parent)).unwrap();
+        let mut out = Columns::default();
+        assert_eq!(source.read(ChainId(9), 100, &mut out).unwrap(), parent);
+        assert_eq!(out.len(), 6, "up to its tip");
+        assert!(source.tip(ChainId(8)).is_err());
     }
 
     #[test]

@@ -17,6 +17,20 @@ pub trait Source: Send {
     /// Appends up to `max` consecutive blocks that follow what was read last, and says which block they follow.
     /// Appends nothing when no more blocks are irreversible yet.
     fn read(&mut self, chain: ChainId, max: usize, out: &mut Columns) -> Result<Hash, SourceError>;
+
+    /// Says that another node of the chain speaks for it, and that the main chain has received the blocks up to
+    /// `received`. Nothing has to be done about it, and nothing is read until [`Source::resume`] is called again.
+    fn stand_by(&mut self, _chain: ChainId, _received: Height) {}
+
+    /// The newest irreversible height that there is now; `None` where that is not known. Asked at most once a second
+    /// for each chain, also while another node speaks for it: it must be cheap (a node may be asked, once), and it
+    /// must change nothing of what [`Source::read`] gives next.
+    ///
+    /// # Errors
+    /// It could not be found out, this time. What a source says here stops no chain.
+    fn tip(&mut self, _chain: ChainId) -> Result<Option<Height>, SourceError> {
+        Ok(None)
+    }
 }
 
 /// Why a source cannot go on with a chain.

@@ -118,6 +118,8 @@ pub struct EvmSource {
     /// Newest irreversible block of the node, as of the last poll.
     last_final: u64,
     polled: Option<Instant>,
+    /// When the node was last asked for its newest irreversible block, for reading or just to tell it.
+    asked: Option<Instant>,
     /// How long the node's blocks have not linked among themselves.
     unlinked: Unlinked,
     /// Checked blocks that the caller did not want yet.
@@ -153,6 +155,7 @@ impl EvmSource {
             recent: Recent::default(),
             last_final: 0,
             polled: None,
+            asked: None,
             unlinked: Unlinked::new(),
             left: Columns::default(),
             left_from: 0,
@@ -212,7 +215,14 @@ impl EvmSource {
     /// Reads how far the node is, and checks that what was sent is still there.
     fn poll(&mut self) -> Result<(), SourceError> {
         self.check_last()?;
-        let last_final = match self.config.finality {
+        self.last_final = self.newest_final()?;
+        self.polled = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Asks the node for its newest irreversible block: one call.
+    fn newest_final(&mut self) -> Result<u64, SourceError> {
+        let newest = match self.config.finality {
             Finality::Tag => self.finalized()?,
             Finality::Confirmations(count) => {
                 let latest = self.call("eth_blockNumber", "[]", None)?;
@@ -223,10 +233,10 @@ impl EvmSource {
                 latest.saturating_sub(count)
             }
         };
-        self.last_final = last_final.min(Height::MAX.0);
-        self.tip.set(self.last_final);
-        self.polled = Some(Instant::now());
-        Ok(())
+        let newest = newest.min(Height::MAX.0);
+        self.tip.set(newest);
+        self.asked = Some(Instant::now());
+        Ok(newest)
     }
 
     fn finalized(&mut self) -> Result<u64, SourceError> {
@@ -392,6 +402,16 @@ impl Source for EvmSource {
         }
         Ok(follows)
     }
+
+    /// What reading has asked for lately, or one call. What is read next follows from polls alone, which also check
+    /// that what was sent is still there.
+    fn tip(&mut self, _: ChainId) -> Result<Option<Height>, SourceError> {
+        self.greet()?;
+        if self.asked.is_none_or(|asked| asked.elapsed() >= self.config.poll.max(TIP_AGE)) {
+            self.newest_final()?;
+        }
+        Ok(self.tip.get())
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -399,3 +419,6 @@ struct Quantity(#[serde(deserialize_with = "header::quantity")] u64);
 
 /// How long blocks of several batches are gathered. Others may wait for the same thread.
 const LONGEST_READ: Duration = Duration::from_millis(50);
+
+/// How old the node's word on its newest block may be when it is told on.
+const TIP_AGE: Duration = Duration::from_millis(500);

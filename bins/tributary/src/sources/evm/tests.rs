@@ -412,3 +412,37 @@ fn settings_that_cannot_be_are_refused() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+#[test]
+fn a_tip_is_one_call_at_most_and_changes_nothing_of_what_is_read() {
+    let node = FakeNode::new(20);
+    let mut source = source(&node);
+    let tip = |source: &mut EvmSource| Source::tip(source, CHAIN);
+    // Before the main chain has said anything, as where another node speaks.
+    assert_eq!(patiently(|| tip(&mut source)).unwrap(), Some(Height(20)));
+    source.resume(CHAIN, Height(1), None).unwrap();
+    let read = read_all(&mut source, None).unwrap();
+    assert_eq!(read.len(), 20);
+
+    let calls = node.state().requests.len();
+    node.state().grow(25, 0);
+    node.state().finalized = Some(25);
+    source.asked = None;
+    assert_eq!(tip(&mut source).unwrap(), Some(Height(25)));
+    assert_eq!(tip(&mut source).unwrap(), Some(Height(25)), "of the same moment");
+    assert_eq!(node.state().requests.len(), calls + 1);
+    let more = read_all(&mut source, read.hashes.last().copied()).unwrap();
+    assert_blocks(&node, 21, &more);
+
+    node.state().instead.push_back(Instead::Status(503));
+    source.asked = None;
+    later(tip(&mut source));
+    assert!(read_all(&mut source, more.hashes.last().copied()).unwrap().is_empty());
+}
+
+#[test]
+fn another_chains_node_tells_no_tip() {
+    let node = FakeNode::new(20);
+    let mut source = source_with(&node, |config| config.expect_chain_id = Some(1));
+    assert_says(&fatal(Source::tip(&mut source, CHAIN)), &["eth_chainId", "expected 1"]);
+}

@@ -66,9 +66,13 @@ impl BinaryFile {
 
     /// Height of the last complete record.
     pub(super) fn last(&self) -> Result<Option<u64>, FileError> {
-        let length = self.reader.get_ref().metadata().map_err(|error| self.io(error))?.len();
+        let length = self.len()?;
         let records = length.saturating_sub(HEADER_BYTES as u64) / RECORD_BYTES as u64;
         Ok(records.checked_sub(1).map(|last| self.header.first + last))
+    }
+
+    pub(super) fn len(&self) -> Result<u64, FileError> {
+        self.reader.get_ref().metadata().map(|data| data.len()).map_err(|error| self.io(error))
     }
 
     pub(super) fn rewind(&mut self) -> Result<(), FileError> {
@@ -163,7 +167,7 @@ impl BinaryFile {
             return Err(self.wrong(self.position, what));
         }
         self.go(self.position)?;
-        let length = self.reader.get_ref().metadata().map_err(|error| self.io(error))?.len();
+        let length = self.len()?;
         if length < offset(self.position) {
             let what = "became shorter while it was read".to_owned();
             return Err(FileError::File { path: self.path.clone(), what });

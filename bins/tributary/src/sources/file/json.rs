@@ -186,7 +186,7 @@ impl JsonFile {
         Ok(())
     }
 
-    fn len(&self) -> Result<u64, FileError> {
+    pub(super) fn len(&self) -> Result<u64, FileError> {
         self.reader.get_ref().metadata().map(|data| data.len()).map_err(|error| self.io(error))
     }
 

@@ -43,6 +43,8 @@ pub struct FileSource {
     /// What is wrong with the next block, when the ones before it were right.
     failed: Option<FileError>,
     tip: Tip,
+    /// Length of the file, in bytes, when its last block was looked for.
+    looked_at: Option<u64>,
 }
 
 /// One block of a file.
@@ -120,7 +122,7 @@ impl FileSource {
                 return Err(FileError::File { path, what });
             }
         };
-        Ok(Self { blocks, chain, follow, next: None, failed: None, tip: Tip::default() })
+        Ok(Self { blocks, chain, follow, next: None, failed: None, tip: Tip::default(), looked_at: None })
     }
 
     /// The last block of the file, to show and to wait for.
@@ -209,6 +211,20 @@ impl FileSource {
         Ok(follows)
     }
 
+    /// Looks how far the file goes. Of one that is not written any more, once.
+    fn look(&mut self) -> Result<Option<Height>, FileError> {
+        if self.follow || self.tip.get().is_none() {
+            let length = self.blocks.len()?;
+            if self.looked_at != Some(length) {
+                if let Some(last) = self.blocks.last()? {
+                    self.tip.set(last);
+                }
+                self.looked_at = Some(length);
+            }
+        }
+        Ok(self.tip.get())
+    }
+
     fn unusable(&self, what: String) -> FileError {
         FileError::File { path: self.blocks.path().to_owned(), what }
     }
@@ -225,6 +241,10 @@ impl Source for FileSource {
 
     fn read(&mut self, chain: ChainId, max: usize, out: &mut Columns) -> Result<Hash, SourceError> {
         self.read_next(max, out).map_err(|stop| stop.into_error(chain))
+    }
+
+    fn tip(&mut self, _: ChainId) -> Result<Option<Height>, SourceError> {
+        self.look().map_err(|error| SourceError::Later(error.to_string()))
     }
 }
 
@@ -263,6 +283,14 @@ impl BlockFile {
         match self {
             Self::Json(file) => file.start(),
             Self::Binary(file) => Ok(Some(file.start())),
+        }
+    }
+
+    /// Length of the file, in bytes.
+    fn len(&self) -> Result<u64, FileError> {
+        match self {
+            Self::Json(file) => file.len(),
+            Self::Binary(file) => file.len(),
         }
     }
 

@@ -307,3 +307,32 @@ fn a_file_of_another_chain_is_refused() {
         FileSource::open(FileConfig { path: json.path.clone(), chain: None, follow: false }).unwrap_err();
     assert!(error.to_string().contains("--chain"), "{error}");
 }
+
+#[test]
+fn a_tip_is_the_last_block_and_changes_nothing_of_what_is_read() {
+    let json = Case::json(&lines(1..10));
+    let binary = Case::binary(1..10);
+    for case in [&json, &binary] {
+        for follow in [false, true] {
+            let config = FileConfig { path: case.path.clone(), chain: Some(CHAIN), follow };
+            let mut source = FileSource::open(config).unwrap();
+            let tip = |source: &mut FileSource| Source::tip(source, CHAIN).unwrap();
+            assert_eq!(tip(&mut source), Some(Height(9)), "before the main chain has said anything");
+            source.resume(CHAIN, Height(1), None).unwrap();
+            let mut out = Columns::default();
+            for _ in 0..9 {
+                source.looked_at = None;
+                assert_eq!(tip(&mut source), Some(Height(9)));
+                source.read(CHAIN, 1, &mut out).unwrap();
+            }
+            assert_eq!(out.len(), 9);
+        }
+    }
+    // One that is being written, in the middle of a line.
+    let config = FileConfig { path: json.path.clone(), chain: Some(CHAIN), follow: true };
+    let mut source = FileSource::open(config).unwrap();
+    assert_eq!(Source::tip(&mut source, CHAIN).unwrap(), Some(Height(9)));
+    let more = lines(1..13);
+    fs::write(&json.path, &more[..more.len() - 20]).unwrap();
+    assert_eq!(Source::tip(&mut source, CHAIN).unwrap(), Some(Height(11)));
+}
