@@ -146,6 +146,8 @@ struct Tail {
     producer: Producer<Slot>,
     hash: Option<Hash>,
     speaker: Option<(SessionId, NodeKey)>,
+    /// When the last section of the speaker came; `None` of one that is new.
+    heard: Option<Duration>,
     /// The last conflicting hash, kept and shown.
     evidence: Option<Refusal>,
     /// When the blocks up to a height arrived, oldest first; at most one entry a section, so at most one a slot.
@@ -180,6 +182,7 @@ impl Lane {
                 producer,
                 hash,
                 speaker: None,
+                heard: None,
                 evidence: None,
                 arrivals: VecDeque::new(),
             }),
@@ -210,8 +213,46 @@ impl Lane {
         if tail.speaker.is_some_and(|(other, speaker)| speaker != key || other.0 > session.0) {
             return Ok(Claim::Standby(self.position_in(&mut tail)));
         }
-        tail.speaker = Some((session, key));
+        tail.appoint(session, key);
         Ok(Claim::Speaker(self.position_in(&mut tail)))
+    }
+
+    /// Takes the place of a speaker that is silent: another one, of which nothing has come for `patience` though the
+    /// block at `tip`, which the claimant has, could be sent. A speaker that is new counts as heard when this is asked
+    /// for the first time. `None` when there is nothing to take over.
+    ///
+    /// # Errors
+    /// The key is not registered.
+    pub fn take_over(
+        &self,
+        key: NodeKey,
+        session: SessionId,
+        tip: Height,
+        now: Duration,
+        patience: Duration,
+    ) -> Result<Option<Position>, Refusal> {
+        if !self.nodes.contains(&key) {
+            return Err(Refusal::UnknownKey { chain: self.chain, key });
+        }
+        let mut tail = self.tail();
+        let received = tail.producer.received();
+        let newer = |(other, speaker): (SessionId, NodeKey)| speaker == key && other.0 >= session.0;
+        if tip.0 <= received || tail.producer.limit() == received || tail.speaker.is_some_and(newer) {
+            return Ok(None);
+        }
+        let heard = *tail.heard.get_or_insert(now);
+        if tail.speaker.is_some() && now.saturating_sub(heard) < patience {
+            return Ok(None);
+        }
+        tail.appoint(session, key);
+        Ok(Some(self.position_in(&mut tail)))
+    }
+
+    /// Where the lane stands, and whether this session speaks for it.
+    pub fn standing(&self, session: SessionId) -> (Position, bool) {
+        let mut tail = self.tail();
+        let speaks = tail.speaker.is_some_and(|(speaker, _)| speaker == session);
+        (self.position_in(&mut tail), speaks)
     }
 
     /// Ends a session's claim, if it still holds one.
@@ -281,6 +322,7 @@ impl Lane {
             time: *time,
         }));
         tail.hash = Some(*newest);
+        tail.heard = Some(now);
         tail.arrivals.push_back(Arrival { last, count: blocks.len() as u32, at: now });
         let finalized = self.rule.final_height(Height(last));
         tail.producer.finalize(finalized.0);
@@ -305,6 +347,13 @@ impl Lane {
 }
 
 impl Tail {
+    fn appoint(&mut self, session: SessionId, key: NodeKey) {
+        if self.speaker != Some((session, key)) {
+            self.heard = None;
+        }
+        self.speaker = Some((session, key));
+    }
+
     /// Evidence that a section contradicts blocks that are still in the ring.
     fn conflict(&mut self, chain: ChainId, first: Height, blocks: ColumnsRef<'_>) -> Option<Refusal> {
         let received = self.producer.received();

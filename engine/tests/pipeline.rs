@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use engine::cache::Cache;
 use engine::chain::{BlockView, ChainId, Columns, Hash, Height, MainBlock, MainHeader, NodeKey, Timestamp};
 use engine::clock::Clock;
-use engine::lane::{Claim, Refusal, SessionId};
+use engine::lane::{Claim, Lane, Position, Refusal, SessionId};
 use engine::pipeline::{Engine, Head, HeadSink, PipelineConfig, ResumeError};
 use engine::proof::{self, ProofError};
 use engine::sim::{SimChain, SimConfig};
@@ -605,4 +605,63 @@ fn each_wrong_section_is_refused_with_its_reason_and_changes_nothing() {
     lane.release(SessionId(3));
     assert!(matches!(lane.claim(OTHER_KEY, SessionId(2)), Ok(Claim::Speaker(_))));
     assert_eq!(cache.lane(ChainId(2)).unwrap().position().received, Height(2), "the neighbour is untouched");
+}
+
+/// The lane of chain 1, whose first height is 2, with nobody behind it.
+fn idle_lane() -> Arc<Lane> {
+    let store = MemoryStore::default();
+    let reader = store.reader();
+    let engine = Engine::resume(config(), &genesis(1), store, &reader, clock()).unwrap();
+    engine.cache().lane(ChainId(1)).unwrap()
+}
+
+#[test]
+fn a_silent_speaker_is_replaced_by_a_node_that_has_more() {
+    let lane = idle_lane();
+    let patience = Duration::from_secs(2);
+    let at = Duration::from_secs;
+    let second = SessionId(2);
+    let push = |session, first, now| {
+        let mut columns = Columns::default();
+        columns.push(Hash([first as u8; 32]), Hash::ZERO, Timestamp::default());
+        lane.push(session, Height(first), Hash([first as u8 - 1; 32]), columns.as_ref(), now)
+    };
+    let take = |tip, now| lane.take_over(OTHER_KEY, second, Height(tip), now, patience).unwrap();
+    lane.claim(KEY, SESSION).unwrap();
+    push(SESSION, 2, at(10)).unwrap();
+    assert_eq!(take(2, at(100)), None, "it has nothing that is missing");
+    assert_eq!(take(3, at(11)), None, "the speaker was heard a moment ago");
+    push(SESSION, 3, at(12)).unwrap();
+    assert_eq!(take(4, at(13)), None);
+    assert_eq!(lane.standing(SESSION), (lane.position(), true));
+    assert_eq!(take(4, at(14)), Some(lane.position()));
+    assert_eq!((lane.standing(SESSION).1, lane.standing(second).1), (false, true));
+    assert_eq!(push(SESSION, 4, at(14)), Err(Refusal::NotSpeaker { chain: ChainId(1) }));
+
+    // Who is new gets its time, also when nothing has come for long.
+    let back = |now| lane.take_over(KEY, SESSION, Height(4), now, patience).unwrap();
+    assert_eq!((back(at(20)), back(at(21))), (None, None));
+    push(second, 4, at(21)).unwrap();
+    lane.release(second);
+    assert!(matches!(lane.claim(KEY, SESSION), Ok(Claim::Speaker(_))));
+    assert_eq!((take(5, at(50)), take(5, at(51))), (None, None));
+    assert!(take(5, at(52)).is_some());
+    // Of nobody it is taken at once; from a newer session of the same key never.
+    lane.release(second);
+    assert!(take(5, at(52)).is_some());
+    assert_eq!(lane.take_over(OTHER_KEY, SESSION, Height(5), at(99), patience), Ok(None));
+    let stranger = NodeKey([9; 32]);
+    assert!(lane.take_over(stranger, SESSION, Height(5), at(99), patience).is_err());
+}
+
+#[test]
+fn a_full_lane_is_not_the_fault_of_its_speaker() {
+    let lane = idle_lane();
+    lane.claim(KEY, SESSION).unwrap();
+    let Position { received, limit, .. } = lane.position();
+    let mut columns = Columns::default();
+    (received.0..limit.0).for_each(|_| columns.push(Hash([1; 32]), Hash::ZERO, Timestamp::default()));
+    lane.push(SESSION, received.next(), Hash::ZERO, columns.as_ref(), Duration::ZERO).unwrap();
+    let taken = lane.take_over(OTHER_KEY, SessionId(2), Height::MAX, Duration::from_secs(99), Duration::ZERO);
+    assert_eq!(taken, Ok(None));
 }

@@ -105,19 +105,31 @@ impl Iterator for Siblings {
 /// The root that `path` leads to from `leaf`, the leaf `index` of a tree of `size`. A path that is longer,
 /// shorter or otherwise sided than the only valid one is refused.
 pub fn fold(leaf: Hash, index: u64, size: u64, path: &[Step]) -> Result<Hash, PathError> {
-    if index >= size {
-        return Err(PathError::Index { index, size });
-    }
-    let expected = siblings(index, size).count();
-    if path.len() != expected {
-        return Err(PathError::Length { index, size, expected, got: path.len() });
-    }
-    let mut root = leaf;
+    check(index, size, path.len())?;
     for (step, (sibling, given)) in siblings(index, size).zip(path).enumerate() {
         if given.left != sibling.left {
             return Err(PathError::Side { index, size, step, expected_left: sibling.left });
         }
-        root = if given.left { node(given.hash, root) } else { node(root, given.hash) };
     }
-    Ok(root)
+    Ok(climb(leaf, index, size, path.iter().map(|step| step.hash)))
+}
+
+/// As [`fold`], of a path that names no sides: they follow from `index` and `size`.
+pub fn fold_hashes(leaf: Hash, index: u64, size: u64, path: &[Hash]) -> Result<Hash, PathError> {
+    check(index, size, path.len())?;
+    Ok(climb(leaf, index, size, path.iter().copied()))
+}
+
+fn check(index: u64, size: u64, got: usize) -> Result<(), PathError> {
+    if index >= size {
+        return Err(PathError::Index { index, size });
+    }
+    let expected = siblings(index, size).count();
+    if got == expected { Ok(()) } else { Err(PathError::Length { index, size, expected, got }) }
+}
+
+fn climb(leaf: Hash, index: u64, size: u64, path: impl Iterator<Item = Hash>) -> Hash {
+    siblings(index, size)
+        .zip(path)
+        .fold(leaf, |below, (sibling, hash)| if sibling.left { node(hash, below) } else { node(below, hash) })
 }

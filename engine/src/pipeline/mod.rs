@@ -13,7 +13,7 @@
 
 mod config;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod head;
 mod persist;
 #[cfg(test)]

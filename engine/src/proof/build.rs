@@ -1,6 +1,7 @@
 //! Building proofs from stored blocks.
 
 use crate::chain::{BlockView, ChainId, Height};
+use crate::merkle::path::Step;
 use crate::merkle::{history, leaf, tree};
 use crate::store::{BlockReader, HistoryError, StoreError, StoredHistory};
 
@@ -112,7 +113,7 @@ fn from_block<R: BlockReader>(
     let offset = height.0.checked_sub(section.first_height.0).filter(|offset| *offset < section.count.into());
     let offset = offset.ok_or(wrong("the index names it for a height it has not"))? as usize;
 
-    let (columns, sections) = (block.columns(), block.section_count());
+    let columns = block.columns();
     let leaves = section.leaves();
     if columns.len() < leaves.end {
         return Err(wrong("side blocks are missing"));
@@ -122,17 +123,11 @@ fn from_block<R: BlockReader>(
     let nodes = section.first_node as usize;
     let chain_nodes = block.chain_nodes().get(nodes..nodes + tree::stored_nodes(count));
     let chain_nodes = chain_nodes.ok_or(wrong("stored nodes are missing"))?;
-    if block.side_nodes().len() != tree::stored_nodes(sections) {
-        return Err(wrong("stored nodes are missing"));
-    }
     let chain_path = tree::path(offset, count, chain_nodes, |leaf| {
         let height = Height(section.first_height.0 + leaf as u64);
         leaf::side(chain_id, height, columns.hashes[leaf], columns.tx_roots[leaf])
     });
-    let side_path = tree::path(index, sections, block.side_nodes(), |leaf| {
-        let section = block.section(leaf);
-        leaf::chain(section.chain, section.first_height, section.count, section.chain_root)
-    });
+    let side_path = side_path(block, index).ok_or(wrong("stored nodes are missing"))?;
 
     let (history_path, head) = match head {
         None => (None, None),
@@ -164,6 +159,18 @@ fn from_block<R: BlockReader>(
     })
 }
 
+/// The path from the chain leaf of section `index` to the side root; `None` if the block lacks stored nodes.
+pub(super) fn side_path(block: &impl BlockView, index: usize) -> Option<Vec<Step>> {
+    let sections = block.section_count();
+    if block.side_nodes().len() != tree::stored_nodes(sections) {
+        return None;
+    }
+    Some(tree::path(index, sections, block.side_nodes(), |leaf| {
+        let section = block.section(leaf);
+        leaf::chain(section.chain, section.first_height, section.count, section.chain_root)
+    }))
+}
+
 /// Why a side block is in no main block that is kept.
 fn absent<R: BlockReader>(reader: &R, chain: ChainId, height: Height) -> Result<ProofError, StoreError> {
     let base = reader.base();
@@ -174,6 +181,6 @@ fn absent<R: BlockReader>(reader: &R, chain: ChainId, height: Height) -> Result<
     })
 }
 
-fn inconsistent(height: Height, what: &'static str) -> ProofError {
+pub(super) fn inconsistent(height: Height, what: &'static str) -> ProofError {
     ProofError::Inconsistent { height, what }
 }

@@ -5,6 +5,7 @@
 
 mod binary;
 mod build;
+mod chain;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::merkle::path::{PathError, Step, fold};
 
 pub use binary::DecodeError;
 pub use build::{ProofError, build};
+pub use chain::ChainProof;
 
 /// That a side block was indexed: version 1 (`docs/protocol.md`, section "Proofs").
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
