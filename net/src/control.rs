@@ -1,4 +1,5 @@
-//! The messages of the control stream: hello, welcome, credits and acks, refusals, main headers.
+//! The messages of the control stream: hello, welcome, credits and acks, tips, refusals, main headers; and those of
+//! the stream of main blocks.
 //!
 //! # Format
 //! `{type u8, length u32, body}`, little-endian, hand-written, canonical: what decodes encodes to the same bytes.
@@ -6,9 +7,11 @@
 //! that are there before it allocates. `docs/protocol.md` gives the bytes.
 
 mod codec;
+mod main_stream;
 mod refusal;
 mod stream;
 
+pub use main_stream::{BlockStart, MAX_INDEXED, MainMessage};
 pub use refusal::{CLOSE_DONE, RefusalCode};
 pub use stream::{ReceiveError, receive};
 
@@ -33,6 +36,9 @@ pub const MAX_DETAIL_BYTES: usize = 512;
 
 const ENTRY_BYTES: usize = 4 + 1 + 2 + 8 + 8 + 32 + 8;
 const ACK_BYTES: usize = 4 + 8 + 8;
+const TIP_BYTES: usize = 4 + 8;
+/// The longest body of a hello, whatever its version.
+const HELLO_BYTES: usize = 2 + 1 + MAX_SOFTWARE_BYTES + 4 + 4 * MAX_CHAINS;
 const WELCOME_FIXED_BYTES: usize = 2 + 4 + 32 + 1 + MainHeader::BYTES + 4;
 
 const _: () = assert!(WELCOME_FIXED_BYTES + MAX_CHAINS * ENTRY_BYTES <= MAX_MESSAGE_BYTES);
@@ -46,6 +52,11 @@ pub enum ClientMessage {
     Resume(Resume),
     /// Gives a chain up for now, so that another of its nodes may speak.
     Leave(ChainId),
+    /// How far the node's own source is. Ascending, each chain once.
+    Tips(Vec<Tip>),
+    /// Asks for the main chain's blocks from this height on, on a stream of their own; 0: from the block after the
+    /// newest one.
+    Follow(Height),
 }
 
 /// Who the client is and which chains it wants to speak for.
@@ -65,6 +76,15 @@ pub struct Resume {
     /// How many frames were written on the chain's data stream before: their sections of the chain are of no
     /// interest any more, wherever they still are on their way.
     pub frames: u64,
+}
+
+/// One chain of [`ClientMessage::Tips`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tip {
+    /// Which chain.
+    pub chain: ChainId,
+    /// Newest irreversible height that the node's source has.
+    pub height: Height,
 }
 
 /// What a server says.
@@ -238,21 +258,26 @@ mod kind {
     pub(super) const HELLO: u8 = 0x01;
     pub(super) const RESUME: u8 = 0x02;
     pub(super) const LEAVE: u8 = 0x03;
+    pub(super) const TIPS: u8 = 0x04;
+    pub(super) const FOLLOW: u8 = 0x05;
     pub(super) const WELCOME: u8 = 0x81;
     pub(super) const ACK: u8 = 0x82;
     pub(super) const HEADER: u8 = 0x83;
     pub(super) const REFUSED: u8 = 0x84;
     pub(super) const POSITION: u8 = 0x85;
+    pub(super) const BLOCK: u8 = 0x91;
+    pub(super) const INDEXED: u8 = 0x92;
 }
 
 impl Message for ClientMessage {
     fn greatest(kind: u8) -> Result<usize, ControlError> {
         match kind {
-            // A hello of another version may be longer; its version must be read to be refused.
-            kind::HELLO => Ok(MAX_MESSAGE_BYTES),
+            kind::HELLO => Ok(HELLO_BYTES),
             kind::RESUME => Ok(4 + 8),
             kind::LEAVE => Ok(4),
-            got => Err(ControlError::Kind { got, expected: "hello (0x01), resume (0x02) or leave (0x03)" }),
+            kind::TIPS => Ok(4 + MAX_CHAINS * TIP_BYTES),
+            kind::FOLLOW => Ok(8),
+            got => Err(ControlError::Kind { got, expected: "hello (0x01) to follow (0x05)" }),
         }
     }
 
@@ -262,7 +287,9 @@ impl Message for ClientMessage {
         let message = match kind {
             kind::HELLO => Self::Hello(Hello::decode(&mut reader)?),
             kind::RESUME => Self::Resume(Resume { chain: reader.chain()?, frames: reader.u64("frames")? }),
-            _ => Self::Leave(reader.chain()?),
+            kind::LEAVE => Self::Leave(reader.chain()?),
+            kind::TIPS => Self::Tips(decode_tips(&mut reader)?),
+            _ => Self::Follow(reader.height("from")?),
         };
         reader.finish()?;
         Ok(message)
@@ -280,6 +307,16 @@ impl Message for ClientMessage {
                 writer.u64(resume.frames);
             }
             Self::Leave(chain) => Writer::new(out, kind::LEAVE).chain(*chain),
+            Self::Tips(tips) => {
+                assert!(tips.len() <= MAX_CHAINS, "tips are of at most {MAX_CHAINS} chains");
+                let mut writer = Writer::new(out, kind::TIPS);
+                writer.u32(tips.len() as u32);
+                for tip in tips {
+                    writer.chain(tip.chain);
+                    writer.u64(tip.height.0);
+                }
+            }
+            Self::Follow(from) => Writer::new(out, kind::FOLLOW).u64(from.0),
         }
     }
 }
@@ -476,6 +513,17 @@ fn decode_acks(reader: &mut Reader<'_>) -> Result<Vec<Ack>, ControlError> {
         acks.push(Ack { chain, durable, limit });
     }
     Ok(acks)
+}
+
+fn decode_tips(reader: &mut Reader<'_>) -> Result<Vec<Tip>, ControlError> {
+    let count = reader.count("tips", TIP_BYTES)?;
+    let mut tips: Vec<Tip> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let chain = reader.chain()?;
+        ascends(tips.last().map(|last| last.chain), chain)?;
+        tips.push(Tip { chain, height: reader.height("height")? });
+    }
+    Ok(tips)
 }
 
 fn decode_code(number: u16) -> Result<RefusalCode, ControlError> {

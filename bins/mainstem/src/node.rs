@@ -1,11 +1,13 @@
 //! A node: log, engine, ingest and API, wired together, started in order and stopped in order.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use engine::cache::Cache;
 use engine::chain::{Height, NodeKey};
 use engine::pipeline::{ConfigError, Engine, PipelineConfig, Running, Stats};
 use engine::state::Genesis;
@@ -37,10 +39,45 @@ pub(crate) struct PortFlags {
 pub(crate) struct Node {
     genesis: Arc<Genesis>,
     key: NodeKey,
+    cache: Cache,
     api: api::Server,
     quic: net::server::Server,
-    engine: Running,
+    engine: EngineSlot,
     reader: LogReader,
+}
+
+/// The engine, also for those who only look at it. Empty before it starts and once it was stopped.
+#[derive(Clone, Default)]
+pub(crate) struct EngineSlot(Arc<RwLock<Option<Running>>>);
+
+impl EngineSlot {
+    /// What the stages did so far.
+    pub(crate) fn stats(&self) -> Option<Stats> {
+        self.look(Running::stats)
+    }
+
+    /// Why a stage gave up, if one did.
+    pub(crate) fn failed(&self) -> Option<String> {
+        self.look(Running::failed).flatten()
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Running) -> T) -> Option<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+
+    fn put(&self, engine: Running) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+    }
+
+    fn take(&self) -> Option<Running> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for EngineSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineSlot").finish_non_exhaustive()
+    }
 }
 
 impl Node {
@@ -91,19 +128,23 @@ impl Node {
             genesis_hash: genesis.hash,
             keys: registered(&genesis.chains),
             head,
+            blocks: Arc::new(reader.clone()),
         };
         let quic = net::server::Server::start(config, parts)
             .map_err(|error| anyhow!("{error}; {} moves this port", flags.ingest))?;
 
+        let running = EngineSlot::default();
         let addr = settings.api.addr;
         let timeout = Duration::from_millis(settings.api.timeout_ms);
         let node = api::Node {
             reader: reader.clone(),
-            cache,
+            cache: cache.clone(),
             genesis: Arc::clone(&genesis),
             key,
             ingest_addr: quic.local_addr(),
             started: Instant::now(),
+            peers: quic.peer_list(),
+            engine: running.clone(),
         };
         let limits = Limits { max_body: settings.api.max_body.0 as usize, timeout };
         let config = api::Config {
@@ -116,8 +157,8 @@ impl Node {
             anyhow!("the API cannot listen on TCP {addr}: {error}; {} moves this port", flags.api)
         })?;
 
-        let engine = engine.start(vec![Box::new(quic.head_sink())]);
-        Ok(Self { genesis, key, api, quic, engine, reader })
+        running.put(engine.start(vec![Box::new(quic.head_sink())]));
+        Ok(Self { genesis, key, cache, api, quic, engine: running, reader })
     }
 
     /// Who the chains are.
@@ -140,9 +181,19 @@ impl Node {
         self.api.addr()
     }
 
-    /// The engine.
-    pub(crate) fn engine(&self) -> &Running {
-        &self.engine
+    /// What the engine's stages did so far.
+    pub(crate) fn stats(&self) -> Stats {
+        self.engine.stats().expect("the engine runs as long as the node")
+    }
+
+    /// Why a stage of the engine gave up, if one did: nothing is indexed any more, and the process should end.
+    pub(crate) fn failed(&self) -> Option<String> {
+        self.engine.failed()
+    }
+
+    /// The lanes.
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// The height of the newest durable main block.
@@ -152,7 +203,7 @@ impl Node {
 
     /// How many side blocks are durable.
     pub(crate) fn side_blocks(&self) -> u64 {
-        api::side_blocks(&self.genesis, &self.engine.cache())
+        api::side_blocks(&self.genesis, &self.cache)
     }
 
     /// Stops in order: no more blocks come in, what is final is sealed and stored, then the API ends. Fails if
@@ -162,7 +213,7 @@ impl Node {
         tracing::info!("stopping: ingest");
         quic.shutdown(QUIC_GRACE);
         tracing::info!("stopping: sealing and storing what is final");
-        let stats = engine.stop();
+        let stats = engine.take().expect("only this takes the engine").stop();
         tracing::info!("stopping: API");
         api.stop(API_GRACE);
         let stats = stats.map_err(|reason| anyhow!("{reason}"))?;

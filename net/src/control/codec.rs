@@ -29,6 +29,10 @@ impl<'a> Reader<'a> {
         self.array(field).map(u16::from_le_bytes)
     }
 
+    pub(super) fn u32(&mut self, field: &'static str) -> Result<u32, ControlError> {
+        self.array(field).map(u32::from_le_bytes)
+    }
+
     pub(super) fn u64(&mut self, field: &'static str) -> Result<u64, ControlError> {
         self.array(field).map(u64::from_le_bytes)
     }
@@ -64,7 +68,7 @@ impl<'a> Reader<'a> {
 
     /// The count of a list of chains whose items have `item_bytes` each: all of them are there.
     pub(super) fn count(&mut self, field: &'static str, item_bytes: usize) -> Result<usize, ControlError> {
-        let count = self.array(field).map(u32::from_le_bytes)? as usize;
+        let count = self.u32(field)? as usize;
         if count > MAX_CHAINS {
             return Err(ControlError::Value { field, got: count as u64, expected: "at most 16384" });
         }

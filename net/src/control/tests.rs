@@ -1,4 +1,5 @@
 use engine::chain::Timestamp;
+use engine::proof::ChainProof;
 use proptest::prelude::*;
 
 use super::*;
@@ -49,6 +50,29 @@ fn position(received: u64) -> Position {
     Position { durable: Height(received / 2), received: Height(received), hash, limit: Height(received + 9) }
 }
 
+fn tip(chain: u32, height: u64) -> Tip {
+    Tip { chain: ChainId(chain), height: Height(height) }
+}
+
+fn indexed(chain: u32, steps: u8) -> ChainProof {
+    ChainProof {
+        chain_id: ChainId(chain),
+        first_height: Height(9),
+        count: 4,
+        chain_root: Hash([2; 32]),
+        index: 5,
+        side_path: (0..steps).map(|step| Hash([step; 32])).collect(),
+    }
+}
+
+fn main_messages() -> Vec<MainMessage> {
+    vec![
+        MainMessage::Block(Box::new(BlockStart { header: *header(), chains: 7 })),
+        MainMessage::Block(Box::new(BlockStart { header: *header(), chains: 0 })),
+        MainMessage::Indexed(vec![indexed(3, 0), indexed(4, 3), indexed(u32::MAX, 32)]),
+    ]
+}
+
 fn client_messages() -> Vec<ClientMessage> {
     vec![
         ClientMessage::Hello(Hello {
@@ -58,6 +82,10 @@ fn client_messages() -> Vec<ClientMessage> {
         ClientMessage::Hello(Hello { software: String::new(), chains: Vec::new() }),
         ClientMessage::Resume(Resume { chain: ChainId(7), frames: 12 }),
         ClientMessage::Leave(ChainId(7)),
+        ClientMessage::Tips(vec![tip(3, 0), tip(4, Height::MAX.0)]),
+        ClientMessage::Tips(Vec::new()),
+        ClientMessage::Follow(Height(0)),
+        ClientMessage::Follow(Height(12)),
     ]
 }
 
@@ -108,6 +136,7 @@ fn reads_back_and_every_truncation_is_refused<M: Message + PartialEq + std::fmt:
 fn messages_read_back_and_every_truncation_is_refused() {
     reads_back_and_every_truncation_is_refused(&client_messages());
     reads_back_and_every_truncation_is_refused(&server_messages());
+    reads_back_and_every_truncation_is_refused(&main_messages());
 }
 
 #[test]
@@ -144,6 +173,11 @@ fn the_longest_messages_fit() {
     let ack = |chain: &ChainId| Ack { chain: *chain, durable: Height(1), limit: Height(2) };
     let acks = ServerMessage::Ack(chains.iter().map(ack).collect());
     assert_eq!(read(&bytes(&acks)), Ok(acks));
+    let tips = ClientMessage::Tips((0..MAX_CHAINS as u32).map(|chain| tip(chain, 1)).collect());
+    assert_eq!(read(&bytes(&tips)), Ok(tips));
+    let proofs = (0..MAX_INDEXED as u32).map(|chain| indexed(chain, 32)).collect();
+    let proofs = MainMessage::Indexed(proofs);
+    assert_eq!(read(&bytes(&proofs)), Ok(proofs));
 }
 
 #[test]
@@ -189,6 +223,17 @@ fn values_that_cannot_be_are_named() {
     assert!(matches!(error, Err(ControlError::Value { field: "chain_id", got: 4, .. })), "{error:?}");
     wrong[8] = 0xff;
     assert_eq!(read::<ClientMessage>(&wrong), Err(ControlError::Text { field: "software" }));
+    let value = |bytes: &[u8]| match read::<MainMessage>(bytes) {
+        Err(ControlError::Value { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    let mut wide = bytes(&main_messages()[0]);
+    *wide.last_mut().unwrap() = 1;
+    assert_eq!(value(&wide), "chains", "more than the header has");
+    let mut deep = bytes(&MainMessage::Indexed(vec![indexed(1, 2)]));
+    deep[5 + 4 + 52] = 33;
+    assert_eq!(value(&deep), "steps");
+    assert_eq!(value(&[0x92, 4, 0, 0, 0, 0, 0, 0, 0]), "indexed");
     wrong[5] = 2;
     assert_eq!(read::<ClientMessage>(&wrong), Err(ControlError::Version { got: 2 }), "whatever follows");
 }
@@ -214,6 +259,9 @@ proptest! {
         if let Ok(message) = ServerMessage::decode(kind, &body) {
             prop_assert_eq!(&bytes(&message)[MESSAGE_HEADER_BYTES..], &body);
         }
+        if let Ok(message) = MainMessage::decode(kind, &body) {
+            prop_assert_eq!(&bytes(&message)[MESSAGE_HEADER_BYTES..], &body);
+        }
     }
 
     #[test]
@@ -221,21 +269,22 @@ proptest! {
         which in any::<prop::sample::Index>(),
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
-        let messages = server_messages();
-        let mut changed = bytes(which.get(&messages));
-        for (index, byte) in &edits {
-            *index.get_mut(&mut changed) = *byte;
-        }
-        if let Ok(message) = read::<ServerMessage>(&changed) {
-            prop_assert_eq!(bytes(&message), changed);
-        }
-        let messages = client_messages();
-        let mut changed = bytes(which.get(&messages));
-        for (index, byte) in &edits {
-            *index.get_mut(&mut changed) = *byte;
-        }
-        if let Ok(message) = read::<ClientMessage>(&changed) {
-            prop_assert_eq!(bytes(&message), changed);
+        let messages = [
+            server_messages().iter().map(bytes).collect::<Vec<_>>(),
+            client_messages().iter().map(bytes).collect(),
+            main_messages().iter().map(bytes).collect(),
+        ];
+        for (direction, messages) in messages.iter().enumerate() {
+            let mut changed = which.get(messages).clone();
+            for (index, byte) in &edits {
+                *index.get_mut(&mut changed) = *byte;
+            }
+            let again = match direction {
+                0 => read::<ServerMessage>(&changed).as_ref().map(bytes).ok(),
+                1 => read::<ClientMessage>(&changed).as_ref().map(bytes).ok(),
+                _ => read::<MainMessage>(&changed).as_ref().map(bytes).ok(),
+            };
+            prop_assert!(again.is_none_or(|again| again == changed));
         }
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use engine::cache::Cache;
 use engine::chain::{ChainId, Height, NodeKey};
-use engine::lane::{Claim, Lane, Position, SessionId};
+use engine::lane::{Claim, Lane, Position, Refusal, SessionId};
 
 use crate::control::{
-    Ack, Entry, EntryState, MAX_DETAIL_BYTES, Message, RefusalCode, Refused, Resume, ServerMessage, shorten,
+    Ack, Entry, EntryState, MAX_DETAIL_BYTES, Message, RefusalCode, Refused, Resume, ServerMessage, Tip,
+    shorten,
 };
 use crate::frame::{Frame, Section};
 
@@ -40,6 +41,10 @@ struct Chain {
     refused: Option<Box<(RefusalCode, String)>>,
     /// To be told: where it stands.
     position: bool,
+    /// The newest height that the peer's source has, as it says; 0 before it has said so.
+    tip: Height,
+    /// Since when that is above what is received, while another session speaks.
+    ahead_since: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +85,8 @@ impl Chains {
                 told: (Height(0), Height(0)),
                 refused: None,
                 position: false,
+                tip: Height(0),
+                ahead_since: None,
             };
             chain.claim(cache, self.key, self.session);
             self.table.push(chain);
@@ -181,12 +188,51 @@ impl Chains {
         Ok(spoke)
     }
 
+    /// The peer says how far its own source is. Returns whether it stands by for one of these chains.
+    pub(super) fn tips(&mut self, tips: &[Tip]) -> Result<bool, Fault> {
+        let mut stands_by = false;
+        for tip in tips {
+            let chain = self.named(tip.chain)?;
+            chain.tip = tip.height;
+            stands_by |= chain.state == State::Standby;
+        }
+        Ok(stands_by)
+    }
+
+    /// Takes the places of speakers that have been silent for `patience` though this session has newer blocks.
+    /// Returns how many, and how long it may take until there is another one to take.
+    pub(super) fn take_over(&mut self, now: Duration, patience: Duration) -> (u64, Option<Duration>) {
+        let (mut taken, mut next) = (0, None::<Duration>);
+        for chain in self.table.iter_mut().filter(|chain| chain.state == State::Standby) {
+            match chain.take_over((self.key, self.session), now, patience) {
+                Some(Duration::ZERO) => taken += 1,
+                Some(wait) => next = Some(next.map_or(wait, |next| next.min(wait))),
+                None => {}
+            }
+        }
+        self.speaking += taken;
+        (taken as u64, next)
+    }
+
+    /// The chains about which the peer may hear something, ascending.
+    pub(super) fn served(&self) -> Vec<ChainId> {
+        self.table.iter().filter(|chain| chain.lane.is_some()).map(|chain| chain.id).collect()
+    }
+
     /// Appends all that the peer is to be told: refusals, positions, acks of what has moved since the last time.
     /// Chains that stand by claim again. Bounded by the number of chains, however long it was not called.
     pub(super) fn collect(&mut self, out: &mut Vec<u8>) {
         let mut acks = Vec::new();
         let mut promoted = 0;
+        let mut deposed = 0;
         for chain in &mut self.table {
+            let standing = chain.lane.as_ref().map(|lane| lane.standing(self.session));
+            if let (State::Speaking, Some((_, false))) = (chain.state, standing) {
+                // As for a section that comes too late: it asks anew, and says which of its frames are from before.
+                let refusal = Refusal::NotSpeaker { chain: chain.id };
+                self.last_refusal = Some(chain.refuse(&refusal));
+                deposed += 1;
+            }
             if let Some(refused) = chain.refused.take() {
                 let (code, detail) = *refused;
                 ServerMessage::Refused(Refused { chain: chain.id, code, detail }).encode(out);
@@ -197,16 +243,15 @@ impl Chains {
             }
             if std::mem::take(&mut chain.position) {
                 ServerMessage::Position(chain.entry()).encode(out);
-            }
-            if let Some(lane) = &chain.lane {
-                let Position { durable, limit, .. } = lane.position();
-                if chain.told != (durable, limit) {
-                    chain.told = (durable, limit);
-                    acks.push(Ack { chain: chain.id, durable, limit });
-                }
+            } else if let Some((Position { durable, limit, .. }, _)) = standing
+                && chain.told != (durable, limit)
+            {
+                chain.told = (durable, limit);
+                acks.push(Ack { chain: chain.id, durable, limit });
             }
         }
         self.speaking += promoted;
+        self.speaking -= deposed;
         if !acks.is_empty() {
             ServerMessage::Ack(acks).encode(out);
         }
@@ -300,12 +345,49 @@ impl Chain {
         let Err(refusal) = lane.push(session, section.first, section.parent, section.columns, now) else {
             return Ok(());
         };
-        let code = RefusalCode::from(&refusal);
-        let detail = shorten(refusal.to_string(), MAX_DETAIL_BYTES);
         self.release(session);
+        Err(self.refuse(&refusal))
+    }
+
+    /// Silences the chain until the peer resumes it, and has it told why.
+    fn refuse(&mut self, refusal: &Refusal) -> LastRefusal {
+        let code = RefusalCode::from(refusal);
+        let detail = shorten(refusal.to_string(), MAX_DETAIL_BYTES);
         self.state = State::Refused(code);
         self.refused = Some(Box::new((code, detail.clone())));
-        Err(LastRefusal { chain: Some(self.id), code, detail })
+        LastRefusal { chain: Some(self.id), code, detail }
+    }
+
+    /// Takes a silent speaker's place: zero if it did, else how long it may take until it can; `None` when the peer has
+    /// nothing that is missing.
+    fn take_over(
+        &mut self,
+        (key, session): (NodeKey, SessionId),
+        now: Duration,
+        patience: Duration,
+    ) -> Option<Duration> {
+        let lane = self.lane.as_ref()?;
+        let Position { received, limit, .. } = lane.position();
+        if self.tip <= received || received >= limit {
+            self.ahead_since = None;
+            return None;
+        }
+        // The speaker may have heard of the new block a moment later than the peer.
+        let since = *self.ahead_since.get_or_insert(now);
+        let waited = now.saturating_sub(since);
+        if waited < patience {
+            return Some(patience - waited);
+        }
+        match lane.take_over(key, session, self.tip, now, patience) {
+            Ok(Some(_)) => {
+                self.state = State::Speaking;
+                self.position = true;
+                self.ahead_since = None;
+                Some(Duration::ZERO)
+            }
+            // It was heard in between.
+            _ => Some(patience),
+        }
     }
 
     /// Where it stands, as the peer is told.

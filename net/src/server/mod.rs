@@ -20,6 +20,7 @@
 
 mod accept;
 mod chains;
+mod follow;
 mod herald;
 mod ingest;
 mod pool;
@@ -44,6 +45,7 @@ use crate::endpoint::{self, Bind, EndpointError, Limits};
 use crate::identity::{Identity, KnownKeys};
 use crate::reactor::Reactor;
 
+pub use follow::MainBlocks;
 pub use herald::ServerHeads;
 pub use sessions::{LastRefusal, PeerInfo};
 
@@ -83,6 +85,9 @@ pub struct ServerConfig {
     pub control_timeout: Duration,
     /// The least time between two acks of a session. Default 2 ms.
     pub ack_pace: Duration,
+    /// A node that stands by takes a chain over when the one that speaks has sent nothing for so long although there are
+    /// newer blocks. Default 2 s: longer than a hiccup, far shorter than the idle timeout of a dead connection.
+    pub takeover_after: Duration,
 }
 
 impl ServerConfig {
@@ -102,6 +107,7 @@ impl ServerConfig {
             frame_timeout: Duration::from_secs(10),
             control_timeout: Duration::from_secs(30),
             ack_pace: Duration::from_millis(2),
+            takeover_after: Duration::from_secs(2),
         }
     }
 
@@ -154,6 +160,8 @@ pub struct Parts {
     pub keys: Arc<dyn KnownKeys>,
     /// The newest durable block at the start.
     pub head: Option<Head>,
+    /// The durable blocks, for those who follow the main chain.
+    pub blocks: Arc<dyn MainBlocks>,
 }
 
 impl fmt::Debug for Parts {

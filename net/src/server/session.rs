@@ -10,6 +10,7 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::Notify;
 
 use super::chains::{Chains, Fault};
+use super::follow::{self, Wanted};
 use super::pool::Share;
 use super::sessions::{LastRefusal, PeerInfo};
 use super::{Shared, ingest};
@@ -33,6 +34,8 @@ pub(super) struct Session {
     pub(super) reactor: usize,
     /// Rung when lanes may have moved or there is something to tell.
     pub(super) news: Notify,
+    /// What it wants to follow of the main chain.
+    pub(super) wanted: Wanted,
     /// Counters for people: written by the session's data streams, stale for others.
     pub(super) bytes: AtomicU64,
     pub(super) frames: AtomicU64,
@@ -73,6 +76,7 @@ pub(super) async fn run(
         key,
         reactor,
         news: Notify::new(),
+        wanted: Wanted::default(),
         bytes: AtomicU64::new(0),
         frames: AtomicU64::new(0),
         blocks: AtomicU64::new(0),
@@ -109,6 +113,11 @@ impl Session {
     /// The next data stream that the peer opens.
     pub(super) async fn accept_data(&self) -> Result<RecvStream, ConnectionError> {
         self.connection.accept_uni().await
+    }
+
+    /// A stream for main blocks.
+    pub(super) async fn open_main(&self) -> Result<SendStream, ConnectionError> {
+        self.connection.open_uni().await
     }
 
     /// Keeps a refusal, to be shown.
@@ -187,9 +196,10 @@ impl Admitted {
         ServerMessage::Welcome(welcome).encode(&mut out);
         self.write(handle, &mut send, &out).await?;
         let control = race(self.listen(handle, &mut receive), self.tell(handle, &mut send, told));
-        match race(control, ingest::accept(shared, session, handle)).await {
-            Either::Left(Either::Left(end) | Either::Right(end)) | Either::Right(end) => end,
-        }
+        let data = race(ingest::accept(shared, session, handle), follow::run(shared, session, handle));
+        let (Either::Left(end) | Either::Right(end)) = race(control, data).await;
+        let (Either::Left(end) | Either::Right(end)) = end;
+        end
     }
 
     /// Reads the control stream.
@@ -210,6 +220,12 @@ impl Admitted {
                         shared.heralds.tell();
                     }
                 }
+                ClientMessage::Tips(tips) => {
+                    if session.chains().tips(&tips).map_err(End::Fault)? {
+                        session.news.notify_one();
+                    }
+                }
+                ClientMessage::Follow(from) => session.wanted.ask(from),
             }
             // A peer that always has more to say must not keep the reactor to itself.
             handle.yield_now().await;
@@ -220,8 +236,21 @@ impl Admitted {
     async fn tell(&self, handle: &Handle, stream: &mut SendStream, mut head: Height) -> Result<(), End> {
         let (shared, session) = (&self.shared, &self.session);
         let mut out = Vec::new();
+        // When a speaker may have been silent for long enough to take its place.
+        let mut wait = None;
         loop {
-            session.news.notified().await;
+            match wait {
+                // Either way it is looked at.
+                Some(wait) => drop(handle.timeout(wait, session.news.notified()).await),
+                None => session.news.notified().await,
+            }
+            let taken;
+            (taken, wait) =
+                session.chains().take_over(shared.parts.clock.monotonic(), shared.config.takeover_after);
+            if taken > 0 {
+                tracing::info!(session = session.id.0, key = %session.key, taken, "took over from silent speakers");
+                shared.heralds.tell();
+            }
             // First the head, then the lanes: what a header has indexed is acked with it or before the next one.
             let newest = shared.heralds.head();
             session.chains().collect(&mut out);

@@ -115,6 +115,7 @@ impl Sessions {
     pub(super) fn wake(&self, reactor: usize) {
         for session in self.open().values().filter(|session| session.reactor == reactor) {
             session.news.notify_one();
+            session.wanted.heads.notify_one();
         }
     }
 

@@ -15,6 +15,7 @@ use engine::pipeline::{Head, HeadSink};
 use engine::quorum::FinalityRule;
 use engine::source::{Source, SourceError};
 use engine::state::SideChain;
+use engine::store::memory::MemoryReader;
 use engine::sync::{Doorbell, Waiter};
 use mainstem_net::client::{Client, ClientConfig, Event, EventSink};
 use mainstem_net::identity::Identity;
@@ -134,6 +135,7 @@ impl Main {
             genesis_hash: GENESIS,
             keys: registered(sides),
             head: None,
+            blocks: Arc::new(MemoryReader::default()),
         };
         let server = Server::start(config, parts).unwrap();
         let (stop, held) = (Arc::new(AtomicBool::new(false)), Arc::default());
