@@ -217,6 +217,64 @@ fn a_session_that_stood_by_is_told_when_it_speaks() {
 }
 
 #[test]
+fn who_stands_by_with_newer_blocks_takes_a_silent_speakers_place_and_that_one_is_told() {
+    let Bench { chains: mut first, cache, .. } = bench();
+    let mut second = Chains::none(SessionId(2), OTHER);
+    second.claim(&cache, &[ChainId(1), ChainId(2)]);
+    let (at, patience) = (Duration::from_secs, Duration::from_secs(2));
+    let tip = |chain, height| Tip { chain: ChainId(chain), height: Height(height) };
+    assert_eq!(second.take_over(at(0), patience), (0, None), "it has said nothing");
+    assert_eq!(first.tips(&[tip(1, 5)]), Ok(false), "it speaks, so nothing is to be done");
+    assert_eq!(second.tips(&[tip(1, 5)]), Ok(true));
+    assert_eq!(second.take_over(at(10), patience), (0, Some(at(2))), "the speaker may only just have heard");
+    assert_eq!(second.take_over(at(11), patience), (0, Some(at(1))));
+    assert_eq!(
+        second.take_over(at(12), patience),
+        (0, Some(at(2))),
+        "a speaker is heard when it is asked for"
+    );
+    assert_eq!(second.take_over(at(14), patience), (1, None));
+
+    let messages = told(&mut second);
+    let [ServerMessage::Position(entry)] = &messages[..] else { panic!("{messages:?}") };
+    assert!(entry.chain == ChainId(1) && matches!(entry.state, EntryState::Speaker(_)));
+    let messages = told(&mut first);
+    let [ServerMessage::Refused(refused)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!((refused.chain, refused.code), (ChainId(1), RefusalCode::NotSpeaker));
+    assert_eq!((first.counts(), second.counts()), ((3, 2), (2, 1)));
+
+    // It asks again and stands by.
+    first.resume(&cache, Resume { chain: ChainId(1), frames: 0 }).unwrap();
+    let messages = told(&mut first);
+    let [ServerMessage::Position(entry)] = &messages[..] else { panic!("{messages:?}") };
+    assert!(matches!(entry.state, EntryState::Standby(_)));
+    assert!(told(&mut first).is_empty() && told(&mut second).is_empty());
+    let fault = second.tips(&[tip(9, 1)]).unwrap_err();
+    assert_eq!(fault.0, RefusalCode::BadMessage, "{}", fault.1);
+}
+
+#[test]
+fn a_speaker_that_sends_keeps_its_place_however_far_others_are() {
+    let Bench { chains: mut first, cache, .. } = bench();
+    let mut second = Chains::none(SessionId(2), OTHER);
+    second.claim(&cache, &[ChainId(1)]);
+    second.tips(&[Tip { chain: ChainId(1), height: Height::MAX }]).unwrap();
+    let patience = Duration::from_secs(2);
+    for turn in 1..=CAPACITY {
+        let now = Duration::from_secs(turn);
+        let lane = cache.lane(ChainId(1)).unwrap();
+        let mut columns = Columns::default();
+        columns.push(hash(turn), Hash::ZERO, Timestamp::default());
+        lane.push(SessionId(1), Height(turn), hash(turn - 1), columns.as_ref(), now).unwrap();
+        assert_eq!(second.take_over(now, patience).0, 0);
+    }
+    // Now the lane is full, which is not its fault.
+    assert_eq!(second.take_over(Duration::from_secs(999), patience), (0, None));
+    assert_eq!(first.counts(), (3, 3));
+    assert!(told(&mut first).is_empty());
+}
+
+#[test]
 fn what_no_chain_of_a_hello_can_be_served_for_is_said() {
     let Bench { cache, .. } = bench();
     let refusal = |key, ids: &[u32]| {
