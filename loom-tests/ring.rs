@@ -40,28 +40,9 @@ fn consume(consumer: &mut Consumer<u64>, items: u64, mut taken: impl FnMut(u64))
 fn items_arrive_once_and_in_order_through_a_ring_that_wraps() {
     loom::model(|| {
         let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
-        let producing = thread::spawn(move || produce(&mut producer, 2));
-        consume(&mut consumer, 2, |taken| releaser.release(taken));
+        let producing = thread::spawn(move || produce(&mut producer, 4));
+        consume(&mut consumer, 4, |taken| releaser.release(taken));
         producing.join().unwrap();
-    });
-}
-
-/// Catches: Relaxed in `Consumer::take` or `Releaser::taken` (a slot is given back, and written again, while the
-/// consumer still reads it). Joining the releaser first orders its `indexed` for the producer, so that only the
-/// pair under test orders the consumer's read.
-#[test]
-fn a_slot_is_given_back_only_after_it_was_read() {
-    loom::model(|| {
-        let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
-        producer.push([1].into_iter());
-        producer.finalize(1);
-        let consuming = thread::spawn(move || consumer.take(1, |item| assert_eq!(*item, 1)));
-        let releasing = thread::spawn(move || releaser.release(releaser.taken()));
-        releasing.join().unwrap();
-        if producer.limit() > producer.received() {
-            producer.push([2].into_iter());
-        }
-        consuming.join().unwrap();
     });
 }
 
@@ -84,5 +65,47 @@ fn an_observer_never_sees_more_indexed_than_received() {
         let seen = observer.cursors();
         assert!(seen.indexed <= seen.finalized && seen.finalized <= seen.received, "{seen:?}");
         working.join().unwrap();
+    });
+}
+
+/// Catches: Relaxed in `Consumer::take` or `Releaser::taken` (a slot is given back, and its page taken away, while the
+/// consumer still reads it). Joining the releaser first orders its `indexed` for the producer, so that only the pair under
+/// test orders the consumer's read.
+#[test]
+fn a_page_is_taken_back_only_after_all_of_it_was_read() {
+    loom::model(|| {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
+        producer.push([1].into_iter());
+        producer.finalize(1);
+        let consuming = thread::spawn(move || consumer.take(1, |item| assert_eq!(*item, 1)));
+        let releasing = thread::spawn(move || releaser.release(releaser.taken()));
+        producer.trim();
+        releasing.join().unwrap();
+        producer.trim();
+        if producer.limit() > producer.received() {
+            producer.push([2].into_iter());
+        }
+        consuming.join().unwrap();
+    });
+}
+
+/// Catches: Relaxed in `Producer::finalize` or `Consumer::available` (the consumer looks for a page before it is there),
+/// and in `Releaser::release` or `Producer::limit` (a page is taken away while it is read).
+#[test]
+fn items_find_their_pages_though_these_come_and_go() {
+    loom::model(|| {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
+        let producing = thread::spawn(move || {
+            for item in 1..=3 {
+                while producer.limit() == producer.received() {
+                    thread::yield_now();
+                }
+                producer.trim();
+                producer.push([item].into_iter());
+                producer.finalize(item);
+            }
+        });
+        consume(&mut consumer, 3, |taken| releaser.release(taken));
+        producing.join().unwrap();
     });
 }

@@ -1,7 +1,8 @@
 //! A lane: the cache of one side chain, from the moment a block is received until it is stored for good.
 //!
 //! Only the next height is accepted, linked to the block before. Reading does not remove: slots come back when
-//! the block is durable, so a lane that is full stops its sender, and nothing is ever dropped.
+//! the block is durable, so a lane that is full stops its sender, and nothing is ever dropped. A lane in which nothing
+//! is left gives its memory back.
 //!
 //! # Ownership
 //! The ingest side holds the lane and takes a lock once a section (never once a block). The sealing and the
@@ -150,6 +151,8 @@ struct Tail {
     heard: Option<Duration>,
     /// The last conflicting hash, kept and shown.
     evidence: Option<Refusal>,
+    /// What was received when it was last looked whether memory can be given back.
+    rests_at: u64,
     /// When the blocks up to a height arrived, oldest first; at most one entry a section, so at most one a slot.
     arrivals: VecDeque<Arrival>,
 }
@@ -184,6 +187,7 @@ impl Lane {
                 speaker: None,
                 heard: None,
                 evidence: None,
+                rests_at: start.0,
                 arrivals: VecDeque::new(),
             }),
         });
@@ -260,6 +264,7 @@ impl Lane {
         let mut tail = self.tail();
         if tail.speaker.is_some_and(|(speaker, _)| speaker == session) {
             tail.speaker = None;
+            tail.give_back();
         }
     }
 
@@ -332,6 +337,7 @@ impl Lane {
     }
 
     fn position_in(&self, tail: &mut Tail) -> Position {
+        tail.rest();
         Position {
             durable: Height(self.cursors().indexed),
             received: Height(tail.producer.received()),
@@ -352,6 +358,23 @@ impl Tail {
             self.heard = None;
         }
         self.speaker = Some((session, key));
+    }
+
+    /// Called now and then. A lane that rests for a moment keeps its memory; one that has had nothing new since the last
+    /// time does not.
+    fn rest(&mut self) {
+        let received = self.producer.received();
+        if std::mem::replace(&mut self.rests_at, received) == received {
+            self.give_back();
+        }
+    }
+
+    /// Gives memory back, if nothing is left.
+    fn give_back(&mut self) {
+        self.producer.trim();
+        if self.arrivals.is_empty() {
+            self.arrivals = VecDeque::new();
+        }
     }
 
     /// Evidence that a section contradicts blocks that are still in the ring.
@@ -438,6 +461,10 @@ impl Drain {
                 arrival.count -= stored as u32;
                 break;
             }
+        }
+        if tail.speaker.is_none() {
+            // Nobody will ask where it stands.
+            tail.give_back();
         }
     }
 }

@@ -10,15 +10,20 @@
 //! `taken`; [`Releaser`] moves `indexed` and so gives slots back. There is one of each, none can be cloned, and
 //! each moves its own cursors only: that is what makes the slots safe to share without a lock.
 //!
+//! # Memory
+//! Slots lie in pages of [`PAGE`], found by a table. The producer brings a page when it first reaches it, uses it again
+//! a turn later, and can take all of them back when nothing is in use ([`Producer::trim`]).
+//!
 //! # Ordering
 //! A cursor is stored with Release after the slots behind it were written (or read for the last time), and
 //! loaded with Acquire before the slots up to it are read (or written again).
 
-use std::sync::OnceLock;
-
 use crossbeam::utils::CachePadded;
 
 use super::facade::{Arc, AtomicU64, Ordering, UnsafeCell};
+
+/// How many slots a page has. One for loom, so that the ring of a model has few and uses them again soon.
+pub const PAGE: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// Makes a ring that holds `capacity` items at most, whose first item will have the height `start + 1`.
 ///
@@ -27,8 +32,10 @@ use super::facade::{Arc, AtomicU64, Ordering, UnsafeCell};
 pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Consumer<T>, Releaser<T>) {
     assert!(capacity > 0, "a ring holds at least one item");
     let cursor = || CachePadded::new(AtomicU64::new(start));
+    // The heights in use may begin and end in the middle of a page: one more than they would fill.
+    let pages = (capacity.div_ceil(PAGE) + 1).next_power_of_two();
     let shared = Arc::new(Shared {
-        slots: OnceLock::new(),
+        pages: (0..pages).map(|_| UnsafeCell::new(None)).collect(),
         capacity: capacity as u64,
         received: cursor(),
         finalized: cursor(),
@@ -36,7 +43,7 @@ pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Con
         indexed: cursor(),
     });
     (
-        Producer { shared: Arc::clone(&shared), received: start, indexed: start },
+        Producer { shared: Arc::clone(&shared), received: start, indexed: start, pages: 0 },
         Consumer { shared: Arc::clone(&shared), taken: start },
         Releaser { shared },
     )
@@ -44,10 +51,10 @@ pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Con
 
 #[derive(Debug)]
 struct Shared<T> {
-    /// A power of two of them, so that a height is mapped by a mask. Made by the producer at its first push, so
-    /// that a chain which never sends takes no memory.
-    slots: OnceLock<Box<[UnsafeCell<T>]>>,
-    /// How many of them may be in use.
+    /// A power of two of them, so that the page of a height is found by a mask. Two pages in use never share a place:
+    /// there are more places than the heights in use can touch pages.
+    pages: Box<[UnsafeCell<Option<Page<T>>>]>,
+    /// How many slots may be in use.
     capacity: u64,
     /// Newest height in a slot. Written by the producer; others may see it stale, that is, too low.
     received: CachePadded<AtomicU64>,
@@ -63,30 +70,35 @@ struct Shared<T> {
 // SAFETY: the slots are the only part that is not Sync by itself. A slot is written by the one producer only
 // while its height is in (received, indexed + capacity], and read by the one consumer only while it is in
 // (taken, finalized]; the cursors keep these ranges apart (module docs), so no two threads touch one slot at
-// once. `T: Send` because an item written by one thread is read by another.
+// once. A place in the table is written by the producer only while none of its heights is in (indexed, received as
+// published], and read by the consumer only for a height in (taken, finalized], which is within that range.
+// `T: Send` because an item written by one thread is read by another.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 // SAFETY: nothing in it is bound to a thread: atomics, and slots of a type that may move between threads.
 unsafe impl<T: Send> Send for Shared<T> {}
 
-impl<T: Default> Shared<T> {
-    fn allocate(&self) -> Slots<'_, T> {
-        let count = (self.capacity as usize).next_power_of_two();
-        Slots(self.slots.get_or_init(|| (0..count).map(|_| UnsafeCell::new(T::default())).collect()))
-    }
-}
+type Page<T> = Box<[UnsafeCell<T>]>;
 
 impl<T> Shared<T> {
-    fn slots(&self) -> Slots<'_, T> {
-        Slots(self.slots.get().expect("an item was pushed before any is read"))
+    /// The place in the table of the page that `height` is in.
+    fn place(&self, height: u64) -> &UnsafeCell<Option<Page<T>>> {
+        &self.pages[(height / PAGE as u64) as usize & (self.pages.len() - 1)]
     }
-}
 
-struct Slots<'a, T>(&'a [UnsafeCell<T>]);
-
-impl<T> Slots<'_, T> {
-    fn at(&self, height: u64) -> &UnsafeCell<T> {
-        &self.0[(height & (self.0.len() as u64 - 1)) as usize]
+    /// The slots from `height` to the end of its page.
+    ///
+    /// # Safety
+    /// The caller is the producer, or the consumer with a `height` in (taken, finalized]; and the page is there. Then
+    /// nobody writes the place: the producer only does so in `bring` and `trim`, which hold `&mut` of it.
+    unsafe fn slots(&self, height: u64) -> &[UnsafeCell<T>] {
+        self.place(height).with(|page| {
+            // SAFETY: the caller's promise. The page is not freed while the caller's height is in use, and slots have no
+            // other owner than their cells.
+            let page = unsafe { &*page };
+            let page = page.as_ref().expect("an item was put there before it is read");
+            &page[(height % PAGE as u64) as usize..]
+        })
     }
 }
 
@@ -125,6 +137,8 @@ pub struct Producer<T> {
     received: u64,
     /// The last `indexed` seen: refreshed when room is asked for.
     indexed: u64,
+    /// How many pages there are.
+    pages: usize,
 }
 
 impl<T: Copy + Default> Producer<T> {
@@ -148,14 +162,19 @@ impl<T: Copy + Default> Producer<T> {
     pub fn push(&mut self, items: impl ExactSizeIterator<Item = T>) {
         let last = self.received + items.len() as u64;
         assert!(last <= self.indexed + self.shared.capacity, "pushed above the limit");
-        let slots = self.shared.allocate();
-        for item in items {
-            // Checked again item by item, because a safe iterator may claim any length.
-            assert!(self.received < last, "the iterator yields more than it promised");
-            self.received += 1;
-            // SAFETY: this height is in (received as published, indexed + capacity], so neither end reads the
-            // slot: the consumer stays at or below `finalized`, which is at most the published `received`.
-            slots.at(self.received).with_mut(|slot| unsafe { *slot = item });
+        let mut items = items.peekable();
+        while items.peek().is_some() {
+            self.bring(self.received + 1);
+            // SAFETY: this is the producer, and the page was just brought.
+            let slots = unsafe { self.shared.slots(self.received + 1) };
+            for (slot, item) in slots.iter().zip(&mut items) {
+                // Checked again item by item, because a safe iterator may claim any length.
+                assert!(self.received < last, "the iterator yields more than it promised");
+                self.received += 1;
+                // SAFETY: this height is in (received as published, indexed + capacity], so neither end reads the
+                // slot: the consumer stays at or below `finalized`, which is at most the published `received`.
+                slot.with_mut(|slot| unsafe { *slot = item });
+            }
         }
         // Release: pairs with the Acquire load in `Observer::cursors`.
         self.shared.received.store(self.received, Ordering::Release);
@@ -180,10 +199,44 @@ impl<T: Copy + Default> Producer<T> {
     pub fn get(&mut self, height: u64) -> Option<T> {
         self.limit();
         (self.indexed < height && height <= self.received).then(|| {
+            // SAFETY: this is the producer, and a height that is in use has its page.
+            let slots = unsafe { self.shared.slots(height) };
             // SAFETY: the slot was written by this end, which holds `&mut self` and so does not write now; the
             // consumer only ever reads.
-            self.shared.slots().at(height).with(|slot| unsafe { *slot })
+            slots[0].with(|slot| unsafe { *slot })
         })
+    }
+
+    /// Gives all memory back, if nothing is in use.
+    pub fn trim(&mut self) {
+        self.limit();
+        if self.indexed < self.received || self.pages == 0 {
+            return;
+        }
+        for place in &self.shared.pages {
+            // SAFETY: everything received is indexed (Acquire in `limit`), so the consumer has taken all of it and its
+            // reads have ended; it looks at no place before something is received and final again.
+            place.with_mut(|place| drop(unsafe { (*place).take() }));
+        }
+        self.pages = 0;
+    }
+
+    /// How many slots there is memory for.
+    pub fn allocated(&self) -> usize {
+        self.pages * PAGE
+    }
+
+    /// Makes sure that the page of `height`, the next one to be written, is there.
+    fn bring(&mut self, height: u64) {
+        // SAFETY: only this end writes places, and it holds `&mut self`.
+        let there = self.shared.place(height).with(|place| unsafe { (*place).is_some() });
+        if !there {
+            let page = (0..PAGE).map(|_| UnsafeCell::new(T::default())).collect();
+            // SAFETY: there is no page in this place, so no height of it is in use, and the consumer does not look here:
+            // it stays at or below the published `received`, whose page is there.
+            self.shared.place(height).with_mut(|place| unsafe { *place = Some(page) });
+            self.pages += 1;
+        }
     }
 
     /// An observer of the cursors.
@@ -218,17 +271,20 @@ impl<T: Copy> Consumer<T> {
     /// When fewer are available.
     pub fn take(&mut self, count: u64, mut each: impl FnMut(&T)) {
         assert!(count <= self.available(), "took more than is final");
-        if count == 0 {
-            return;
+        let last = self.taken + count;
+        let mut height = self.taken + 1;
+        while height <= last {
+            // SAFETY: the height is in (taken, finalized], so its page was brought before `finalized` was published
+            // (Acquire in `available`).
+            let slots = unsafe { self.shared.slots(height) };
+            for slot in slots.iter().take((last - height + 1) as usize) {
+                // SAFETY: the height is in (taken, finalized]: written before `finalized` was published, and not written
+                // again before this end has moved `taken` past it and the releaser `indexed`.
+                slot.with(|slot| each(unsafe { &*slot }));
+                height += 1;
+            }
         }
-        let slots = self.shared.slots();
-        for height in self.taken + 1..=self.taken + count {
-            // SAFETY: the height is in (taken, finalized]: written before `finalized` was published (Acquire in
-            // `available`), and not written again before this end has moved `taken` past it and the releaser
-            // `indexed`.
-            slots.at(height).with(|slot| each(unsafe { &*slot }));
-        }
-        self.taken += count;
+        self.taken = last;
         // Release: pairs with the Acquire load in `Releaser::release`: the reads above have ended.
         self.shared.taken.store(self.taken, Ordering::Release);
     }
@@ -287,6 +343,40 @@ mod tests {
         }
         let cursors = producer.observer().cursors();
         assert_eq!((cursors.indexed, cursors.finalized, cursors.received), (310, 310, 310));
+    }
+
+    #[test]
+    fn memory_is_taken_for_what_comes_and_given_back_when_nothing_is_in_use() {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(1_000, 7);
+        assert_eq!(producer.allocated(), 0);
+        let mut last = 7;
+        for count in [1, 63, 64, 65, 900, 1_000, 1] {
+            producer.push((last + 1..=last + count).collect::<Vec<_>>().into_iter());
+            last += count;
+            producer.finalize(last);
+            consumer.take(count, |_| ());
+            producer.trim();
+            assert!(producer.allocated() >= count as usize, "it is still in use");
+            assert!(producer.allocated() <= count as usize + 2 * PAGE);
+            assert_eq!(producer.get(last), Some(last));
+            releaser.release(last);
+            producer.trim();
+            assert_eq!((producer.allocated(), producer.get(last)), (0, None));
+        }
+        // Without trimming, pages are used again and again.
+        for _ in 0..100 {
+            assert_eq!(producer.limit(), last + 1_000);
+            producer.push((last + 1..=last + 700).collect::<Vec<_>>().into_iter());
+            last += 700;
+            producer.finalize(last);
+            let mut next = last - 700;
+            consumer.take(700, |item| {
+                next += 1;
+                assert_eq!(*item, next);
+            });
+            releaser.release(last);
+        }
+        assert!(producer.allocated() <= 2_048);
     }
 
     #[test]
