@@ -38,6 +38,24 @@ impl Bind {
     pub fn new(address: SocketAddr) -> Self {
         Self { address, share: None, socket_buffer_bytes: 4 << 20, max_udp_payload: MAX_DATAGRAM }
     }
+
+    /// A socket bound so, as [`open`] makes its own: for measurements that are to differ in nothing else.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn socket(&self) -> io::Result<std::net::UdpSocket> {
+        let socket = Socket::new(Domain::for_address(self.address), Type::DGRAM, Some(Protocol::UDP))?;
+        if self.address.is_ipv6() {
+            // `[::]` speaks IPv4 too, whatever the system's default is.
+            socket.set_only_v6(false)?;
+        }
+        if self.share.is_some() {
+            socket.set_reuse_port(true)?;
+        }
+        set_buffers(&socket, self.socket_buffer_bytes)?;
+        socket.bind(&self.address.into())?;
+        Ok(socket.into())
+    }
 }
 
 /// What a connection may hold and how long it may be silent. Either side sets its own.
@@ -216,7 +234,7 @@ pub fn open(
     let ids = u64::from_le_bytes(*ids.first_chunk().expect("32 bytes begin with 8"));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
 
-    let socket = bound(bind).and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload));
+    let socket = bind.socket().and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload));
     let failed = |source| EndpointError::Bind { address: bind.address, source };
     let socket = socket.map_err(failed)?;
     quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(reactor.clone()))
@@ -260,20 +278,6 @@ pub enum EndpointError {
 
 fn refused(field: &'static str, value: &dyn fmt::Debug, expected: &'static str) -> EndpointError {
     EndpointError::Limit { field, value: format!("{value:?}"), expected }
-}
-
-fn bound(bind: &Bind) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(bind.address), Type::DGRAM, Some(Protocol::UDP))?;
-    if bind.address.is_ipv6() {
-        // `[::]` speaks IPv4 too, whatever the system's default is.
-        socket.set_only_v6(false)?;
-    }
-    if bind.share.is_some() {
-        socket.set_reuse_port(true)?;
-    }
-    set_buffers(&socket, bind.socket_buffer_bytes)?;
-    socket.bind(&bind.address.into())?;
-    Ok(socket.into())
 }
 
 fn set_buffers(socket: &Socket, bytes: usize) -> io::Result<()> {
