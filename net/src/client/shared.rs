@@ -14,7 +14,10 @@ use engine::lane::Position;
 use engine::sync::{Doorbell, Waiter};
 use tokio::sync::{Notify, mpsc};
 
-use super::{ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Disconnect, Event, Status};
+use super::{
+    ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Disconnect, Event, FollowStatus,
+    Status,
+};
 use crate::control::{ClientMessage, Entry, MAX_CHAINS, RefusalCode};
 use crate::frame::FrameBuffer;
 
@@ -38,6 +41,8 @@ pub(super) struct Shared {
     connection: Mutex<ConnectionState>,
     main: Mutex<Option<(ChainId, Hash)>>,
     head: Mutex<Option<MainHeader>>,
+    /// None where nobody is given the main chain's blocks.
+    follow: Mutex<Option<FollowStatus>>,
 }
 
 /// One chain, as it is shown and as pump and link both see it.
@@ -143,6 +148,7 @@ impl Shared {
             limit: AtomicU64::new(0),
             shown: Mutex::new(Shown { state: ChainState::Offline, error: None }),
         };
+        let follow = config.follow.is_some().then(FollowStatus::default);
         let shared = Self {
             config,
             chains: ids.into_iter().map(cell).collect(),
@@ -156,6 +162,7 @@ impl Shared {
             connection: Mutex::new(ConnectionState::Connecting),
             main: Mutex::new(None),
             head: Mutex::new(None),
+            follow: Mutex::new(follow),
         };
         Ok((shared, waiter))
     }
@@ -243,6 +250,12 @@ impl Shared {
         self.tell(Event::Head(Box::new(header)));
     }
 
+    pub(super) fn change_follow(&self, change: impl FnOnce(&mut FollowStatus)) {
+        if let Some(follow) = &mut *lock(&self.follow) {
+            change(follow);
+        }
+    }
+
     pub(super) fn status(&self) -> Status {
         let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
         Status {
@@ -250,6 +263,7 @@ impl Shared {
             main: *lock(&self.main),
             head: *lock(&self.head),
             chains: self.chains.iter().map(Cell::status).collect(),
+            follow: lock(&self.follow).clone(),
             blocks: count(&self.totals.blocks),
             frames: count(&self.totals.frames),
             bytes: count(&self.totals.bytes),
