@@ -409,6 +409,9 @@ impl Pump {
                     if std::mem::take(&mut flow.tip.failed) && flow.role == Role::Standby {
                         cell.show_error(None);
                     }
+                    if let Some(tip) = tip {
+                        cell.set_tip(tip);
+                    }
                     tips.extend(flow.tip.hear(tip).map(|height| Tip { chain: cell.chain, height }));
                 }
                 Err(error) => {

@@ -49,13 +49,15 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) chain: ChainId,
-    // Relaxed, all three: each is a number of its own. The doorbell orders them with what it announces.
+    // Relaxed, all four: each is a number of its own. The doorbell orders them with what it announces.
     /// Written by the pump.
     sent: AtomicU64,
     /// Written by the link.
     durable: AtomicU64,
     /// Written by the link; it only grows within a connection.
     limit: AtomicU64,
+    /// Written by the pump: what the source said last, 0 if it has not.
+    tip: AtomicU64,
     shown: Mutex<Shown>,
 }
 
@@ -146,6 +148,7 @@ impl Shared {
             sent: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             limit: AtomicU64::new(0),
+            tip: AtomicU64::new(0),
             shown: Mutex::new(Shown { state: ChainState::Offline, error: None }),
         };
         let follow = config.follow.is_some().then(FollowStatus::default);
@@ -281,6 +284,10 @@ impl Cell {
         self.sent.store(height, Ordering::Relaxed);
     }
 
+    pub(super) fn set_tip(&self, tip: Height) {
+        self.tip.store(tip.0, Ordering::Relaxed);
+    }
+
     pub(super) fn set_credit(&self, durable: Height, limit: Height) {
         self.durable.store(durable.0, Ordering::Relaxed);
         self.limit.store(limit.0, Ordering::Relaxed);
@@ -314,6 +321,7 @@ impl Cell {
             sent: Height(self.sent.load(Ordering::Relaxed)),
             durable: Height(self.durable.load(Ordering::Relaxed)),
             limit: Height(self.limit()),
+            tip: Some(Height(self.tip.load(Ordering::Relaxed))).filter(|tip| *tip > Height(0)),
             error: shown.error.clone(),
         }
     }

@@ -87,6 +87,9 @@ pub struct ChainStatus {
     pub durable: Height,
     /// Highest height that may be sent.
     pub limit: Height,
+    /// The newest irreversible height that the source has, as far as it says. It is asked while this node speaks for the
+    /// chain or stands by.
+    pub tip: Option<Height>,
     /// What went wrong last and has not passed since.
     pub error: Option<String>,
 }
