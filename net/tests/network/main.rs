@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
 mod faults;
+mod namespaces;
+mod netns;
 mod outages;
 mod relay;
 mod relay_tests;

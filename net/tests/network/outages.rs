@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use engine::chain::{ChainId, Height};
 use mainstem_net::client::{Client, ClientConfig, Event};
-use mainstem_net::endpoint::Limits;
 
 use crate::faults::LOOPBACK;
 use crate::relay::{Path, Relay, Way};
@@ -14,7 +13,8 @@ use crate::support::*;
 const NEVER: Duration = Duration::from_secs(600);
 
 fn with_idle_timeout(mut config: ClientConfig, idle_timeout: Duration) -> ClientConfig {
-    config.transport = Limits { idle_timeout, keep_alive: idle_timeout / 4, ..Limits::default() };
+    config.transport.idle_timeout = idle_timeout;
+    config.transport.keep_alive = Some(idle_timeout / 4);
     config
 }
 
@@ -61,7 +61,7 @@ impl Line {
 
 /// The server would wait for longer than any test; the client's own limit is what counts.
 fn patient(config: &mut mainstem_net::server::ServerConfig) {
-    config.transport = Limits { idle_timeout: NEVER, keep_alive: NEVER / 4, ..Limits::default() };
+    config.transport.idle_timeout = NEVER;
 }
 
 #[test]
