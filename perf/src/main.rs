@@ -15,6 +15,7 @@ mod child;
 
 mod idle;
 mod ingest;
+mod network;
 mod pipeline;
 mod receiver;
 mod soak;
@@ -41,6 +42,7 @@ struct Cli {
 enum Command {
     Pipeline(pipeline::Pipeline),
     Ingest(ingest::Ingest),
+    Network(network::Network),
     Idle(idle::Idle),
     Soak(soak::Soak),
     #[command(hide = true)]
@@ -54,6 +56,7 @@ fn main() -> Result<()> {
     match cli.command.unwrap_or(Command::Pipeline(cli.pipeline)) {
         Command::Pipeline(pipeline) => pipeline.run(),
         Command::Ingest(ingest) => ingest.run(),
+        Command::Network(network) => network.run(),
         Command::Idle(idle) => idle.run(),
         Command::Soak(soak) => soak.run(),
         Command::Receiver(receiver) => receiver.run(),

@@ -92,7 +92,8 @@ impl Network {
             let names: Vec<_> = all.iter().map(|path| path.name).collect();
             bail!("there is no path {unknown:?}; expected some of {}", names.join(", "));
         }
-        let chosen = |path: &&Conditions| self.paths.is_empty() || self.paths.iter().any(|name| name == path.name);
+        let chosen =
+            |path: &&Conditions| self.paths.is_empty() || self.paths.iter().any(|name| name == path.name);
         let chosen: Vec<_> = all.iter().filter(chosen).collect();
         let missing = match self.without_namespaces {
             true => Some("as asked".to_owned()),

@@ -1,7 +1,7 @@
 //! The ends of a path and the relay between them, each a process of its own.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -16,6 +16,7 @@ use engine::clock::Clock;
 use engine::lane::{Lane, LaneEnds};
 use engine::pipeline::{Head, HeadSink};
 use engine::source::{Source, SourceError};
+use engine::store::memory::MemoryReader;
 use engine::sync::{Doorbell, Waiter};
 use net::client::{Client, ClientConfig, Event, EventSink};
 use net::endpoint::{self, Bind, Limits};
@@ -28,7 +29,6 @@ use serde::{Deserialize, Serialize};
 use super::path::Relayed;
 use super::relay::{Relay, Way};
 use crate::child::{answer, setup, tell};
-use crate::receiver::NoBlocks;
 use crate::swarm::world::{World, blocks, parent, server_identity};
 
 /// What this process is, if it is not the one that measures.
@@ -148,20 +148,20 @@ fn serve(bind: SocketAddr, chains: u32, lane_blocks: usize) -> Result<()> {
         genesis_hash: Hash::ZERO,
         keys: NodeKeys::new(&sides),
         head: None,
-        blocks: Arc::new(NoBlocks),
+        blocks: Arc::new(MemoryReader::default()),
     };
     let server = Server::start(ServerConfig::new(bind, server_identity()), parts)?;
-    let (bytes, heads) = (Arc::new(AtomicU64::new(0)), server.head_sink());
+    let (bytes, mut heads) = (Arc::new(AtomicU64::new(0)), server.head_sink());
     let counter = Arc::clone(&bytes);
     std::thread::Builder::new()
         .name("persist".into())
-        .spawn(move || persist(ends, &waiter, &heads, &counter))?;
+        .spawn(move || persist(ends, &waiter, &mut heads, &counter))?;
     tell(&server.local_addr())?;
     samples(&bytes)
 }
 
 /// Makes durable at once what is final: nothing is hashed or stored.
-fn persist(mut ends: Vec<LaneEnds>, waiter: &Waiter, heads: &ServerHeads, bytes: &AtomicU64) {
+fn persist(mut ends: Vec<LaneEnds>, waiter: &Waiter, heads: &mut ServerHeads, bytes: &AtomicU64) {
     let mut height = 0;
     loop {
         waiter.wait(Duration::from_millis(100));
@@ -207,7 +207,9 @@ const MAIN: ChainId = ChainId(u32::MAX);
 fn discard(kind: Kind, bind: SocketAddr) -> Result<()> {
     let known = Arc::new(|_: &NodeKey| true);
     let config = ServerConfig::new(bind, server_identity());
-    let mut quic = endpoint::server_config(&config.identity, known, &config.transport)?;
+    // What a session that delivers is granted in the end.
+    let limits = Limits { connection_window_bytes: config.max_window_bytes, ..config.transport };
+    let mut quic = endpoint::server_config(&config.identity, known, &limits)?;
     if kind == Kind::QuinnDefaults {
         quic.transport_config(Arc::new(TransportConfig::default()));
     }
@@ -272,7 +274,8 @@ impl Source for Endless {
     }
 
     fn read(&mut self, chain: ChainId, max: usize, out: &mut Columns) -> Result<Hash, SourceError> {
-        let next = self.next.get_mut(&chain).ok_or_else(|| SourceError::Fatal("read before resume".into()))?;
+        let next =
+            self.next.get_mut(&chain).ok_or_else(|| SourceError::Fatal("read before resume".into()))?;
         let first = *next;
         blocks(chain, first, max, out);
         *next += max as u64;
