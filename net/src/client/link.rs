@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crossbeam::queue::ArrayQueue;
 use engine::chain::ChainId;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::backoff::Backoff;
 use super::follow::{Feed, Session, follow};
@@ -206,9 +206,11 @@ impl Link<'_> {
         }
         shared.set_main(welcome.main_chain, welcome.genesis_hash);
         shared.outbox.begin(number);
+        let turn = Arc::new(Mutex::new(()));
         let streams = (0..shared.config.data_streams).map(|_| {
             let (sender, frames) = mpsc::channel(FRAMES_AHEAD);
-            self.handle.spawn(write_frames(Arc::clone(shared), connection.clone(), frames));
+            let turn = Arc::clone(&turn);
+            self.handle.spawn(write_frames(Arc::clone(shared), connection.clone(), frames, turn));
             sender
         });
         let streams = streams.collect();
@@ -312,8 +314,13 @@ async fn greet(
 }
 
 /// Writes the frames of one data stream, until the connection or the pump is gone.
-async fn write_frames(shared: Arc<Shared>, connection: Connection, frames: mpsc::Receiver<FrameBuffer>) {
-    if let Err(error) = write_stream(&shared, &connection, frames).await {
+async fn write_frames(
+    shared: Arc<Shared>,
+    connection: Connection,
+    frames: mpsc::Receiver<FrameBuffer>,
+    turn: Arc<Mutex<()>>,
+) {
+    if let Err(error) = write_stream(&shared, &connection, frames, &turn).await {
         // Mostly the connection is gone, and this changes nothing. If only the stream is, its chains would be stuck on
         // a connection that looks alive: a new one puts all right.
         tracing::debug!(%error, "a data stream ended");
@@ -325,6 +332,7 @@ async fn write_stream(
     shared: &Shared,
     connection: &Connection,
     mut frames: mpsc::Receiver<FrameBuffer>,
+    turn: &Mutex<()>,
 ) -> Result<(), quinn::WriteError> {
     // Opened with its first frame: a stream is no stream before something is on it.
     let Some(mut frame) = frames.recv().await else { return Ok(()) };
@@ -332,7 +340,12 @@ async fn write_stream(
     loop {
         shared.doorbell.ring();
         let home = Arc::clone(&shared.spare);
-        stream.write_chunk(Bytes::from_owner(Lent { frame, home })).await?;
+        {
+            // One frame at a time, whichever stream it is on: of many that are half there the server may have no memory
+            // for any, while their bytes use up the credit that one of them needs to become whole.
+            let _turn = turn.lock().await;
+            stream.write_chunk(Bytes::from_owner(Lent { frame, home })).await?;
+        }
         let Some(next) = frames.recv().await else { break };
         frame = next;
     }
