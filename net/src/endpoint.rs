@@ -8,12 +8,15 @@ use std::{fmt, io};
 use engine::chain::NodeKey;
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig};
+use quinn::{
+    ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, NoneTokenLog, ServerConfig,
+    TransportConfig, ValidationTokenConfig,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::identity::{Identity, KnownKeys, SERVER_NAME, client_tls, server_tls};
+use crate::identity::{Doorkeeper, Identity, KnownKeys, SERVER_NAME, TurnedAway, client_tls};
 use crate::reactor::Handle;
 
 /// Where and how to bind.
@@ -38,6 +41,24 @@ impl Bind {
     pub fn new(address: SocketAddr) -> Self {
         Self { address, share: None, socket_buffer_bytes: 4 << 20, max_udp_payload: MAX_DATAGRAM }
     }
+
+    /// A socket bound so, as [`open`] makes its own: for measurements that are to differ in nothing else.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn socket(&self) -> io::Result<std::net::UdpSocket> {
+        let socket = Socket::new(Domain::for_address(self.address), Type::DGRAM, Some(Protocol::UDP))?;
+        if self.address.is_ipv6() {
+            // `[::]` speaks IPv4 too, whatever the system's default is.
+            socket.set_only_v6(false)?;
+        }
+        if self.share.is_some() {
+            socket.set_reuse_port(true)?;
+        }
+        set_buffers(&socket, self.socket_buffer_bytes)?;
+        socket.bind(&self.address.into())?;
+        Ok(socket.into())
+    }
 }
 
 /// What a connection may hold and how long it may be silent. Either side sets its own.
@@ -55,10 +76,16 @@ pub struct Limits {
     pub connection_window_bytes: u32,
     /// Bytes that we keep for one connection until the peer has acknowledged them. Default 8 MiB.
     pub send_window_bytes: u32,
-    /// A connection that is silent for so long is over. Default 30 s; the lower of both sides counts.
+    /// A connection that is silent for so long is over. Default 60 s; the lower of both sides counts. A client on a busy
+    /// machine should not lose its connection for a late packet, and who has died is replaced long before.
     pub idle_timeout: Duration,
-    /// After so much silence we say that we are there. Default 10 s, so that two may be lost.
-    pub keep_alive: Duration,
+    /// After so much silence we say that we are there; `None` leaves that to the other side. Default 20 s for a client,
+    /// so that two may be lost, and none for a server: one side is enough, and NATs listen to the inner one.
+    pub keep_alive: Option<Duration>,
+    /// Whether a server follows its clients to new addresses; of no meaning for a client. Default true: a node behind NAT
+    /// changes its address whenever its router forgets it. A new address is used only after it has answered a challenge
+    /// (RFC 9000 section 9), and only peers with a registered key get that far.
+    pub migration: bool,
     /// The first datagrams' UDP payload. Default 1,200, which passes everywhere.
     pub initial_mtu: u16,
     /// The largest UDP payload that discovery tries. Default 6,500: with GSO ten datagrams go out in one send of at
@@ -73,8 +100,9 @@ impl Default for Limits {
             stream_window_bytes: 2 << 20,
             connection_window_bytes: 8 << 20,
             send_window_bytes: 8 << 20,
-            idle_timeout: Duration::from_secs(30),
-            keep_alive: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            keep_alive: Some(Duration::from_secs(20)),
+            migration: true,
             initial_mtu: 1_200,
             max_mtu: MAX_DATAGRAM,
         }
@@ -82,6 +110,18 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The defaults of a server with many clients: a connection begins with a window of 8 KiB, which the server widens
+    /// as it is used; we keep 256 KiB for it until they are acknowledged, since acks are small; and the keep-alive is the
+    /// clients' part.
+    pub fn server() -> Self {
+        Self {
+            connection_window_bytes: MIN_WINDOW,
+            send_window_bytes: 256 << 10,
+            keep_alive: None,
+            ..Self::default()
+        }
+    }
+
     fn transport(&self) -> Result<TransportConfig, EndpointError> {
         self.check()?;
         let mut transport = TransportConfig::default();
@@ -94,7 +134,9 @@ impl Limits {
             .receive_window(self.connection_window_bytes.into())
             .send_window(self.send_window_bytes.into())
             .max_idle_timeout(Some(idle))
-            .keep_alive_interval(Some(self.keep_alive))
+            .keep_alive_interval(self.keep_alive)
+            // What the peer may send of the handshake ahead of its order: a certificate of ours has some hundred bytes.
+            .crypto_buffer_size(16 << 10)
             .initial_mtu(self.initial_mtu)
             .mtu_discovery_config(Some({
                 let mut discovery = MtuDiscoveryConfig::default();
@@ -123,8 +165,13 @@ impl Limits {
         if !(self.initial_mtu..=MAX_DATAGRAM).contains(&self.max_mtu) {
             return Err(refused("max_mtu", &self.max_mtu, "initial_mtu to 6500"));
         }
-        if self.keep_alive.is_zero() || self.keep_alive * 2 > self.idle_timeout {
-            return Err(refused("keep_alive", &self.keep_alive, "above 0 and at most half of idle_timeout"));
+        if let Some(keep_alive) = self.keep_alive
+            && (keep_alive.is_zero() || keep_alive > self.idle_timeout / 2)
+        {
+            return Err(refused("keep_alive", &keep_alive, "above 0 and at most half of idle_timeout"));
+        }
+        if self.idle_timeout.is_zero() {
+            return Err(refused("idle_timeout", &self.idle_timeout, "above 0"));
         }
         for (name, bytes) in [
             ("stream_window_bytes", self.stream_window_bytes),
@@ -132,7 +179,7 @@ impl Limits {
             ("send_window_bytes", self.send_window_bytes),
         ] {
             if bytes < MIN_WINDOW {
-                return Err(refused(name, &bytes, "at least 16384"));
+                return Err(refused(name, &bytes, "at least 8192"));
             }
         }
         if self.data_streams == 0 {
@@ -153,23 +200,62 @@ pub fn server_config(
     known: Arc<dyn KnownKeys>,
     limits: &Limits,
 ) -> Result<ServerConfig, EndpointError> {
-    let transport = limits.transport()?;
-    let crypto = QuicServerConfig::try_from(server_tls(identity, known))
-        .expect("our one suite is the one that QUIC demands");
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config
-        .transport_config(Arc::new(transport))
-        // A node behind NAT changes its address whenever its router forgets it; without migration it would talk
-        // into the void until its idle timeout. A new address is used only after it has answered a challenge
-        // (RFC 9000 section 9), and only peers with a registered key get that far. Where sockets share a port, the
-        // new address may lead to another of them; then the node does have to wait and to reconnect.
-        .migration(true)
-        // Handshakes that wait for us to look at them: a second's worth. quinn's own 65,536 with 100 MiB in their
-        // buffers would be an invitation.
-        .max_incoming(1_024)
-        .incoming_buffer_size(64 << 10)
-        .incoming_buffer_size_total(16 << 20);
-    Ok(config)
+    Ok(Door::new(identity, known, limits)?.config)
+}
+
+/// QUIC of a server that wants to know, handshake by handshake, which key it turned away.
+#[derive(Clone)]
+pub(crate) struct Door {
+    doorkeeper: Doorkeeper,
+    config: ServerConfig,
+}
+
+impl Door {
+    pub(crate) fn new(
+        identity: &Identity,
+        known: Arc<dyn KnownKeys>,
+        limits: &Limits,
+    ) -> Result<Self, EndpointError> {
+        let transport = limits.transport()?;
+        let doorkeeper = Doorkeeper::new(identity, known);
+        let mut config = ServerConfig::with_crypto(crypto_of(doorkeeper.tls(Arc::default())));
+        // No tokens for later connections: whether an address is asked to show itself depends on how busy we are, not on
+        // who was here before.
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.sent(0).log(Arc::new(NoneTokenLog));
+        config
+            .transport_config(Arc::new(transport))
+            .migration(limits.migration)
+            .validation_token_config(tokens)
+            // Handshakes that wait for us to look at them: a second's worth. quinn's own 65,536 with 100 MiB in their
+            // buffers would be an invitation.
+            .max_incoming(1_024)
+            .incoming_buffer_size(64 << 10)
+            .incoming_buffer_size_total(16 << 20);
+        Ok(Self { doorkeeper, config })
+    }
+
+    /// For endpoints.
+    pub(crate) fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    /// For one connection. Takes a few allocations, no cryptography.
+    pub(crate) fn one(&self, turned_away: Arc<TurnedAway>) -> Arc<ServerConfig> {
+        let mut config = self.config.clone();
+        config.crypto = crypto_of(self.doorkeeper.tls(turned_away));
+        Arc::new(config)
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}
+
+fn crypto_of(tls: rustls::ServerConfig) -> Arc<QuicServerConfig> {
+    Arc::new(QuicServerConfig::try_from(tls).expect("our one suite is the one that QUIC demands"))
 }
 
 /// QUIC of a client that talks to the holder of `server` only.
@@ -181,8 +267,22 @@ pub fn client_config(
     server: NodeKey,
     limits: &Limits,
 ) -> Result<ClientConfig, EndpointError> {
-    let transport = limits.transport()?;
-    let crypto = QuicClientConfig::try_from(client_tls(identity, server))
+    client_config_for(identity, &[server], limits)
+}
+
+/// QUIC of a client that talks to the holder of one of `servers` only: the old and the new key of one that changes its
+/// own. The server opens no bidirectional stream to it.
+///
+/// # Errors
+/// A limit is out of range.
+pub fn client_config_for(
+    identity: &Identity,
+    servers: &[NodeKey],
+    limits: &Limits,
+) -> Result<ClientConfig, EndpointError> {
+    let mut transport = limits.transport()?;
+    transport.max_concurrent_bidi_streams(0_u32.into());
+    let crypto = QuicClientConfig::try_from(client_tls(identity, servers))
         .expect("our one suite is the one that QUIC demands");
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
@@ -212,11 +312,13 @@ pub fn open(
     config
         .max_udp_payload_size(bind.max_udp_payload)
         .map_err(|_| refused("max_udp_payload", &bind.max_udp_payload, "1200 to 65527"))?;
+    // quinn's own list has six drafts of QUIC beside it.
+    config.supported_versions(vec![QUIC_VERSION]);
     let ids = secret("connection ids");
     let ids = u64::from_le_bytes(*ids.first_chunk().expect("32 bytes begin with 8"));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
 
-    let socket = bound(bind).and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload));
+    let socket = bind.socket().and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload));
     let failed = |source| EndpointError::Bind { address: bind.address, source };
     let socket = socket.map_err(failed)?;
     quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(reactor.clone()))
@@ -262,20 +364,6 @@ fn refused(field: &'static str, value: &dyn fmt::Debug, expected: &'static str) 
     EndpointError::Limit { field, value: format!("{value:?}"), expected }
 }
 
-fn bound(bind: &Bind) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(bind.address), Type::DGRAM, Some(Protocol::UDP))?;
-    if bind.address.is_ipv6() {
-        // `[::]` speaks IPv4 too, whatever the system's default is.
-        socket.set_only_v6(false)?;
-    }
-    if bind.share.is_some() {
-        socket.set_reuse_port(true)?;
-    }
-    set_buffers(&socket, bind.socket_buffer_bytes)?;
-    socket.bind(&bind.address.into())?;
-    Ok(socket.into())
-}
-
 fn set_buffers(socket: &Socket, bytes: usize) -> io::Result<()> {
     static SAID: std::sync::Once = std::sync::Once::new();
     socket.set_recv_buffer_size(bytes)?;
@@ -294,6 +382,9 @@ fn set_buffers(socket: &Socket, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// RFC 9000, the one version that is spoken here.
+const QUIC_VERSION: u32 = 1;
+
 /// What every path of QUIC must carry (RFC 9000 section 14).
 const MIN_DATAGRAM: u16 = 1_200;
 
@@ -301,4 +392,4 @@ const MIN_DATAGRAM: u16 = 1_200;
 const MAX_DATAGRAM: u16 = 6_500;
 
 /// Below, a control message of ordinary size would have to wait for the next window.
-const MIN_WINDOW: u32 = 16 << 10;
+const MIN_WINDOW: u32 = 8 << 10;

@@ -25,6 +25,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 pub use tls::{ALPN, KnownKeys, Refusal, SERVER_NAME, client_tls, peer_key, refusal, server_tls};
+pub(crate) use tls::{Doorkeeper, TurnedAway};
 
 /// The private key of a node.
 #[derive(Clone)]

@@ -374,8 +374,8 @@ fn settings_out_of_range_are_refused_by_name() {
     refuses("initial_mtu", &|limits| limits.initial_mtu = 1_199);
     refuses("max_mtu", &|limits| limits.max_mtu = 6_501);
     refuses("max_mtu", &|limits| limits.max_mtu = limits.initial_mtu - 1);
-    refuses("keep_alive", &|limits| limits.keep_alive = Duration::from_secs(16));
-    refuses("keep_alive", &|limits| limits.keep_alive = Duration::ZERO);
+    refuses("keep_alive", &|limits| limits.keep_alive = Some(Duration::from_secs(31)));
+    refuses("keep_alive", &|limits| limits.keep_alive = Some(Duration::ZERO));
     refuses("stream_window_bytes", &|limits| limits.stream_window_bytes = 1);
     refuses("connection_window_bytes", &|limits| limits.connection_window_bytes = 0);
     refuses("send_window_bytes", &|limits| limits.send_window_bytes = 0);

@@ -11,6 +11,12 @@ use serde_json::Value;
 /// Longest answer that is read: a page of chains has less than a MiB.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// What a node answers instead of what was asked for.
+struct Problem {
+    status: u16,
+    error: anyhow::Error,
+}
+
 /// Asks the node at one address.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -38,6 +44,19 @@ impl Client {
 
     /// Gets a path of the API. A problem that the node answers becomes an error with its detail.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(path)?.map_err(|problem| problem.error)
+    }
+
+    /// The same; `None` if what is asked for is not there.
+    pub(crate) fn get_if_there<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        match self.ask(path)? {
+            Ok(found) => Ok(Some(found)),
+            Err(problem) if problem.status == 404 => Ok(None),
+            Err(problem) => Err(problem.error),
+        }
+    }
+
+    fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<Result<T, Problem>> {
         let url = format!("{}{path}", self.base);
         let mut response = self.agent.get(&url).call().map_err(|error| {
             anyhow!("{url}: {error}; is the node running there? (--node names another, --data reads its directory)")
@@ -45,11 +64,13 @@ impl Client {
         let body = response.body_mut().with_config().limit(MAX_BYTES).read_to_string();
         let body = body.with_context(|| format!("{url}: the answer could not be read"))?;
         if response.status().is_success() {
-            return serde_json::from_str(&body).with_context(|| format!("{url}: not what a node answers"));
+            let found = serde_json::from_str(&body);
+            return found.map(Ok).with_context(|| format!("{url}: not what a node answers"));
         }
+        let status = response.status().as_u16();
         let detail = serde_json::from_str::<Value>(&body).ok();
         match detail.as_ref().and_then(|problem| problem.get("detail")?.as_str()) {
-            Some(detail) => bail!("{detail}"),
+            Some(detail) => Ok(Err(Problem { status, error: anyhow!("{detail}") })),
             None => {
                 bail!("{url}: the server answers {}, and it does not seem to be a node", response.status())
             }

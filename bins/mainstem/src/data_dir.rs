@@ -4,6 +4,7 @@
 //! mainstem.toml   configuration
 //! genesis.toml    who the main chain is and which side chains it indexes
 //! node.key        this node's private key
+//! keys.toml       which keys of side-chain nodes were revoked or rotated, if any
 //! log/            the main blocks
 //! ```
 
@@ -26,6 +27,8 @@ pub(crate) struct DataDir {
     pub genesis: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// The changes of registered keys.
+    pub keys: PathBuf,
     /// The directory of the log.
     pub log: PathBuf,
 }
@@ -44,7 +47,12 @@ impl DataDir {
     }
 
     fn at(dir: &Path, genesis: &Path, key: &Path) -> Self {
-        Self { genesis: dir.join(genesis), key: dir.join(key), log: dir.join("log") }
+        Self {
+            genesis: dir.join(genesis),
+            key: dir.join(key),
+            keys: dir.join("keys.toml"),
+            log: dir.join("log"),
+        }
     }
 
     /// Reads and validates the genesis document.

@@ -7,6 +7,8 @@ mod client;
 mod clock;
 mod command;
 mod data_dir;
+mod ingest;
+mod keys;
 mod logging;
 mod node;
 mod settings;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, config, dev, init, inspect, keys, proof, prune, run, verify};
+use command::{bench, config, dev, init, inspect, peers, proof, prune, run, verify};
 use settings::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -43,8 +45,9 @@ enum Command {
     BenchLoad(bench::BenchLoad),
     Init(init::Init),
     Run(run::Run),
-    Keys(keys::Keys),
+    Keys(command::keys::Keys),
     Config(config::Config),
+    Peers(peers::Peers),
     Inspect(inspect::Inspect),
     Proof(proof::Proof),
     Prune(prune::Prune),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Keys(keys) => keys.run(),
         Command::Config(config) => config.run(),
+        Command::Peers(peers) => peers.run(),
         Command::Proof(proof) => proof.run(),
         Command::Prune(prune) => prune.run(),
         Command::Verify(verify) => return verify.run(),

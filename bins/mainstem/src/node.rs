@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,14 @@ use engine::chain::{Height, NodeKey};
 use engine::pipeline::{ConfigError, Engine, PipelineConfig, Running, Stats};
 use engine::state::Genesis;
 use engine::store::BlockReader;
-use net::server::{Parts, ServerConfig, registered};
+use net::server::{NodeKeys, Parts};
 use storage::{Log, LogReader};
 
 use crate::api::{self, Limits};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
+use crate::ingest;
+use crate::keys::{KeysFile, Watch};
 use crate::settings::Settings;
 
 /// How long peers may take to hear that the node stops.
@@ -44,6 +46,7 @@ pub(crate) struct Node {
     quic: net::server::Server,
     engine: EngineSlot,
     reader: LogReader,
+    _watch: Watch,
 }
 
 /// The engine, also for those who only look at it. Empty before it starts and once it was stopped.
@@ -65,7 +68,8 @@ impl EngineSlot {
         self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 
-    fn put(&self, engine: Running) {
+    /// Shows an engine that was started.
+    pub(crate) fn put(&self, engine: Running) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(engine);
     }
 
@@ -93,6 +97,11 @@ impl Node {
         // Before anything is written: a log keeps the genesis document and the segment size that it is made with.
         check(settings, &dir, &genesis)?;
 
+        let file = KeysFile::at(&dir.keys);
+        let state = file.read(&genesis)?;
+        let keys = NodeKeys::new(&genesis.chains);
+        keys.set(state.changes());
+
         let mut options = storage::Options::new(genesis.hash, genesis.main.id);
         options.segment_bytes = settings.storage.segment_bytes.0;
         options.keep_blocks = NonZeroU64::new(settings.storage.keep_blocks);
@@ -116,17 +125,13 @@ impl Node {
             .with_context(|| format!("cannot continue the log in {}", dir.log.display()))?;
         let (cache, head) = (engine.cache(), engine.head());
 
-        let mut config = ServerConfig::new(settings.ingest.addr, identity);
-        config.reactors = NonZeroUsize::new(settings.ingest.reactors).expect("the setting is at least 1");
-        config.max_sessions = settings.ingest.max_connections;
-        config.max_connections_per_address = settings.ingest.max_connections_per_address;
-        config.frame_memory_bytes = settings.ingest.frame_memory.0 as usize;
+        let config = ingest::config(&settings.ingest, identity);
         let parts = Parts {
             cache: cache.clone(),
             clock,
             main_chain: genesis.main.id,
             genesis_hash: genesis.hash,
-            keys: registered(&genesis.chains),
+            keys: Arc::clone(&keys),
             head,
             blocks: Arc::new(reader.clone()),
         };
@@ -157,8 +162,10 @@ impl Node {
             anyhow!("the API cannot listen on TCP {addr}: {error}; {} moves this port", flags.api)
         })?;
 
+        let watch = Watch::start(file, Arc::clone(&genesis), state, move |state| keys.set(state.changes()))
+            .context("no thread can be had that watches the keys")?;
         running.put(engine.start(vec![Box::new(quic.head_sink())]));
-        Ok(Self { genesis, key, cache, api, quic, engine: running, reader })
+        Ok(Self { genesis, key, cache, api, quic, engine: running, reader, _watch: watch })
     }
 
     /// Who the chains are.
@@ -254,6 +261,7 @@ pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Re
         };
         anyhow!("{setting} = {value}: {expected}")
     })?;
+    ingest::check(&settings.ingest)?;
     let segment = settings.storage.segment_bytes.0;
     if !segment.is_multiple_of(4096) {
         bail!(

@@ -1,5 +1,6 @@
 //! The command line. Every option can be given by the environment too: `--main-key` as `TRIBUTARY_MAIN_KEY`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ Exit codes:
 
 /// The sidecar of a side chain's node: sends the chain's irreversible blocks to a Mainstem main chain.
 ///
-/// It stores nothing. Where it goes on after a break, the main chain says; the blocks, the side chain's node has.
+/// Of the side chain it stores nothing: where it goes on after a break, the main chain says; the blocks, the side
+/// chain's node has. With --keep it keeps what the main chain says, to verify what happened on other chains.
 #[derive(Parser)]
 #[command(version, after_help = HELP, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -49,9 +51,10 @@ pub(crate) struct Common {
     #[arg(long, env = "TRIBUTARY_MAIN", value_name = "HOST:PORT", default_value = "127.0.0.1:9481")]
     pub(crate) main: String,
 
-    /// The main chain's public key, as `mainstem keys show` prints it; no other is talked to
-    #[arg(long, env = "TRIBUTARY_MAIN_KEY", value_name = "HEX")]
-    pub(crate) main_key: NodeKey,
+    /// The main chain's public key, as `mainstem keys show` prints it; no other is talked to. While the main chain
+    /// changes its key: the old one and the new one, separated by a comma
+    #[arg(long, env = "TRIBUTARY_MAIN_KEY", value_name = "HEX,..", value_delimiter = ',', required = true)]
+    pub(crate) main_key: Vec<NodeKey>,
 
     /// This node's own key file, as `tributary keys new` makes it
     #[arg(long, env = "TRIBUTARY_KEY", value_name = "FILE")]
@@ -69,8 +72,31 @@ pub(crate) struct Common {
     #[arg(long, env = "TRIBUTARY_DRAIN", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(crate) drain: Duration,
 
+    /// How long the main chain may be silent before its name is looked up again, in case it has moved
+    #[arg(long, env = "TRIBUTARY_ADDRESS_CHECK", value_name = "TIME", default_value = "3s", value_parser = duration)]
+    pub(crate) address_check: Duration,
+
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
+
     #[command(flatten)]
     pub(crate) log: Log,
+}
+
+/// What is kept of the main chain, and for whom.
+#[derive(Args)]
+pub(crate) struct Keeping {
+    /// Keep the main chain's headers, and where in its blocks this node's chains are, in this directory
+    #[arg(long, env = "TRIBUTARY_KEEP", value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+
+    /// Begin with this main block when nothing is kept yet, 1 for everything; by default with the next one that comes
+    #[arg(long, env = "TRIBUTARY_FOLLOW_FROM", value_name = "HEIGHT", value_parser = height, requires = "keep")]
+    pub(crate) follow_from: Option<Height>,
+
+    /// Serve what is kept over HTTP at this address, such as 127.0.0.1:9490 (docs/tributary.md); off by default
+    #[arg(long, env = "TRIBUTARY_SERVE", value_name = "ADDR", requires = "keep")]
+    pub(crate) serve: Option<SocketAddr>,
 }
 
 #[derive(Args, Clone, Copy)]
@@ -373,6 +399,13 @@ mod tests {
     }
 
     #[test]
+    fn a_main_chain_that_changes_its_key_is_named_by_both() {
+        let line = format!("tributary sim --chain 1 --key k --main-key {KEY},{}", KEY.replace('d', "e"));
+        let Command::Sim(sim) = parse(&line).unwrap().command else { panic!("not sim") };
+        assert_eq!(sim.common.main_key.len(), 2);
+    }
+
+    #[test]
     fn values_out_of_range_are_refused() {
         for line in [
             "tributary evm COMMON",
@@ -385,6 +418,11 @@ mod tests {
             "tributary sim COMMON --chain 1 --chains 0",
             "tributary sim --chain 1 --key k",
             "tributary sim --chain 1 --key k --main-key 12",
+            "tributary sim COMMON --chain 1 --serve 127.0.0.1:0",
+            "tributary sim COMMON --chain 1 --follow-from 1",
+            "tributary sim COMMON --chain 1 --keep d --follow-from 0",
+            "tributary sim COMMON --chain 1 --keep d --serve localhost",
+            "tributary sim COMMON --chain 1 --address-check 0s",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,4 +1,6 @@
-//! The parts of `tributary` that know side chains: where blocks come from.
+//! The parts of `tributary` that know side chains, and what it keeps of the main chain.
 #![forbid(unsafe_code)]
 
+pub mod keep;
+pub mod serve;
 pub mod sources;

@@ -57,7 +57,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::File(FileCommand::Send(file)) => {
             let source =
                 FileSource::open(FileConfig { path: file.path, chain: file.chain, follow: file.follow })?;
-            let tip = Some(source.tip());
+            let tip = Some(source.tip_watch());
             let goal = if file.follow { Goal::None } else { Goal::Tip };
             run::run(&file.common, Input { source: Box::new(source), tip, goal })
         }
@@ -105,7 +105,7 @@ fn send_evm(evm: Evm) -> Result<ExitCode> {
         verify_receipts: evm.verify_receipts,
         expect_chain_id: evm.expect_chain_id,
     })?;
-    let tip = Some(source.tip());
+    let tip = Some(source.tip_watch());
     let goal = if evm.until_synced { Goal::Tip } else { Goal::None };
     run::run(&evm.common, Input { source: Box::new(source), tip, goal })
 }

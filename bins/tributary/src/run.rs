@@ -2,19 +2,24 @@
 
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use engine::chain::Height;
 use engine::source::Source;
 use indicatif::ProgressBar;
-use net::client::{ChainState, Client, ClientConfig, ConnectionState, Event, EventSink, Status};
+use net::client::{
+    ChainState, Client, ClientConfig, ConnectionState, Event, EventSink, MainSink, Monitor, Status,
+};
 use net::identity::Identity;
 use tracing::{info, warn};
+use tributary::keep::{Keeper, Store};
+use tributary::serve::{Server, Serving};
 use tributary::sources::Tip;
 
-use crate::cli::Common;
+use crate::cli::{Common, Keeping};
 use crate::words::{Figures, Rate, Teller};
 use crate::{log, signals::Signals};
 
@@ -50,7 +55,10 @@ pub(crate) fn run(common: &Common, input: Input) -> Result<ExitCode> {
     let Input { source, tip, goal } = input;
     let identity = Identity::load(&common.key)?;
     let (events, news) = mpsc::channel();
-    let mut config = ClientConfig::new(common.main.clone(), common.main_key, identity);
+    let first_key = *common.main_key.first().context("--main-key names no key")?;
+    let mut config = ClientConfig::new(common.main.clone(), first_key, identity);
+    config.server_keys.clone_from(&common.main_key);
+    config.address_check_after = common.address_check;
     config.software = concat!("tributary ", env!("CARGO_PKG_VERSION")).into();
     config.give_up_on_refusal = !common.keep_trying;
     config.on_event = Some(EventSink::new(move |event| {
@@ -59,9 +67,42 @@ pub(crate) fn run(common: &Common, input: Input) -> Result<ExitCode> {
     }));
     let signals = Signals::listen()?;
     let line = log::start(common.log);
+    let mut keeping = Kept::start(&common.keeping)?;
+    config.follow = keeping.sink.take();
     let client = Client::start(config, source)?;
+    // Set once, here.
+    let _ = keeping.client.set(client.monitor());
     let session = Session { client, tip, goal, stop_at: common.stop_at, signals, line, news };
     Ok(ExitCode::from(session.run(common.drain) as u8))
+}
+
+/// What is kept of the main chain and served, while it runs.
+#[derive(Default)]
+struct Kept {
+    /// For the client.
+    sink: Option<Arc<dyn MainSink>>,
+    client: Arc<OnceLock<Monitor>>,
+    _server: Option<Server>,
+}
+
+impl Kept {
+    fn start(keeping: &Keeping) -> Result<Self> {
+        let Some(dir) = &keeping.keep else { return Ok(Self::default()) };
+        let store = Arc::new(Store::open(dir)?);
+        let keeper = Arc::new(Keeper::new(Arc::clone(&store), keeping.follow_from));
+        let client = Arc::new(OnceLock::new());
+        let server = match keeping.serve {
+            Some(addr) => {
+                let serving = Serving { store, durable: keeper.durable(), client: Arc::clone(&client) };
+                let server =
+                    Server::start(addr, serving).with_context(|| format!("--serve {addr}: cannot listen"))?;
+                info!(addr = %server.addr(), "serving what is kept of the main chain");
+                Some(server)
+            }
+            None => None,
+        };
+        Ok(Self { sink: Some(keeper), client, _server: server })
+    }
 }
 
 struct Session {

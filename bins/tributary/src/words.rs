@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Height};
-use net::client::{ChainState, ChainStatus, ConnectionState, Disconnect, Event, Status};
+use net::client::{ChainState, ChainStatus, ConnectionState, Event, Status};
 use net::control::RefusalCode;
 use tracing::{debug, error, info, warn};
 
@@ -30,13 +30,13 @@ impl Teller {
                 self.told.clear();
             }
             Event::Disconnected { reason, retry_in: Some(_) } => {
-                let reason = in_words(reason);
+                let reason = reason.to_string();
                 if let Some(times) = self.news(None, &reason) {
                     warn!(times, "not connected to the main chain: {reason}; trying again");
                 }
             }
             Event::Disconnected { reason, retry_in: None } => {
-                error!("not connected to the main chain: {}", in_words(reason));
+                error!("not connected to the main chain: {reason}");
             }
             Event::Speaking { chain, next } => {
                 info!(%chain, next = next.0, "this node speaks for the chain, from height {next} on");
@@ -72,6 +72,24 @@ impl Teller {
                 error!(%chain, "the source cannot go on: {error}");
             }
             Event::Head(head) => debug!(height = head.height.0, "main block"),
+            Event::Pruned { first, last } => warn!(
+                first = first.0,
+                last = last.0,
+                "the main chain has pruned main blocks {first} to {last} before they could be followed: they are missing \
+                 in what is kept"
+            ),
+            Event::FollowFailed { error } => {
+                if let Some(times) = self.news(None, error) {
+                    warn!(times, "the main chain's blocks cannot be kept: {error}; trying again");
+                }
+            }
+            Event::Contradicted(contradiction) => {
+                error!(
+                    height = contradiction.header.height.0,
+                    field = contradiction.field,
+                    "{contradiction}"
+                );
+            }
         }
     }
 
@@ -96,19 +114,10 @@ impl Teller {
     }
 }
 
-/// What to do, if there is anything to do and the text does not say it already.
+/// What to do, if there is anything to do and the text does not say it already. As of a [`Disconnect`].
 fn remedy(code: RefusalCode, text: &str) -> String {
     let remedy = code.remedy();
     if remedy.starts_with("nothing") || text.contains(remedy) { String::new() } else { format!("; {remedy}") }
-}
-
-/// Why there is no connection.
-fn in_words(reason: &Disconnect) -> String {
-    let text = &reason.text;
-    match reason.code {
-        Some(code) => format!("refused by the main chain ({code}): {text}{}", remedy(code, text)),
-        None => text.clone(),
-    }
 }
 
 /// How it stands, in figures.
@@ -130,6 +139,8 @@ pub(crate) struct Figures {
     /// Blocks a second that became durable.
     rate: u64,
     main_height: Option<Height>,
+    /// The newest main block that is kept, where they are.
+    kept: Option<Height>,
     trouble: Option<String>,
 }
 
@@ -184,7 +195,7 @@ impl Figures {
             ConnectionState::Stopped { .. } => "stopped".to_owned(),
         };
         let reason = match &status.connection {
-            ConnectionState::Waiting { reason } => Some(in_words(reason)),
+            ConnectionState::Waiting { reason } => Some(reason.to_string()),
             ConnectionState::Stopped { reason } => Some(reason.clone()),
             _ => None,
         };
@@ -214,7 +225,11 @@ impl Figures {
             [chain] if is_known(chain) => Some((chain.sent.max(chain.durable), chain.durable)),
             _ => None,
         };
-        let trouble = reason.or_else(|| status.chains.iter().find_map(|chain| chain.error.clone()));
+        let follow = status.follow.as_ref();
+        let trouble = reason
+            .or_else(|| status.chains.iter().find_map(|chain| chain.error.clone()))
+            .or_else(|| follow.and_then(|follow| follow.error.clone()));
+        let kept = follow.and_then(|follow| follow.newest).map(|header| header.height);
         let main_height = status.head.as_ref().map(|head| head.height);
         Self {
             connection,
@@ -226,6 +241,7 @@ impl Figures {
             behind,
             rate: rate.per_second(),
             main_height,
+            kept,
             trouble,
         }
     }
@@ -252,6 +268,9 @@ impl Figures {
         if let Some(height) = self.main_height {
             let _ = write!(line, "  main block {}", grouped(height.0));
         }
+        if let Some(height) = self.kept {
+            let _ = write!(line, "  kept to {}", grouped(height.0));
+        }
         let _ = write!(line, "  {}", self.connection);
         if let Some(trouble) = &self.trouble {
             let _ = write!(line, "  ! {trouble}");
@@ -272,6 +291,7 @@ impl Figures {
             behind = self.behind,
             per_second = self.rate,
             main_height = self.main_height.map(|height| height.0),
+            kept = self.kept.map(|height| height.0),
             trouble = self.trouble.as_deref(),
             "status"
         );
@@ -286,6 +306,7 @@ impl Figures {
             durable = self.heights.map(|(_, durable)| durable.0),
             in_flight = self.in_flight,
             main_height = self.main_height.map(|height| height.0),
+            kept = self.kept.map(|height| height.0),
             "stopped"
         );
     }
@@ -361,9 +382,11 @@ mod tests {
                     sent: Height(sent),
                     durable: Height(durable),
                     limit: Height(0),
+                    tip: None,
                     error: None,
                 })
                 .collect(),
+            follow: None,
             blocks,
             frames: 0,
             bytes: 0,
@@ -412,16 +435,5 @@ mod tests {
         let many = status(3, ChainState::Speaking, 20_000_100, 20_000_040, 300);
         let line = Figures::new(&many, None, &rate).line();
         assert!(line.contains("in flight 180  sent 300 ") && !line.contains("20,000"), "{line}");
-    }
-
-    #[test]
-    fn a_remedy_is_told_only_where_something_can_be_done() {
-        let refused = |code, text: &str| {
-            in_words(&Disconnect { code: Some(code), lasting: false, text: text.to_owned() })
-        };
-        let said = refused(RefusalCode::ShuttingDown, "the server is being shut down");
-        assert_eq!(said, "refused by the main chain (shutting-down): the server is being shut down");
-        let said = refused(RefusalCode::NoChain, "no");
-        assert_eq!(said, "refused by the main chain (no-chain): no; see why each chain was refused");
     }
 }

@@ -44,7 +44,7 @@ fn blocks_of_anvil_with_transactions_hash_to_their_hashes() {
     source.resume(CHAIN, Height(1), None).unwrap();
     let read = read_all(&mut source, last_final).unwrap();
     anvil.assert_same(&read, 1, last_final);
-    assert_eq!(source.tip().get(), Some(Height(last_final)));
+    assert_eq!(source.tip_watch().get(), Some(Height(last_final)));
     let transactions = |height: u64| anvil.block(height)["transactions"].as_array().map_or(0, Vec::len);
     assert!(
         (1..=last_final).any(|height| transactions(height) == 140),
@@ -154,7 +154,7 @@ fn catching_up_reads_every_block_of_a_long_chain_once() {
         let read = read_all(&mut source, BLOCKS - 2).unwrap();
         let rate = read.len() as f64 / start.elapsed().as_secs_f64();
         println!("{} blocks, {rate:.0} a second (receipts: {receipts})", read.len());
-        assert_eq!(read.len() as u64, source.tip().get().unwrap().0);
+        assert_eq!(read.len() as u64, source.tip_watch().get().unwrap().0);
         let last = anvil.call("eth_getBlockByNumber", json!([format!("{:#x}", read.len()), false]));
         assert_eq!(read.hashes.last().unwrap().to_string(), last["hash"].as_str().unwrap());
     }
@@ -168,7 +168,7 @@ fn read_all(source: &mut EvmSource, last: u64) -> Result<Columns, SourceError> {
         let before = all.len();
         let why = match source.read(CHAIN, 10_000, &mut all) {
             Ok(_) if all.len() > before => continue,
-            Ok(_) if source.tip().get().is_some_and(|tip| tip.0 >= last) => return Ok(all),
+            Ok(_) if source.tip_watch().get().is_some_and(|tip| tip.0 >= last) => return Ok(all),
             Ok(_) => "nothing more".to_owned(),
             Err(SourceError::Later(why)) => why,
             Err(error) => return Err(error),

@@ -1,7 +1,8 @@
-//! `cargo xtask fuzz`: the fuzz targets of the log, in `storage/fuzz`.
+//! `cargo xtask fuzz`: the fuzz targets of the log, in `storage/fuzz`, and of what peers send, in `net/fuzz`.
 //!
 //! The layout is that of cargo-fuzz, which can run them too, but is not needed: building a target takes a few flags
-//! ([`asan`]) and the crate `libfuzzer-sys`, which brings libFuzzer and compiles it with the C++ compiler.
+//! ([`asan`]) and the crate `libfuzzer-sys`, which brings libFuzzer and compiles it with the C++ compiler. Both folders
+//! are workspaces of their own; they build into one folder, so what they have in common is built once.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,28 +15,62 @@ use clap::Args;
 use crate::{asan, workspace};
 
 pub(crate) const LONG: &str = "\
-Fuzz the log, under AddressSanitizer.
+Fuzz the log and what peers send, under AddressSanitizer.
 
-Targets: open (files of a small log changed anyhow, their checksums mended or not, then opened, checked, read and \
-written), record (any body behind a right checksum, in a sealed segment and in one that is not).
+Targets in storage/fuzz: open (files of a small log changed anyhow, their checksums mended or not, then opened, checked, \
+read and written), record (any body behind a right checksum, in a sealed segment and in one that is not). Targets in \
+net/fuzz: frame (blocks, as they come and behind a right checksum), client_message, server_message, main_message \
+(the control stream, each way, and the stream of main blocks). What is accepted there must give the same bytes when it is \
+written again.
 
-First the inputs that once failed are run again (storage/fuzz/regressions), then new ones, from the small committed \
-corpus (storage/fuzz/corpus) and from what earlier runs found interesting (target/fuzz). An input that fails is kept \
-in storage/fuzz/artifacts, and the command that runs it again is printed; once the bug is mended, move it to \
-storage/fuzz/regressions/TARGET and commit it.
+First the inputs that once failed are run again (FOLDER/regressions), then new ones, from the small committed \
+corpus (FOLDER/corpus) and from what earlier runs found interesting (target/fuzz). An input that fails is kept \
+in FOLDER/artifacts, and the command that runs it again is printed; once the bug is mended, move it to \
+FOLDER/regressions/TARGET and commit it.
 
 Needs a C++ compiler. Builds into target/asan.";
 
-const TARGETS: [&str; 2] = ["open", "record"];
+/// A workspace with fuzz targets.
+struct Suite {
+    folder: &'static str,
+    targets: &'static [&'static str],
+    /// What `cargo xtask test` gives each target.
+    brief: Duration,
+    /// The longest input, in bytes.
+    max_len: &'static str,
+    /// The largest piece of memory that may be asked for, and all of it together, in MB.
+    malloc_limit: &'static str,
+    rss_limit: &'static str,
+}
 
-/// What `cargo xtask test` gives each target.
-const BRIEF: Duration = Duration::from_secs(20);
+const SUITES: [Suite; 2] = [
+    Suite {
+        folder: "storage/fuzz",
+        targets: &["open", "record"],
+        brief: Duration::from_secs(20),
+        max_len: "2048",
+        // More than a log of 64 KiB segments and the sanitizer's own memory.
+        malloc_limit: "64",
+        rss_limit: "1024",
+    },
+    Suite {
+        folder: "net/fuzz",
+        targets: &["frame", "client_message", "server_message", "main_message"],
+        // A hundred times as fast as a log.
+        brief: Duration::from_secs(5),
+        max_len: "4096",
+        // Twice the longest frame or message, which a peer can make anyone hold; the rest is the sanitizer's, which keeps
+        // what was freed for a while.
+        malloc_limit: "2",
+        rss_limit: "512",
+    },
+];
 
 /// What to fuzz, and how long.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Which target [default: each in turn]
-    #[arg(value_parser = TARGETS)]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(names()))]
     target: Option<String>,
     /// How long each: 90s, 10m, 2h
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration)]
@@ -47,28 +82,40 @@ pub(crate) struct Options {
 
 /// The step of `cargo xtask test`.
 pub(crate) fn step() -> Result<()> {
-    fuzz(&Options { target: None, time: BRIEF, replay: None })
+    all(None, None, None)
 }
 
 pub(crate) fn fuzz(options: &Options) -> Result<()> {
+    // Relative to where the command was given, not to the root, where the program runs.
+    let replay = options.replay.as_ref().map(std::path::absolute).transpose()?;
+    all(options.target.as_deref(), Some(options.time), replay.as_deref())
+}
+
+/// Runs one target or all, for `time` each or briefly.
+fn all(only: Option<&str>, time: Option<Duration>, replay: Option<&Path>) -> Result<()> {
     if let Some(missing) = asan::missing() {
         bail!("{missing}");
     }
     require_tools()?;
-    let targets: Vec<&str> = match &options.target {
-        Some(target) => vec![target],
-        None => TARGETS.to_vec(),
-    };
-    // Relative to where the command was given, not to the root, where the program runs.
-    let replay = options.replay.as_ref().map(std::path::absolute).transpose()?;
-    build(&targets)?;
-    for target in targets {
-        match &replay {
-            Some(input) => run_alone(target, input)?,
-            None => run(target, options.time)?,
+    for suite in &SUITES {
+        let targets = suite.targets.iter().copied().filter(|target| only.is_none_or(|only| only == *target));
+        let targets: Vec<_> = targets.collect();
+        if targets.is_empty() {
+            continue;
+        }
+        suite.build(&targets)?;
+        for target in targets {
+            match replay {
+                Some(input) => suite.run_alone(target, input)?,
+                None => suite.run(target, time.unwrap_or(suite.brief))?,
+            }
         }
     }
     Ok(())
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().flat_map(|suite| suite.targets).copied()
 }
 
 /// An error that says what is missing.
@@ -78,82 +125,90 @@ pub(crate) fn require_tools() -> Result<()> {
     Ok(())
 }
 
-fn build(targets: &[&str]) -> Result<()> {
-    let mut cargo = asan::cargo(&["build", "--manifest-path", "storage/fuzz/Cargo.toml"]);
-    for target in targets {
-        cargo.args(["--bin", target]);
-    }
-    let status = cargo.status().context("cargo does not start")?;
-    if !status.success() {
-        bail!("the fuzz targets do not build");
-    }
-    Ok(())
-}
-
-/// The program of a target, in the root of the workspace.
-fn program(target: &str) -> Command {
-    let path = workspace::target("asan").join(asan::TARGET).join("debug").join(target);
-    let mut command = workspace::program(&path, &workspace::root());
-    asan::options(&mut command);
-    // More than a log of 64 KiB segments and the sanitizer's own memory; a quick hang is a hang.
-    command.args(["-rss_limit_mb=1024", "-malloc_limit_mb=64", "-timeout=20"]);
-    command
-}
-
-fn run_alone(target: &str, input: &Path) -> Result<()> {
-    let status = program(target).arg(input).status().context("the target does not start")?;
-    if !status.success() {
-        bail!("{} fails target {target} with {status}", input.display());
-    }
-    Ok(())
-}
-
-fn run(target: &str, time: Duration) -> Result<()> {
-    for input in regressions(target)? {
-        run_alone(target, &input)?;
-    }
-    let folder = workspace::root().join("storage/fuzz");
-    let artifacts = folder.join("artifacts").join(target);
-    let found = workspace::target("fuzz").join(target);
-    for folder in [&artifacts, &found] {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    let log = workspace::target("fuzz").join(format!("{target}.log"));
-    let output = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-    let mut fuzzer = program(target);
-    // What is new goes to the first folder of inputs; the others are read only.
-    fuzzer.args([&found, &folder.join("corpus").join(target)]);
-    fuzzer.arg(format!("-max_total_time={}", time.as_secs().max(1)));
-    fuzzer.arg(format!("-artifact_prefix={}/", artifacts.display()));
-    fuzzer.args(["-max_len=2048", "-print_final_stats=1"]);
-    println!("     fuzzing {target} for {} s, see {}", time.as_secs(), log.display());
-    fuzzer.stdout(output.try_clone()?).stderr(output);
-    let status = fuzzer.status().context("the target does not start")?;
-    let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
-    if !status.success() {
-        eprint!("{}", excerpt(&text));
-        let input =
-            text.lines().find_map(|line| line.split_once("Test unit written to ")).map(|(_, path)| path);
-        let Some(input) = input else { bail!("target {target} failed with {status}: see {}", log.display()) };
-        let input = Path::new(input);
-        let short = input.strip_prefix(workspace::root()).unwrap_or(input).display();
-        bail!("target {target} failed; look at it again: cargo xtask fuzz {target} --replay {short}");
-    }
-    println!("     {}", summary(target, &text));
-    Ok(())
-}
-
-/// The inputs that once failed.
-fn regressions(target: &str) -> Result<Vec<PathBuf>> {
-    let folder = workspace::root().join("storage/fuzz/regressions").join(target);
-    let mut inputs = Vec::new();
-    if let Ok(entries) = std::fs::read_dir(&folder) {
-        for entry in entries {
-            inputs.push(entry?.path());
+impl Suite {
+    fn build(&self, targets: &[&str]) -> Result<()> {
+        let manifest = format!("{}/Cargo.toml", self.folder);
+        let mut cargo = asan::cargo(&["build", "--manifest-path", &manifest]);
+        for target in targets {
+            cargo.args(["--bin", target]);
         }
+        let status = cargo.status().context("cargo does not start")?;
+        if !status.success() {
+            bail!("the fuzz targets of {} do not build", self.folder);
+        }
+        Ok(())
     }
-    inputs.sort();
-    Ok(inputs)
+
+    /// The program of a target, in the root of the workspace.
+    fn program(&self, target: &str) -> Command {
+        let path = workspace::target("asan").join(asan::TARGET).join("debug").join(target);
+        let mut command = workspace::program(&path, &workspace::root());
+        asan::options(&mut command);
+        command.arg(format!("-malloc_limit_mb={}", self.malloc_limit));
+        command.arg(format!("-rss_limit_mb={}", self.rss_limit));
+        // A quick hang is a hang.
+        command.arg("-timeout=20");
+        command
+    }
+
+    fn run_alone(&self, target: &str, input: &Path) -> Result<()> {
+        let status = self.program(target).arg(input).status().context("the target does not start")?;
+        if !status.success() {
+            bail!("{} fails target {target} with {status}", input.display());
+        }
+        Ok(())
+    }
+
+    fn run(&self, target: &str, time: Duration) -> Result<()> {
+        for input in self.regressions(target)? {
+            self.run_alone(target, &input)?;
+        }
+        let folder = workspace::root().join(self.folder);
+        let artifacts = folder.join("artifacts").join(target);
+        let found = workspace::target("fuzz").join(target);
+        for folder in [&artifacts, &found] {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        let log = workspace::target("fuzz").join(format!("{target}.log"));
+        let output = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let mut fuzzer = self.program(target);
+        // What is new goes to the first folder of inputs; the others are read only.
+        fuzzer.args([&found, &folder.join("corpus").join(target)]);
+        fuzzer.arg(format!("-max_total_time={}", time.as_secs().max(1)));
+        fuzzer.arg(format!("-artifact_prefix={}/", artifacts.display()));
+        fuzzer.arg(format!("-max_len={}", self.max_len));
+        fuzzer.arg("-print_final_stats=1");
+        println!("     fuzzing {target} for {} s, see {}", time.as_secs(), log.display());
+        fuzzer.stdout(output.try_clone()?).stderr(output);
+        let status = fuzzer.status().context("the target does not start")?;
+        let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
+        if !status.success() {
+            eprint!("{}", excerpt(&text));
+            let input =
+                text.lines().find_map(|line| line.split_once("Test unit written to ")).map(|(_, path)| path);
+            let Some(input) = input else {
+                bail!("target {target} failed with {status}: see {}", log.display())
+            };
+            let input = Path::new(input);
+            let short = input.strip_prefix(workspace::root()).unwrap_or(input).display();
+            bail!("target {target} failed; look at it again: cargo xtask fuzz {target} --replay {short}");
+        }
+        println!("     {}", summary(target, &text));
+        Ok(())
+    }
+
+    /// The inputs that once failed.
+    fn regressions(&self, target: &str) -> Result<Vec<PathBuf>> {
+        let folder = workspace::root().join(self.folder).join("regressions").join(target);
+        let mut inputs = Vec::new();
+        if let Ok(entries) = std::fs::read_dir(&folder) {
+            for entry in entries {
+                inputs.push(entry?.path());
+            }
+        }
+        inputs.sort();
+        Ok(inputs)
+    }
 }
 
 /// One line of what libFuzzer reports at its end.
@@ -219,10 +274,12 @@ mod tests {
 
     #[test]
     fn every_target_has_its_inputs() {
-        for target in TARGETS {
-            let corpus = workspace::root().join("storage/fuzz/corpus").join(target);
-            assert!(std::fs::read_dir(corpus).unwrap().next().is_some());
-            assert!(workspace::root().join(format!("storage/fuzz/fuzz_targets/{target}.rs")).exists());
+        for suite in &SUITES {
+            let folder = workspace::root().join(suite.folder);
+            for target in suite.targets {
+                assert!(std::fs::read_dir(folder.join("corpus").join(target)).unwrap().next().is_some());
+                assert!(folder.join(format!("fuzz_targets/{target}.rs")).exists());
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Fuzz the log, under AddressSanitizer
+    /// Fuzz the log and what peers send, under AddressSanitizer
     #[command(long_about = fuzz::LONG)]
     Fuzz(fuzz::Options),
     /// Crash the log in every way that a power loss can, and look for planted faults

@@ -19,7 +19,7 @@ Check everything that CI checks, in order, and stop at the first failure.
 Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all \
 targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
 brings), crash (the log through simulated crashes, then with planted faults), disk (the log on real file systems; left out with the reason where the machine cannot), asan (the log's \
-tests under AddressSanitizer), fuzz (its fuzz targets, briefly), bench (each bench once, not measured), doc \
+tests under AddressSanitizer), fuzz (the fuzz targets of the log and of what peers send, briefly), bench (each bench once, not measured), doc \
 (documentation without warnings), loom (model checks). A table of step, result and seconds ends the run; the \
 exit code is that of the step that failed.
 
@@ -139,7 +139,7 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     steps.push(own("asan", "the log's tests under AddressSanitizer", asan::step, ""));
     steps.push(own(
         "fuzz",
-        "the log's fuzz targets, briefly",
+        "the fuzz targets of the log and of what peers send, briefly",
         fuzz::step,
         "`cargo xtask help fuzz` says how to go on",
     ));

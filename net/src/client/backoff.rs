@@ -35,7 +35,7 @@ impl Backoff {
 }
 
 /// A random span between half of `span` and all of it.
-fn jitter(span: Duration) -> Duration {
+pub(super) fn jitter(span: Duration) -> Duration {
     // The standard library's own randomness, which is all that this needs.
     let random = RandomState::new().hash_one(span);
     span / 2 + span.mul_f64(random as f64 / u64::MAX as f64 / 2.0)

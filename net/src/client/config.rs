@@ -1,12 +1,14 @@
 //! How a client runs.
 
-use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use engine::chain::NodeKey;
 
-use super::{ClientError, Event};
+use super::backoff::jitter;
+use super::{ClientError, Event, MainSink};
 use crate::control::MAX_SOFTWARE_BYTES;
 use crate::endpoint::{self, Limits};
 use crate::frame::{MAX_FRAME_BYTES, MIN_FRAME_BYTES};
@@ -34,18 +36,50 @@ impl fmt::Debug for EventSink {
     }
 }
 
+/// Finds the addresses of `host:port`. May block.
+#[derive(Clone)]
+pub struct Lookup(Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>);
+
+impl Lookup {
+    /// Asks `find`, each time on a thread of its own.
+    pub fn new(find: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+
+    pub(super) fn find(&self, server: &str) -> io::Result<Vec<SocketAddr>> {
+        (self.0)(server)
+    }
+}
+
+impl Default for Lookup {
+    /// The system's resolver.
+    fn default() -> Self {
+        Self::new(|server| server.to_socket_addrs().map(Iterator::collect))
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}
+
 /// How a client runs.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// Where the main chain listens: `host:port`. A name is looked up again for every connection.
     pub server: String,
-    /// The main chain's key. No other server is talked to.
-    pub server_key: NodeKey,
+    /// The main chain's key. No other server is talked to. Several, 8 at most: while it changes its key, the old one
+    /// and the new one.
+    pub server_keys: Vec<NodeKey>,
     /// The key of this node.
     pub identity: Identity,
     /// Name and version of the program, for the other side's people. At most 64 bytes.
     pub software: String,
-    /// What the connection may hold.
+    /// Who is given the main chain's blocks. None by default: then they are not asked for.
+    pub follow: Option<Arc<dyn MainSink>>,
+    /// What the connection may hold. The server may open one stream, for the main chain's blocks. Each client sends
+    /// its keep-alives at a pace of its own, which is up to a quarter faster.
     pub transport: Limits,
     /// Data streams that the chains are spread over, 1 to 8. Default 1.
     pub data_streams: usize,
@@ -64,6 +98,11 @@ pub struct ClientConfig {
     pub retry_max: Duration,
     /// How long connecting, and after it the welcome, may take at most. Default 10 s. First attempts are given less.
     pub connect_timeout: Duration,
+    /// When the server has not answered anything for so long, its name is looked up again, and if it leads elsewhere
+    /// by now, the client goes there. Default 3 s: by then every lost packet has been sent several times.
+    pub address_check_after: Duration,
+    /// Finds the server's addresses. Default: the system's resolver. A `server` that is an address is never looked up.
+    pub lookup: Lookup,
     /// Stop instead of trying again after a refusal that will not pass by itself: for programs that run once. Default
     /// false, since what is wrong can be mended on the other side.
     pub give_up_on_refusal: bool,
@@ -78,10 +117,11 @@ impl ClientConfig {
     pub fn new(server: impl Into<String>, server_key: NodeKey, identity: Identity) -> Self {
         Self {
             server: server.into(),
-            server_key,
+            server_keys: vec![server_key],
             identity,
             software: concat!("mainstem-net ", env!("CARGO_PKG_VERSION")).into(),
-            transport: Limits::default(),
+            follow: None,
+            transport: Limits { data_streams: 1, ..Limits::default() },
             data_streams: 1,
             batch_bytes: 64 << 10,
             flush_after: Duration::from_millis(1),
@@ -90,6 +130,8 @@ impl ClientConfig {
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
+            address_check_after: Duration::from_secs(3),
+            lookup: Lookup::default(),
             give_up_on_refusal: false,
             on_event: None,
             reactor: None,
@@ -128,9 +170,22 @@ impl ClientConfig {
                 return refuse(field, format!("{least:?}"), expected);
             }
         }
-        if self.connect_timeout.is_zero() {
-            return refuse("connect_timeout", "0".into(), "above 0");
+        for (field, time) in
+            [("connect_timeout", self.connect_timeout), ("address_check_after", self.address_check_after)]
+        {
+            if time.is_zero() {
+                return refuse(field, "0".into(), "above 0");
+            }
         }
-        Ok(endpoint::client_config(&self.identity, self.server_key, &self.transport)?)
+        if !(1..=MAX_SERVER_KEYS).contains(&self.server_keys.len()) {
+            return refuse("server_keys", format!("{} keys", self.server_keys.len()), "1 to 8");
+        }
+        let mut limits = self.transport.clone();
+        // So that many clients that one restart of the server has brought together do not stay together.
+        limits.keep_alive = limits.keep_alive.map(|pause| pause / 2 + jitter(pause / 2));
+        Ok(endpoint::client_config_for(&self.identity, &self.server_keys, &limits)?)
     }
 }
+
+/// The old key, the new one, and room for whoever changes several at once.
+const MAX_SERVER_KEYS: usize = 8;

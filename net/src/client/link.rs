@@ -1,8 +1,7 @@
 //! The link: keeps a connection to the main chain, and speaks on it.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,9 +10,11 @@ use bytes::Bytes;
 use crossbeam::queue::ArrayQueue;
 use engine::chain::ChainId;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 
 use super::backoff::Backoff;
+use super::follow::{Feed, Session, follow};
+use super::lookup::{resolve, watch};
 use super::shared::{News, Shared, Stopping, Welcomed, connected};
 use super::status::Disconnect;
 use super::{ConnectionState, Event};
@@ -38,11 +39,11 @@ const FIRST_ATTEMPT: Duration = Duration::from_millis(500);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Connects again and again until the client stops.
-pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::ClientConfig) {
+pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::ClientConfig, feed: Option<Feed>) {
     let config = &shared.config;
     let mut backoff = Backoff::new(config.retry_min, config.retry_max);
     let attempt = FIRST_ATTEMPT.min(config.connect_timeout);
-    let mut link = Link { shared: &shared, handle: &handle, quic, endpoint: None, attempt };
+    let mut link = Link { shared: &shared, handle: &handle, quic, feed, endpoint: None, attempt };
     let end = loop {
         if shared.stopping() == Stopping::Now {
             break "stopped".to_owned();
@@ -87,6 +88,8 @@ struct Link<'a> {
     shared: &'a Arc<Shared>,
     handle: &'a Handle,
     quic: quinn::ClientConfig,
+    /// Whom the main chain's blocks go to.
+    feed: Option<Feed>,
     /// Opened for the family of addresses that was needed last.
     endpoint: Option<Endpoint>,
     /// How long the next attempt to connect may take.
@@ -107,35 +110,46 @@ impl Link<'_> {
     }
 
     async fn connect(&mut self) -> Result<Connection, Disconnect> {
-        let server = &self.shared.config.server;
-        let unknown =
-            |error: io::Error| Disconnect::passing(format!("{server} cannot be looked up: {error}"));
-        let addresses = resolve(server.clone()).await.map_err(unknown)?;
-        let mut last = Disconnect::passing(format!("{server} has no address"));
+        let config = &self.shared.config;
+        let server = &config.server;
+        let addresses = self
+            .handle
+            .timeout(config.connect_timeout, resolve(config))
+            .await
+            .map_err(|_| Disconnect::passing(format!("{server} is still being looked up")))?
+            .map_err(|error| Disconnect::passing(format!("{server} cannot be looked up: {error}")))?;
+        let (mut last, mut silent) = (Disconnect::passing(format!("{server} has no address")), false);
         for address in addresses.into_iter().take(MAX_ADDRESSES) {
             match self.connect_to(address).await {
-                Ok(connection) => return Ok(connection),
-                Err(reason) => last = reason,
+                Ok(connection) => {
+                    self.attempt = FIRST_ATTEMPT.min(config.connect_timeout);
+                    return Ok(connection);
+                }
+                Err(Attempt::Silent) => {
+                    silent = true;
+                    if !last.lasting {
+                        last = Disconnect::passing(format!("{address} does not answer"));
+                    }
+                }
+                Err(Attempt::Failed(reason)) => last = reason,
             }
+        }
+        if silent {
+            // Longer for all of them alike, the next time.
+            self.attempt = (self.attempt * 2).min(config.connect_timeout);
         }
         Err(last)
     }
 
-    async fn connect_to(&mut self, address: SocketAddr) -> Result<Connection, Disconnect> {
-        let endpoint = self.endpoint_for(address)?;
-        let connecting = endpoint::connect(&endpoint, self.quic.clone(), address)
-            .map_err(|error| Disconnect::passing(format!("cannot connect to {address}: {error}")))?;
-        let longest = self.shared.config.connect_timeout;
+    async fn connect_to(&mut self, address: SocketAddr) -> Result<Connection, Attempt> {
+        let endpoint = self.endpoint_for(address).map_err(Attempt::Failed)?;
+        let connecting = endpoint::connect(&endpoint, self.quic.clone(), address).map_err(|error| {
+            Attempt::Failed(Disconnect::passing(format!("cannot connect to {address}: {error}")))
+        })?;
         match self.handle.timeout(self.attempt, connecting).await {
-            Ok(Ok(connection)) => {
-                self.attempt = FIRST_ATTEMPT.min(longest);
-                Ok(connection)
-            }
-            Ok(Err(quinn::ConnectionError::TimedOut)) | Err(_) => {
-                self.attempt = (self.attempt * 2).min(longest);
-                Err(Disconnect::passing(format!("{address} does not answer")))
-            }
-            Ok(Err(error)) => Err(Disconnect::from(&error)),
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(quinn::ConnectionError::TimedOut)) | Err(_) => Err(Attempt::Silent),
+            Ok(Err(error)) => Err(Attempt::Failed(Disconnect::from(&error))),
         }
     }
 
@@ -171,9 +185,13 @@ impl Link<'_> {
         }
         // Relaxed: a figure, and a number that no other connection of this client has.
         let number = shared.totals.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = Session::new(number, &welcome);
         self.begin(connection, number, welcome);
-        match race(self.listen(&mut stream), self.say(&mut send, connection)).await {
-            Either::Left(end) | Either::Right(end) => end,
+        let talk = race(self.listen(&mut stream), self.say(&mut send, connection));
+        let follow = follow(shared, self.handle, self.feed.as_ref(), connection, &session);
+        match race(talk, race(follow, watch(&shared.config, self.handle, connection))).await {
+            Either::Left(Either::Left(end) | Either::Right(end))
+            | Either::Right(Either::Left(end) | Either::Right(end)) => end,
         }
     }
 
@@ -188,9 +206,11 @@ impl Link<'_> {
         }
         shared.set_main(welcome.main_chain, welcome.genesis_hash);
         shared.outbox.begin(number);
+        let turn = Arc::new(Mutex::new(()));
         let streams = (0..shared.config.data_streams).map(|_| {
             let (sender, frames) = mpsc::channel(FRAMES_AHEAD);
-            self.handle.spawn(write_frames(Arc::clone(shared), connection.clone(), frames));
+            let turn = Arc::clone(&turn);
+            self.handle.spawn(write_frames(Arc::clone(shared), connection.clone(), frames, turn));
             sender
         });
         let streams = streams.collect();
@@ -262,6 +282,12 @@ impl Link<'_> {
     }
 }
 
+/// Why there is no connection to one address.
+enum Attempt {
+    Silent,
+    Failed(Disconnect),
+}
+
 async fn greet(
     shared: &Shared,
     connection: &Connection,
@@ -288,8 +314,13 @@ async fn greet(
 }
 
 /// Writes the frames of one data stream, until the connection or the pump is gone.
-async fn write_frames(shared: Arc<Shared>, connection: Connection, frames: mpsc::Receiver<FrameBuffer>) {
-    if let Err(error) = write_stream(&shared, &connection, frames).await {
+async fn write_frames(
+    shared: Arc<Shared>,
+    connection: Connection,
+    frames: mpsc::Receiver<FrameBuffer>,
+    turn: Arc<Mutex<()>>,
+) {
+    if let Err(error) = write_stream(&shared, &connection, frames, &turn).await {
         // Mostly the connection is gone, and this changes nothing. If only the stream is, its chains would be stuck on
         // a connection that looks alive: a new one puts all right.
         tracing::debug!(%error, "a data stream ended");
@@ -301,6 +332,7 @@ async fn write_stream(
     shared: &Shared,
     connection: &Connection,
     mut frames: mpsc::Receiver<FrameBuffer>,
+    turn: &Mutex<()>,
 ) -> Result<(), quinn::WriteError> {
     // Opened with its first frame: a stream is no stream before something is on it.
     let Some(mut frame) = frames.recv().await else { return Ok(()) };
@@ -308,7 +340,12 @@ async fn write_stream(
     loop {
         shared.doorbell.ring();
         let home = Arc::clone(&shared.spare);
-        stream.write_chunk(Bytes::from_owner(Lent { frame, home })).await?;
+        {
+            // One frame at a time, whichever stream it is on: of many that are half there the server may have no memory
+            // for any, while their bytes use up the credit that one of them needs to become whole.
+            let _turn = turn.lock().await;
+            stream.write_chunk(Bytes::from_owner(Lent { frame, home })).await?;
+        }
         let Some(next) = frames.recv().await else { break };
         frame = next;
     }
@@ -345,17 +382,4 @@ fn credit(shared: &Shared, acks: &[Ack]) -> Option<()> {
     }
     shared.doorbell.ring();
     Some(())
-}
-
-/// Looks a name up, on a thread of its own: the system's resolver blocks.
-async fn resolve(server: String) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = server.parse() {
-        return Ok(vec![address]);
-    }
-    let (sender, answer) = oneshot::channel();
-    std::thread::Builder::new().name("resolve".into()).spawn(move || {
-        // Nobody listens any more if the client has stopped meanwhile.
-        let _ = sender.send(server.to_socket_addrs().map(Iterator::collect));
-    })?;
-    answer.await.unwrap_or_else(|_| Err(io::Error::other("the resolver panicked")))
 }

@@ -4,6 +4,9 @@
 //!   pump (a thread of its own, may block):  source -> sections -> frames ──channels──┐
 //!         ^  inbox: welcome, positions, refusals; limits, by chain                   v
 //!   link (a task of a reactor):  connect, hello, control stream      data streams: frame -> QUIC
+//!         │  stream of main blocks, if somebody wants them
+//!         v
+//!   follower (a thread of its own, may block):  verify -> MainSink
 //! ```
 //!
 //! # Invariants
@@ -14,11 +17,14 @@
 
 mod backoff;
 mod config;
+mod follow;
 mod lane;
 mod link;
+mod lookup;
 mod pump;
 mod shared;
 mod status;
+mod tips;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,8 +37,9 @@ use engine::source::Source;
 use crate::endpoint::EndpointError;
 use crate::reactor::{Join, Reactor};
 
-pub use config::{ClientConfig, EventSink};
-pub use status::{ChainState, ChainStatus, ConnectionState, Disconnect, Event, Status};
+pub use config::{ClientConfig, EventSink, Lookup};
+pub use follow::{Contradiction, FollowedBlock, MainSink};
+pub use status::{ChainState, ChainStatus, ConnectionState, Disconnect, Event, FollowStatus, Status};
 
 use pump::Pump;
 use shared::{Shared, Stopping};
@@ -43,6 +50,7 @@ pub struct Client {
     shared: Arc<Shared>,
     pump: Option<JoinHandle<()>>,
     link: Option<Join<()>>,
+    follower: Option<JoinHandle<()>>,
     /// The reactor, unless the caller lent one.
     _reactor: Option<Reactor>,
 }
@@ -76,8 +84,18 @@ impl Client {
                 }
             })
             .map_err(ClientError::Thread)?;
-        let link = handle.spawn(link::run(Arc::clone(&shared), handle.clone(), quic));
-        Ok(Self { shared, pump: Some(pump), link: Some(link), _reactor: reactor })
+        let (feed, follower) = match shared.config.follow.clone() {
+            Some(sink) => match follow::start(&shared, sink) {
+                Ok((feed, follower)) => (Some(feed), Some(follower)),
+                Err(error) => {
+                    shared.stop(Stopping::Now);
+                    return Err(ClientError::Thread(error));
+                }
+            },
+            None => (None, None),
+        };
+        let link = handle.spawn(link::run(Arc::clone(&shared), handle.clone(), quic, feed));
+        Ok(Self { shared, pump: Some(pump), link: Some(link), follower, _reactor: reactor })
     }
 
     /// How things stand.
@@ -117,6 +135,8 @@ impl Client {
         }
         // An error says that the reactor ended first, and the link with it.
         let _ = self.link.take().map(Join::wait);
+        // The link was its last source; what has come is taken and settled. It says itself when it panics.
+        let _ = self.follower.take().map(JoinHandle::join);
     }
 }
 

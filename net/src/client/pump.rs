@@ -11,8 +11,9 @@ use super::backoff::Backoff;
 use super::lane::DataLane;
 use super::shared::{News, Shared, Stopping, Welcomed};
 use super::status::clean;
+use super::tips::{Rounds, SourceTip};
 use super::{ChainState, Event};
-use crate::control::{ClientMessage, Entry, EntryState, RefusalCode, Resume};
+use crate::control::{ClientMessage, Entry, EntryState, RefusalCode, Resume, Tip};
 use crate::frame::MAX_SECTION_BLOCKS;
 
 /// The shortest pause between two turns that found nothing to do at once.
@@ -30,6 +31,8 @@ pub(super) struct Pump {
     flows: Vec<Flow>,
     lanes: Vec<DataLane>,
     columns: Columns,
+    /// When the main chain is told how far the sources are.
+    rounds: Rounds,
 }
 
 /// One chain, as the pump drives it.
@@ -48,6 +51,17 @@ struct Flow {
     backoff: Backoff,
     /// Whether the source has failed and given nothing since: told once, and the next failure gives the place up.
     failing: bool,
+    role: Role,
+    tip: SourceTip,
+}
+
+/// What the main chain has this node do for a chain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Nothing at the moment: there is no connection, or the place was given up or refused.
+    None,
+    Speaker,
+    Standby,
 }
 
 #[derive(Clone, Copy)]
@@ -89,13 +103,24 @@ impl Pump {
             poll_gap: config.poll_min,
             backoff: Backoff::new(config.retry_min, config.retry_max),
             failing: false,
+            role: Role::None,
+            tip: SourceTip::new(now),
         };
         let flows = (0..shared.chains.len()).map(flow).collect();
         let streams = config.data_streams;
         // A chain stays on its stream, over reconnections too.
         let lane = |stream| DataLane::new((stream..shared.chains.len()).step_by(streams).collect());
         let lanes = (0..streams).map(lane).collect();
-        Self { shared, source, waiter, connection: 0, flows, lanes, columns: Columns::default() }
+        Self {
+            shared,
+            source,
+            waiter,
+            connection: 0,
+            flows,
+            lanes,
+            columns: Columns::default(),
+            rounds: Rounds::new(now),
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -113,6 +138,10 @@ impl Pump {
                 } else {
                     self.fill(lane, &mut turn);
                 }
+            }
+            if stopping == Stopping::No {
+                self.tell_tips();
+                turn.next = turn.next.min(self.rounds.due());
             }
             if !turn.busy {
                 // An ack, room in a stream's channel and whatever comes into the inbox ring. Chains whose time comes one
@@ -146,6 +175,8 @@ impl Pump {
             lane.begin(&shared, None);
         }
         for (flow, cell) in self.flows.iter_mut().zip(&shared.chains) {
+            flow.role = Role::None;
+            flow.tip.forget();
             if !matches!(flow.phase, Phase::Stopped) {
                 flow.phase = Phase::Waiting;
                 cell.show(ChainState::Offline, None);
@@ -160,6 +191,7 @@ impl Pump {
         for (lane, sender) in self.lanes.iter_mut().zip(welcome.streams) {
             lane.begin(&shared, Some(sender));
         }
+        self.rounds = Rounds::new(Instant::now());
         for entry in &welcome.chains {
             if let Some(place) = shared.find(entry.chain) {
                 self.flows[place].from_frame = 0;
@@ -186,6 +218,7 @@ impl Pump {
                 flow.next = position.received.0 + 1;
                 flow.last = position.hash;
                 flow.phase = Phase::Seek { at: Instant::now() };
+                flow.role = Role::Speaker;
                 cell.set_sent(position.received.0);
                 if flow.failing {
                     // Still wrong until something has been read.
@@ -196,7 +229,12 @@ impl Pump {
                 shared.tell(Event::Speaking { chain: cell.chain, next: Height(flow.next) });
             }
             EntryState::Standby(position) => {
+                // It may come at any time: another one was found to have more. What was read for the chain and not
+                // sent yet is ignored; if it is this node's turn again, it begins in a frame of its own.
                 flow.phase = Phase::Waiting;
+                flow.role = Role::Standby;
+                flow.from_frame = self.lanes[place % self.lanes.len()].frames_begun();
+                self.source.stand_by(entry.chain, position.received);
                 cell.set_sent(position.received.0);
                 cell.show(ChainState::Standby, None);
                 shared.tell(Event::Standby { chain: cell.chain });
@@ -212,6 +250,7 @@ impl Pump {
             return;
         }
         let text = clean(text);
+        flow.role = Role::None;
         let pause = if code.is_lasting() { flow.backoff.longest() } else { flow.backoff.pause() };
         flow.phase = Phase::Resume { at: Instant::now() + pause };
         let state = if code.is_lasting() && shared.config.give_up_on_refusal {
@@ -353,6 +392,45 @@ impl Pump {
         true
     }
 
+    /// Asks the sources of all chains that this node has to do with how far they are, once a second, and tells the main
+    /// chain what has changed: a node that has more than a speaker that says nothing takes over from it.
+    fn tell_tips(&mut self) {
+        let now = Instant::now();
+        if !self.rounds.begin(now) {
+            return;
+        }
+        let mut tips = Vec::new();
+        for (flow, cell) in self.flows.iter_mut().zip(&self.shared.chains) {
+            if flow.role == Role::None || !flow.tip.is_due(now) {
+                continue;
+            }
+            match self.source.tip(cell.chain) {
+                Ok(tip) => {
+                    if std::mem::take(&mut flow.tip.failed) && flow.role == Role::Standby {
+                        cell.show_error(None);
+                    }
+                    if let Some(tip) = tip {
+                        cell.set_tip(tip);
+                    }
+                    tips.extend(flow.tip.hear(tip).map(|height| Tip { chain: cell.chain, height }));
+                }
+                Err(error) => {
+                    if !flow.tip.failed {
+                        tracing::warn!(chain = %cell.chain, %error, "the source does not say how far it is");
+                    }
+                    flow.tip.fail();
+                    if flow.role == Role::Standby {
+                        // Whoever looks has to see that this one could not take over; of a speaker, reading shows it.
+                        cell.show_error(Some(error.to_string()));
+                    }
+                }
+            }
+        }
+        if !tips.is_empty() {
+            self.shared.outbox.say(self.connection, ClientMessage::Tips(tips));
+        }
+    }
+
     /// The source has let itself be read.
     fn recover(&mut self, place: usize) {
         let flow = &mut self.flows[place];
@@ -373,6 +451,7 @@ impl Pump {
             let at = Instant::now() + flow.backoff.pause();
             if std::mem::replace(&mut flow.failing, true) {
                 flow.phase = Phase::Resume { at };
+                flow.role = Role::None;
                 cell.show(ChainState::Standby, Some(text));
                 shared.outbox.say(self.connection, ClientMessage::Leave(chain));
             } else {
@@ -384,6 +463,7 @@ impl Pump {
             return;
         }
         flow.phase = Phase::Stopped;
+        flow.role = Role::None;
         cell.show(ChainState::Stopped, Some(text.clone()));
         // So that another node of the chain may speak.
         shared.outbox.say(self.connection, ClientMessage::Leave(chain));

@@ -14,7 +14,10 @@ use engine::lane::Position;
 use engine::sync::{Doorbell, Waiter};
 use tokio::sync::{Notify, mpsc};
 
-use super::{ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Disconnect, Event, Status};
+use super::{
+    ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Disconnect, Event, FollowStatus,
+    Status,
+};
 use crate::control::{ClientMessage, Entry, MAX_CHAINS, RefusalCode};
 use crate::frame::FrameBuffer;
 
@@ -38,19 +41,23 @@ pub(super) struct Shared {
     connection: Mutex<ConnectionState>,
     main: Mutex<Option<(ChainId, Hash)>>,
     head: Mutex<Option<MainHeader>>,
+    /// None where nobody is given the main chain's blocks.
+    follow: Mutex<Option<FollowStatus>>,
 }
 
 /// One chain, as it is shown and as pump and link both see it.
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) chain: ChainId,
-    // Relaxed, all three: each is a number of its own. The doorbell orders them with what it announces.
+    // Relaxed, all four: each is a number of its own. The doorbell orders them with what it announces.
     /// Written by the pump.
     sent: AtomicU64,
     /// Written by the link.
     durable: AtomicU64,
     /// Written by the link; it only grows within a connection.
     limit: AtomicU64,
+    /// Written by the pump: what the source said last, 0 if it has not.
+    tip: AtomicU64,
     shown: Mutex<Shown>,
 }
 
@@ -141,8 +148,10 @@ impl Shared {
             sent: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             limit: AtomicU64::new(0),
+            tip: AtomicU64::new(0),
             shown: Mutex::new(Shown { state: ChainState::Offline, error: None }),
         };
+        let follow = config.follow.is_some().then(FollowStatus::default);
         let shared = Self {
             config,
             chains: ids.into_iter().map(cell).collect(),
@@ -156,6 +165,7 @@ impl Shared {
             connection: Mutex::new(ConnectionState::Connecting),
             main: Mutex::new(None),
             head: Mutex::new(None),
+            follow: Mutex::new(follow),
         };
         Ok((shared, waiter))
     }
@@ -243,6 +253,12 @@ impl Shared {
         self.tell(Event::Head(Box::new(header)));
     }
 
+    pub(super) fn change_follow(&self, change: impl FnOnce(&mut FollowStatus)) {
+        if let Some(follow) = &mut *lock(&self.follow) {
+            change(follow);
+        }
+    }
+
     pub(super) fn status(&self) -> Status {
         let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
         Status {
@@ -250,6 +266,7 @@ impl Shared {
             main: *lock(&self.main),
             head: *lock(&self.head),
             chains: self.chains.iter().map(Cell::status).collect(),
+            follow: lock(&self.follow).clone(),
             blocks: count(&self.totals.blocks),
             frames: count(&self.totals.frames),
             bytes: count(&self.totals.bytes),
@@ -265,6 +282,10 @@ impl Cell {
 
     pub(super) fn set_sent(&self, height: u64) {
         self.sent.store(height, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_tip(&self, tip: Height) {
+        self.tip.store(tip.0, Ordering::Relaxed);
     }
 
     pub(super) fn set_credit(&self, durable: Height, limit: Height) {
@@ -300,6 +321,7 @@ impl Cell {
             sent: Height(self.sent.load(Ordering::Relaxed)),
             durable: Height(self.durable.load(Ordering::Relaxed)),
             limit: Height(self.limit()),
+            tip: Some(Height(self.tip.load(Ordering::Relaxed))).filter(|tip| *tip > Height(0)),
             error: shown.error.clone(),
         }
     }

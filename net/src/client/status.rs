@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Hash, Height, MainHeader};
 use quinn::ConnectionError;
 
+use super::Contradiction;
 use crate::control::{ReceiveError, RefusalCode};
 use crate::identity::{self, Refusal};
 
@@ -21,6 +23,8 @@ pub struct Status {
     pub head: Option<MainHeader>,
     /// Each chain, by ascending id.
     pub chains: Vec<ChainStatus>,
+    /// How far the main chain's blocks are followed; none where they are not.
+    pub follow: Option<FollowStatus>,
     /// Blocks handed to the connection since the start; those that had to be sent again count again.
     pub blocks: u64,
     /// Frames handed to the connection since the start.
@@ -55,6 +59,21 @@ pub enum ConnectionState {
     },
 }
 
+/// See [`Status::follow`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FollowStatus {
+    /// The newest main block that the sink has taken and settled.
+    pub newest: Option<MainHeader>,
+    /// How many it has taken since the start.
+    pub blocks: u64,
+    /// The main blocks that were wanted last and that the main chain had pruned: from which height to which.
+    pub pruned: Option<(Height, Height)>,
+    /// Why the blocks do not come at the moment.
+    pub error: Option<String>,
+    /// What the main chain said last that contradicts what it had said before, or itself. It stays.
+    pub contradiction: Option<Arc<Contradiction>>,
+}
+
 /// One chain of a [`Status`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainStatus {
@@ -68,6 +87,9 @@ pub struct ChainStatus {
     pub durable: Height,
     /// Highest height that may be sent.
     pub limit: Height,
+    /// The newest irreversible height that the source has, as far as it says. It is asked while this node speaks for the
+    /// chain or stands by.
+    pub tip: Option<Height>,
     /// What went wrong last and has not passed since.
     pub error: Option<String>,
 }
@@ -147,6 +169,20 @@ pub enum Event {
     },
     /// The newest durable main block.
     Head(Box<MainHeader>),
+    /// The main chain has pruned main blocks that were wanted: those that come begin after them.
+    Pruned {
+        /// The first of them.
+        first: Height,
+        /// The last of them.
+        last: Height,
+    },
+    /// The main chain's blocks cannot be followed at the moment; it is tried again.
+    FollowFailed {
+        /// Why not.
+        error: String,
+    },
+    /// The main chain contradicts what it had said before, or itself.
+    Contradicted(Arc<Contradiction>),
 }
 
 /// Why there is no connection.
@@ -158,26 +194,38 @@ pub struct Disconnect {
     pub lasting: bool,
     /// For people.
     pub text: String,
+    /// What the main chain said that cannot be, if that is why.
+    pub contradiction: Option<Arc<Contradiction>>,
 }
 
 impl Disconnect {
     pub(super) fn passing(text: impl Into<String>) -> Self {
-        Self { code: None, lasting: false, text: text.into() }
+        Self { code: None, lasting: false, text: text.into(), contradiction: None }
+    }
+
+    pub(super) fn lasting(text: impl Into<String>) -> Self {
+        Self { lasting: true, ..Self::passing(text) }
+    }
+
+    pub(super) fn contradicted(contradiction: Arc<Contradiction>) -> Self {
+        Self { contradiction: Some(Arc::clone(&contradiction)), ..Self::lasting(contradiction.to_string()) }
     }
 
     fn refused(code: RefusalCode, text: &str) -> Self {
-        Self { code: Some(code), lasting: code.is_lasting(), text: clean(text) }
+        Self { code: Some(code), lasting: code.is_lasting(), ..Self::passing(clean(text)) }
     }
 }
 
 impl fmt::Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.code {
-            Some(code) => {
-                write!(f, "refused by the main chain ({code}): {}; {}", self.text, code.remedy())
-            }
-            None => f.write_str(&self.text),
+        let Some(code) = self.code else { return f.write_str(&self.text) };
+        write!(f, "refused by the main chain ({code}): {}", self.text)?;
+        let remedy = code.remedy();
+        // Where there is nothing to do, or the text says it, nobody has to read it.
+        if remedy.starts_with("nothing") || self.text.contains(remedy) {
+            return Ok(());
         }
+        write!(f, "; {remedy}")
     }
 }
 
@@ -205,7 +253,7 @@ impl From<&ConnectionError> for Disconnect {
             Some(refusal @ Refusal::OtherProtocol) => {
                 Self::refused(RefusalCode::WrongVersion, &refusal.to_string())
             }
-            Some(refusal) => Self { code: None, lasting: true, text: clean(&refusal.to_string()) },
+            Some(refusal) => Self::lasting(clean(&refusal.to_string())),
             None => Self::passing(clean(&error.to_string())),
         }
     }
@@ -223,4 +271,21 @@ impl From<ReceiveError> for Disconnect {
 /// Text of the other side, as it may be shown: no control characters, which could move a terminal's cursor.
 pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_is_said_once_and_only_where_there_is_one() {
+        let told = |code, text: &str| Disconnect::refused(code, text).to_string();
+        let busy = told(RefusalCode::Busy, "too many");
+        assert!(busy.contains("(busy): too many; ") && busy.ends_with(RefusalCode::Busy.remedy()), "{busy}");
+        assert_eq!(told(RefusalCode::Busy, RefusalCode::Busy.remedy()).matches("later").count(), 1);
+        assert_eq!(
+            told(RefusalCode::ShuttingDown, "restarting"),
+            "refused by the main chain (shutting-down): restarting"
+        );
+    }
 }

@@ -91,6 +91,9 @@ refusals! {
     /// The server is being shut down.
     ShuttingDown = 15, "shutting-down",
         "nothing: connect again, it will be back";
+    /// The key was struck off while it was connected, or stands for another one now.
+    Revoked = 16, "revoked",
+        "ask the main chain's operator to register the new key of this node, and run with that one";
 }
 
 impl RefusalCode {
@@ -114,6 +117,7 @@ impl RefusalCode {
                 | Self::BadFrame
                 | Self::BadMessage
                 | Self::NoChain
+                | Self::Revoked
         )
     }
 }
@@ -152,7 +156,7 @@ mod tests {
             assert!(RefusalCode::ALL.iter().filter(|other| other.name() == code.name()).count() == 1);
         }
         assert_eq!(RefusalCode::from_number(0), None);
-        assert_eq!(RefusalCode::from_number(16), None);
+        assert_eq!(RefusalCode::from_number(RefusalCode::ALL.len() as u64 + 1), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! done before it hears of the refusal; it then finds the connection closed when it first reads ([`refusal`]).
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use engine::chain::NodeKey;
 use quinn::{ConnectionError, TransportErrorCode};
@@ -20,6 +20,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as provider
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
     SignatureScheme,
@@ -35,44 +36,71 @@ pub const SERVER_NAME: &str = "mainstem";
 
 /// Which client keys a server lets in. Asked once per handshake, on the thread of the reactor: it must not block.
 pub trait KnownKeys: Send + Sync + 'static {
-    /// Whether `key` is registered at the moment.
-    fn knows(&self, key: &NodeKey) -> bool;
+    /// The registered key that `key` stands for at the moment, itself as a rule; `None` when it is not let in.
+    fn identify(&self, key: &NodeKey) -> Option<NodeKey>;
 }
 
+/// Keys that stand for themselves.
 impl<F: Fn(&NodeKey) -> bool + Send + Sync + 'static> KnownKeys for F {
-    fn knows(&self, key: &NodeKey) -> bool {
-        self(key)
+    fn identify(&self, key: &NodeKey) -> Option<NodeKey> {
+        self(key).then_some(*key)
     }
 }
 
 /// TLS of a server: shows `identity`, demands a client certificate, lets in the keys that `known` knows.
 pub fn server_tls(identity: &Identity, known: Arc<dyn KnownKeys>) -> rustls::ServerConfig {
-    let (certificate, key) = identity.certificate();
-    let mut config = rustls::ServerConfig::builder_with_provider(crypto())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has a suite of TLS 1.3")
-        .with_client_cert_verifier(Arc::new(ClientVerifier { known, algorithms: algorithms() }))
-        .with_single_cert(vec![certificate], key.into())
-        .expect("our certificate carries our key");
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    // A resumed session skips the certificates and with them the pin: a revoked key would still get in. Handshakes
-    // are rare here (connections live for days), so nothing is lost. Without resumption there is no 0-RTT either,
-    // whose data could be replayed.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    config
+    Doorkeeper::new(identity, known).tls(Arc::default())
 }
 
-/// TLS of a client: shows `identity` and talks to the holder of `server` only.
-pub fn client_tls(identity: &Identity, server: NodeKey) -> rustls::ClientConfig {
+/// Makes the TLS of a server, for each handshake anew if need be: all that takes time is done already.
+#[derive(Clone)]
+pub(crate) struct Doorkeeper {
+    known: Arc<dyn KnownKeys>,
+    provider: Arc<CryptoProvider>,
+    shown: Arc<SingleCertAndKey>,
+}
+
+/// The key that was turned away in a handshake, if one was. A connection that fails has no key to ask for.
+pub(crate) type TurnedAway = OnceLock<NodeKey>;
+
+impl Doorkeeper {
+    pub(crate) fn new(identity: &Identity, known: Arc<dyn KnownKeys>) -> Self {
+        let (certificate, key) = identity.certificate();
+        let provider = crypto();
+        let shown = CertifiedKey::from_der(vec![certificate], key.into(), &provider)
+            .expect("our certificate carries our key");
+        Self { known, provider, shown: Arc::new(shown.into()) }
+    }
+
+    pub(crate) fn tls(&self, turned_away: Arc<TurnedAway>) -> rustls::ServerConfig {
+        let algorithms = self.provider.signature_verification_algorithms;
+        let verifier = ClientVerifier { known: Arc::clone(&self.known), turned_away, algorithms };
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("the provider has a suite of TLS 1.3")
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::clone(&self.shown) as _);
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // A resumed session skips the certificates and with them the pin: a revoked key would still get in. Handshakes
+        // are rare here (connections live for days), so nothing is lost. Without resumption there is no 0-RTT either,
+        // whose data could be replayed.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        config
+    }
+}
+
+/// TLS of a client: shows `identity` and talks to the holder of one of `servers` only. Several are one server that
+/// is about to change its key, or has just done so.
+pub fn client_tls(identity: &Identity, servers: &[NodeKey]) -> rustls::ClientConfig {
     let (certificate, key) = identity.certificate();
     let mut config = rustls::ClientConfig::builder_with_provider(crypto())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has a suite of TLS 1.3")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ServerVerifier {
-            expected: server,
+            expected: servers.to_vec(),
             algorithms: algorithms(),
         }))
         .with_client_auth_cert(vec![certificate], key.into())
@@ -150,6 +178,7 @@ pub fn refusal(error: &ConnectionError) -> Option<Refusal> {
 /// Lets in the clients whose key is known.
 struct ClientVerifier {
     known: Arc<dyn KnownKeys>,
+    turned_away: Arc<TurnedAway>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -165,10 +194,11 @@ impl ClientCertVerifier for ClientVerifier {
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let key = sole_key(end_entity, intermediates)?;
-        if self.known.knows(&key) {
+        if self.known.identify(&key).is_some() {
             Ok(ClientCertVerified::assertion())
         } else {
-            tracing::debug!(%key, "refused a client: its key is not registered");
+            // One certificate a handshake, so it is set once.
+            let _ = self.turned_away.set(key);
             // Becomes the alert access_denied, which [`refusal`] reads as such.
             Err(CertificateError::ApplicationVerificationFailure.into())
         }
@@ -206,7 +236,7 @@ impl fmt::Debug for ClientVerifier {
 /// Accepts one server.
 #[derive(Debug)]
 struct ServerVerifier {
-    expected: NodeKey,
+    expected: Vec<NodeKey>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -220,10 +250,11 @@ impl ServerCertVerifier for ServerVerifier {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let presented = sole_key(end_entity, intermediates)?;
-        if presented == self.expected {
+        if self.expected.contains(&presented) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(other(PinError::OtherKey { presented, expected: self.expected }))
+            let expected: Vec<_> = self.expected.iter().map(NodeKey::to_string).collect();
+            Err(other(PinError::OtherKey { presented, expected: expected.join(" or ") }))
         }
     }
 
@@ -254,7 +285,7 @@ impl ServerCertVerifier for ServerVerifier {
 #[derive(Debug, thiserror::Error)]
 enum PinError {
     #[error("its key is {presented}, expected {expected}")]
-    OtherKey { presented: NodeKey, expected: NodeKey },
+    OtherKey { presented: NodeKey, expected: String },
     #[error("its certificate carries no ed25519 key")]
     OtherAlgorithm,
     #[error("it sent a chain of {count} certificates, expected one, self-signed")]

@@ -1,11 +1,17 @@
 //! Lets peers in: bounds what can wait at the door, and how long.
+//!
+//! What is refused is refused before a task, a key or a signature is spent on it, in this order: too many handshakes
+//! under way, an address that begins too many, an address that has too many connections. Who has not shown yet that
+//! it receives at its address is asked to (QUIC Retry: one packet, nothing kept) when we are a quarter full, and before
+//! an address is refused for what it may not have sent.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use quinn::{Endpoint, Incoming};
 
-use super::sessions::Place;
+use super::door::Place;
 use super::{Shared, session};
 use crate::identity::peer_key;
 use crate::reactor::Handle;
@@ -13,42 +19,78 @@ use crate::reactor::Handle;
 /// Accepts on one endpoint until it is closed.
 pub(super) async fn run(shared: Arc<Shared>, reactor: usize, handle: Handle, endpoint: Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
-        // Relaxed here and below: a number to compare with, it guards no memory.
-        let handshakes = shared.handshakes.load(Ordering::Relaxed);
-        let most = shared.config.max_handshakes;
-        // Whether there is room for a session shows when it is known whose it is: it may replace one of its own.
-        if handshakes >= most {
-            tracing::debug!(peer = %incoming.remote_address(), handshakes, "refused a connection: too many");
-            incoming.refuse();
-        } else if handshakes * 4 >= most && incoming.may_retry() && !incoming.remote_address_validated() {
-            // Cannot fail: whether it may be sent was just asked.
-            let _ = incoming.retry();
-        } else if let Some(place) = Place::take(&shared, incoming.remote_address().ip()) {
-            let handshake = Handshake::begin(&shared);
-            handle.spawn(greet(handshake, place, reactor, handle.clone(), incoming));
-        } else {
-            tracing::debug!(peer = %incoming.remote_address(), "refused a connection: too many of its address");
-            incoming.refuse();
-        }
+        admit(&shared, reactor, &handle, incoming);
+    }
+}
+
+fn admit(shared: &Arc<Shared>, reactor: usize, handle: &Handle, incoming: Incoming) {
+    let (counts, peer) = (&shared.counts, incoming.remote_address());
+    let refuse = |incoming: Incoming, why: &str| {
+        tracing::debug!(%peer, why, "refused a connection");
+        incoming.refuse();
+    };
+    // Relaxed here and below: a number to compare with, it guards no memory.
+    let handshakes = shared.handshakes.load(Ordering::Relaxed);
+    let most = shared.config.max_handshakes;
+    // Whether there is room for a session shows when it is known whose it is: it may replace one of its own.
+    if handshakes >= most {
+        counts.refused_handshakes.one();
+        return refuse(incoming, "too many handshakes");
+    }
+    let shown = incoming.remote_address_validated();
+    let may_retry = !shown && incoming.may_retry();
+    let busy = handshakes * 4 >= most;
+    let may_begin =
+        !(may_retry && busy) && shared.door.may_begin(peer.ip(), shown, shared.parts.clock.monotonic());
+    if !may_begin && may_retry {
+        counts.retries_sent.one();
+        // Cannot fail: whether it may be sent was just asked.
+        let _ = incoming.retry();
+    } else if !may_begin {
+        counts.refused_rate.one();
+        refuse(incoming, "its address begins too many");
+    } else if let Some(place) = Place::take(shared, peer.ip()) {
+        let handshake = Handshake::begin(shared);
+        handle.spawn(greet(handshake, place, reactor, handle.clone(), incoming));
+    } else {
+        counts.refused_address.one();
+        refuse(incoming, "its address has too many connections");
     }
 }
 
 async fn greet(handshake: Handshake, place: Place, reactor: usize, handle: Handle, incoming: Incoming) {
     let peer = incoming.remote_address();
     let shared = Arc::clone(&handshake.0);
-    let connecting = match incoming.accept() {
+    let counts = &shared.counts;
+    let turned_away = Arc::new(OnceLock::new());
+    let failed = |why: &dyn std::fmt::Display| {
+        counts.handshakes_failed.one();
+        tracing::debug!(%peer, %why, "no handshake");
+    };
+    let connecting = match incoming.accept_with(shared.quic.one(Arc::clone(&turned_away))) {
         Ok(connecting) => connecting,
-        Err(error) => return tracing::debug!(%peer, %error, "no handshake"),
+        Err(error) => return failed(&error),
     };
     let connection = match handle.timeout(shared.config.hello_timeout, connecting).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::debug!(%peer, %error, "the handshake failed"),
-        Err(error) => return tracing::debug!(%peer, %error, "the handshake takes too long"),
+        Ok(Err(error)) => {
+            if let Some(key) = turned_away.get() {
+                shared.turned_away(key, peer);
+            }
+            return failed(&error);
+        }
+        Err(error) => {
+            counts.handshakes_timed_out.one();
+            return failed(&error);
+        }
     };
+    counts.handshakes_completed.one();
     drop(handshake);
+    drop(turned_away);
     // Every established connection has one: the handshake demands it.
-    let Some(key) = peer_key(&connection) else { return };
-    session::run(shared, reactor, handle, connection, key).await;
+    let Some(presented) = peer_key(&connection) else { return };
+    // A future of its own, so that what this one needs is not kept for as long as the session lives.
+    Box::pin(session::run(shared, reactor, handle, connection, presented)).await;
     drop(place);
 }
 
@@ -58,6 +100,7 @@ struct Handshake(Arc<Shared>);
 impl Handshake {
     fn begin(shared: &Arc<Shared>) -> Self {
         shared.handshakes.fetch_add(1, Ordering::Relaxed);
+        shared.counts.handshakes_started.one();
         Self(Arc::clone(shared))
     }
 }

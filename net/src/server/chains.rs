@@ -15,6 +15,10 @@ use crate::frame::{Frame, Section};
 
 use super::sessions::LastRefusal;
 
+mod list;
+
+pub use list::{PeerChain, PeerChainState};
+
 /// The chains of a session, by ascending id, each with its lane: looked up once, not for every section.
 #[derive(Debug)]
 pub(super) struct Chains {

@@ -14,136 +14,59 @@
 //!   the newest, and makes us hold nothing.
 //!
 //! # Capacity
-//! A peer makes us hold at most what [`crate::endpoint::Limits`] says for its connection, one
-//! frame for each of its data streams, 2 MiB in all, out of [`ServerConfig::frame_memory_bytes`], and one entry for each of its
-//! chains.
+//! What peers have sent and we have not read has a budget ([`ServerConfig::window_memory_bytes`]), and so have frames
+//! that are being received ([`ServerConfig::frame_memory_bytes`]); of either a peer gets little before it has delivered
+//! valid blocks. Beside that a peer makes us hold what QUIC keeps for an idle connection, what we send it until it is
+//! acknowledged, and one entry for each of its chains.
 
 mod accept;
 mod chains;
+mod config;
+mod counters;
+mod door;
 mod follow;
 mod herald;
 mod ingest;
+mod keys;
+mod ledger;
 mod pool;
 mod session;
 mod sessions;
+mod warden;
+mod windows;
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use engine::cache::Cache;
-use engine::chain::{ChainId, Hash};
+use engine::chain::{ChainId, Hash, NodeKey};
 use engine::clock::Clock;
 use engine::pipeline::Head;
-use engine::state::SideChain;
+use tokio::sync::Notify;
 
 use crate::control::RefusalCode;
-use crate::endpoint::{self, Bind, EndpointError, Limits};
-use crate::identity::{Identity, KnownKeys};
+use crate::endpoint::{self, Bind, EndpointError};
 use crate::reactor::Reactor;
 
+pub use chains::{PeerChain, PeerChainState};
+pub use config::ServerConfig;
+pub use counters::{ByCode, Counters};
 pub use follow::MainBlocks;
 pub use herald::ServerHeads;
+pub use keys::{KeyChanges, NodeKeys};
+pub use ledger::KeyRefusal;
 pub use sessions::{LastRefusal, PeerInfo};
 
+use counters::Counts;
+use door::Door;
 use herald::Heralds;
+use ledger::Ledger;
 use pool::FramePool;
 use sessions::Sessions;
-
-/// How a server runs.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// Where it listens for QUIC, over UDP. Port 0 lets the system choose.
-    pub addr: SocketAddr,
-    /// Its key: what tributaries are configured with.
-    pub identity: Identity,
-    /// Ingest threads, each with a socket of its own on the same port; the kernel spreads peers over them. Default 1,
-    /// which carries several million blocks a second.
-    pub reactors: NonZeroUsize,
-    /// What each connection may hold.
-    pub transport: Limits,
-    /// Sessions at a time; beyond them a node only gets in for an older session of its own. Default 1,024.
-    pub max_sessions: usize,
-    /// Sessions of one key at a time; a further one takes the place of the oldest. Default 4.
-    pub max_sessions_per_key: usize,
-    /// Sessions and handshakes from one IP address at a time. Default 256.
-    pub max_connections_per_address: usize,
-    /// Handshakes at a time; more are refused. From a quarter of them on a client has to show that it receives at
-    /// its address (QUIC Retry). Default 1,024.
-    pub max_handshakes: usize,
-    /// Memory for frames that are being received, in bytes, over all sessions; one session has 2 MiB of it at most.
-    /// When it is in use, data streams wait. At least the longest frame, 1 MiB. Default 256 MiB.
-    pub frame_memory_bytes: usize,
-    /// A handshake, and after it a hello, takes no longer. Default 5 s.
-    pub hello_timeout: Duration,
-    /// A frame takes no longer from its first byte to its last. Default 10 s.
-    pub frame_timeout: Duration,
-    /// A client that reads none of its control stream for so long is closed. Default 30 s.
-    pub control_timeout: Duration,
-    /// The least time between two acks of a session. Default 2 ms.
-    pub ack_pace: Duration,
-    /// A node that stands by takes a chain over when the one that speaks has sent nothing for so long although there are
-    /// newer blocks. Default 2 s: longer than a hiccup, far shorter than the idle timeout of a dead connection.
-    pub takeover_after: Duration,
-}
-
-impl ServerConfig {
-    /// The defaults.
-    pub fn new(addr: SocketAddr, identity: Identity) -> Self {
-        Self {
-            addr,
-            identity,
-            reactors: NonZeroUsize::MIN,
-            transport: Limits::default(),
-            max_sessions: 1_024,
-            max_sessions_per_key: 4,
-            max_connections_per_address: 256,
-            max_handshakes: 1_024,
-            frame_memory_bytes: 256 << 20,
-            hello_timeout: Duration::from_secs(5),
-            frame_timeout: Duration::from_secs(10),
-            control_timeout: Duration::from_secs(30),
-            ack_pace: Duration::from_millis(2),
-            takeover_after: Duration::from_secs(2),
-        }
-    }
-
-    fn check(&self) -> Result<(), ServerError> {
-        let counts = [
-            ("max_sessions", self.max_sessions),
-            ("max_sessions_per_key", self.max_sessions_per_key),
-            ("max_connections_per_address", self.max_connections_per_address),
-            ("max_handshakes", self.max_handshakes),
-        ];
-        for (field, count) in counts {
-            if count == 0 {
-                return Err(ServerError::Config { field, value: "0".into(), expected: "at least 1" });
-            }
-        }
-        let times = [
-            ("hello_timeout", self.hello_timeout),
-            ("frame_timeout", self.frame_timeout),
-            ("control_timeout", self.control_timeout),
-        ];
-        for (field, time) in times {
-            if time.is_zero() {
-                return Err(ServerError::Config { field, value: "0".into(), expected: "above 0" });
-            }
-        }
-        if self.reactors.get() > 64 {
-            let (value, expected) = (self.reactors.to_string(), "1 to 64");
-            return Err(ServerError::Config { field: "reactors", value, expected });
-        }
-        if self.frame_memory_bytes < crate::frame::MAX_FRAME_BYTES || self.frame_memory_bytes > MAX_MEMORY {
-            let (value, expected) = (self.frame_memory_bytes.to_string(), "1048576 to 4294967295");
-            return Err(ServerError::Config { field: "frame_memory_bytes", value, expected });
-        }
-        Ok(())
-    }
-}
+use windows::Windows;
 
 /// What a server works with.
 #[derive(Clone)]
@@ -156,8 +79,8 @@ pub struct Parts {
     pub main_chain: ChainId,
     /// Hash of its genesis document.
     pub genesis_hash: Hash,
-    /// The keys that are let in: those that are registered for any chain. See [`registered`].
-    pub keys: Arc<dyn KnownKeys>,
+    /// The keys that are let in: those that are registered for any chain, and what was changed since.
+    pub keys: Arc<NodeKeys>,
     /// The newest durable block at the start.
     pub head: Option<Head>,
     /// The durable blocks, for those who follow the main chain.
@@ -168,13 +91,6 @@ impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parts").field("main_chain", &self.main_chain).finish_non_exhaustive()
     }
-}
-
-/// The keys that are registered for any of `chains`.
-pub fn registered(chains: &[SideChain]) -> Arc<dyn KnownKeys> {
-    let keys: std::collections::HashSet<_> =
-        chains.iter().flat_map(|side| side.nodes.iter().copied()).collect();
-    Arc::new(move |key: &engine::chain::NodeKey| keys.contains(key))
 }
 
 /// A running server. Dropping it ends it at once; [`Server::shutdown`] says good-bye first.
@@ -197,9 +113,16 @@ struct Ingest {
 struct Shared {
     config: ServerConfig,
     parts: Parts,
+    quic: endpoint::Door,
+    door: Door,
     heralds: Heralds,
     sessions: Sessions,
     pool: FramePool,
+    windows: Windows,
+    ledger: Ledger,
+    counts: Counts,
+    /// Rung when keys have changed, one for each reactor.
+    keys_changed: Box<[Arc<Notify>]>,
     /// Handshakes under way.
     handshakes: AtomicUsize,
     closing: AtomicBool,
@@ -212,7 +135,7 @@ impl Server {
     /// The address cannot be bound, a setting is out of range, or the system gives no thread.
     pub fn start(config: ServerConfig, parts: Parts) -> Result<Self, ServerError> {
         config.check()?;
-        let quic = endpoint::server_config(&config.identity, Arc::clone(&parts.keys), &config.transport)?;
+        let quic = endpoint::Door::new(&config.identity, Arc::clone(&parts.keys) as _, &config.transport)?;
         let count = config.reactors.get();
         let mut local_addr = config.addr;
         let mut ingests = Vec::with_capacity(count);
@@ -221,7 +144,8 @@ impl Server {
             // All of them share the port that the first one gets.
             let mut bind = Bind::new(local_addr);
             bind.share = (count > 1).then_some(index as u16);
-            let endpoint = endpoint::open(&reactor.handle(), &bind, &config.identity, Some(quic.clone()))?;
+            let endpoint =
+                endpoint::open(&reactor.handle(), &bind, &config.identity, Some(quic.config().clone()))?;
             local_addr = endpoint.local_addr().map_err(ServerError::Reactor)?;
             ingests.push(Ingest { endpoint, reactor });
         }
@@ -229,6 +153,13 @@ impl Server {
             heralds: Heralds::new(count, parts.head.as_ref()),
             sessions: Sessions::new(&config),
             pool: FramePool::new(config.frame_memory_bytes),
+            windows: Windows::new(&config),
+            door: Door::new(&config),
+            quic,
+            ledger: Ledger::default(),
+            counts: Counts::default(),
+            // Before anybody comes in: no change is missed.
+            keys_changed: (0..count).map(|_| parts.keys.watch()).collect(),
             handshakes: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             config,
@@ -237,6 +168,8 @@ impl Server {
         for (index, ingest) in ingests.iter().enumerate() {
             let handle = ingest.reactor.handle();
             handle.spawn(herald::run(Arc::clone(&shared), index, handle.clone()));
+            let keys = Arc::clone(&shared.keys_changed[index]);
+            handle.spawn(warden::run(Arc::clone(&shared), index, handle.clone(), keys));
             handle.spawn(accept::run(Arc::clone(&shared), index, handle.clone(), ingest.endpoint.clone()));
         }
         Ok(Self { shared, ingests, local_addr })
@@ -254,10 +187,11 @@ impl Server {
 
     /// Who is connected, oldest session first.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        self.shared.sessions.peers()
+        self.peer_list().peers()
     }
 
-    /// A way to [`Server::peers`] for those who do not own the server.
+    /// Who is connected, who was refused, and how much of everything there was, also for those who do not own the
+    /// server.
     pub fn peer_list(&self) -> PeerList {
         PeerList(Arc::clone(&self.shared))
     }
@@ -282,6 +216,7 @@ impl Server {
             ingest.endpoint.close(code.close_code(), b"the server is being shut down");
         }
         self.shared.heralds.tell();
+        self.shared.keys_changed.iter().for_each(|changed| changed.notify_one());
     }
 }
 
@@ -298,7 +233,31 @@ pub struct PeerList(Arc<Shared>);
 impl PeerList {
     /// Who is connected, oldest session first.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        self.0.sessions.peers()
+        self.0.sessions.all().iter().map(|session| session.info(&self.0)).collect()
+    }
+
+    /// The chains of a session, ascending; `None` if it is not open any more.
+    pub fn chains(&self, session: u64) -> Option<Vec<PeerChain>> {
+        self.0.sessions.get(session).map(|session| session.list())
+    }
+
+    /// The last refusal of each key, newest first: of every key that the operator has named, and of the 256 other ones
+    /// that were refused last.
+    pub fn refusals(&self) -> Vec<KeyRefusal> {
+        self.0.ledger.all()
+    }
+
+    /// What was accepted, limited, refused and received since the server started.
+    pub fn counters(&self) -> Counters {
+        let shared = &self.0;
+        let mut counters = shared.counts.snapshot();
+        counters.sessions = shared.sessions.count() as u64;
+        counters.handshakes = shared.handshakes.load(Ordering::Relaxed) as u64;
+        let connections = counters.sessions + counters.handshakes;
+        counters.window_bytes =
+            shared.windows.lent() as u64 + connections * u64::from(shared.windows.least());
+        counters.frame_memory_bytes = shared.pool.used() as u64;
+        counters
     }
 }
 
@@ -306,6 +265,41 @@ impl Shared {
     fn is_closing(&self) -> bool {
         // Acquire: pairs with the Release store in `Server::close`.
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// A key was turned away in the handshake.
+    fn turned_away(&self, key: &NodeKey, address: SocketAddr) {
+        let (code, detail) = if self.parts.keys.is_revoked(key) {
+            self.counts.handshakes_revoked_key.one();
+            (RefusalCode::Revoked, "the key was struck off")
+        } else {
+            self.counts.handshakes_unknown_key.one();
+            (RefusalCode::UnknownKey, "the key is not registered for any chain")
+        };
+        tracing::debug!(%key, %address, %code, "turned a key away");
+        self.enter(key, address, LastRefusal { chain: None, code, detail: detail.into() });
+    }
+
+    /// A session, or a chain of it, was refused.
+    fn note(&self, key: &NodeKey, address: SocketAddr, refusal: LastRefusal) {
+        if refusal.chain.is_some() {
+            self.counts.chain_refusals.one(refusal.code);
+        }
+        self.enter(key, address, refusal);
+    }
+
+    fn enter(&self, key: &NodeKey, address: SocketAddr, refusal: LastRefusal) {
+        let LastRefusal { chain, code, detail } = refusal;
+        self.ledger.enter(KeyRefusal {
+            key: *key,
+            registered: self.parts.keys.is_known(key),
+            time: self.parts.clock.wall(),
+            address,
+            chain,
+            code,
+            detail,
+            count: 0,
+        });
     }
 }
 
@@ -326,9 +320,6 @@ pub enum ServerError {
         /// What it was.
         value: String,
         /// What it may be.
-        expected: &'static str,
+        expected: String,
     },
 }
-
-/// What the permits of the frame pool can count.
-const MAX_MEMORY: usize = u32::MAX as usize;

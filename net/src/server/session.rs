@@ -1,18 +1,20 @@
 //! A session: one connection of one node, from its hello to its end.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use engine::chain::{Height, NodeKey, Timestamp};
 use engine::lane::SessionId;
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
 
-use super::chains::{Chains, Fault};
+use super::chains::{Chains, Fault, PeerChain};
 use super::follow::{self, Wanted};
 use super::pool::Share;
 use super::sessions::{LastRefusal, PeerInfo};
+use super::windows::Window;
 use super::{Shared, ingest};
 use crate::control::{
     CLOSE_DONE, ClientMessage, ControlError, Hello, Message, ReceiveError, RefusalCode, ServerMessage,
@@ -23,14 +25,17 @@ use crate::reactor::{Either, Handle, race};
 /// The longest reason in a QUIC close, in bytes: it shares a datagram with the rest.
 const MAX_REASON_BYTES: usize = 512;
 
-/// What is kept between two messages on the control stream.
-const CONTROL_BUFFER: usize = 64 << 10;
+/// What is kept between two messages on the control stream, of either direction.
+const CONTROL_BUFFER: usize = 1 << 10;
 
 /// What a session's tasks, the herald and callers share.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
+    /// The registered key that it acts for.
     pub(super) key: NodeKey,
+    /// The key that the peer holds.
+    pub(super) presented: NodeKey,
     pub(super) reactor: usize,
     /// Rung when lanes may have moved or there is something to tell.
     pub(super) news: Notify,
@@ -40,8 +45,18 @@ pub(super) struct Session {
     pub(super) bytes: AtomicU64,
     pub(super) frames: AtomicU64,
     pub(super) blocks: AtomicU64,
+    /// When the last frame came, by the engine's monotonic clock in ms, and 1 more; 0 before the first.
+    last_frame: AtomicU64,
+    /// The height of the newest header that the peer was told, and when, in ms. By the session's control stream for the
+    /// herald, on one thread.
+    header_height: AtomicU64,
+    header_at: AtomicU64,
     /// Its share of the memory for frames.
     pub(super) memory: Share,
+    /// How far the peer may send ahead. Locked once or twice a frame.
+    window: Mutex<Window>,
+    /// It was refused as a whole: once is enough.
+    refused: AtomicBool,
     connection: Connection,
     address: SocketAddr,
     since: Timestamp,
@@ -62,25 +77,34 @@ pub(super) enum End {
     Done,
 }
 
-/// Serves a connection until it ends.
+/// Serves a connection until it ends. `presented` is the key that the peer has proven to hold.
 pub(super) async fn run(
     shared: Arc<Shared>,
     reactor: usize,
     handle: Handle,
     connection: Connection,
-    key: NodeKey,
+    presented: NodeKey,
 ) {
     let id = shared.sessions.number();
+    // Good in the handshake; if it is not any more, that shows below, where it cannot be missed.
+    let key = shared.parts.keys.identify(&presented).unwrap_or(presented);
+    let now = shared.parts.clock.monotonic();
     let session = Arc::new(Session {
         id,
         key,
+        presented,
         reactor,
         news: Notify::new(),
         wanted: Wanted::default(),
         bytes: AtomicU64::new(0),
         frames: AtomicU64::new(0),
         blocks: AtomicU64::new(0),
-        memory: Share::default(),
+        last_frame: AtomicU64::new(0),
+        header_height: AtomicU64::new(0),
+        header_at: AtomicU64::new(0),
+        memory: Share::new(&shared.config),
+        window: Mutex::new(Window::new(&shared.windows, now)),
+        refused: AtomicBool::new(false),
         address: connection.remote_address(),
         connection,
         since: shared.parts.clock.wall(),
@@ -88,26 +112,122 @@ pub(super) async fn run(
         refusal: Mutex::new(None),
         chains: Mutex::new(Chains::none(id, key)),
     });
-    if let Err((code, detail)) = shared.sessions.admit(&session) {
-        return session.refuse(code, &detail);
+    match shared.sessions.admit(&session) {
+        Ok((superseded, detail)) => {
+            for old in superseded {
+                old.refuse(&shared, RefusalCode::Superseded, &detail);
+            }
+        }
+        Err((code, detail)) => return session.refuse(&shared, code, &detail),
     }
+    shared.counts.sessions_opened.one();
     let peer = Admitted { shared, session };
+    let (shared, session) = (&peer.shared, &peer.session);
+    // Now that a change of keys finds it among the others: none before was missed.
+    if session.is_revoked(shared) {
+        return session.revoke(shared);
+    }
     let end = peer.serve(&handle).await;
-    let (session, number) = (&peer.session, peer.session.id.0);
     match end {
         Ok(()) | Err(End::Done) => session.connection.close(CLOSE_DONE, b"done"),
-        Err(End::Fault((code, detail))) => session.refuse(code, &detail),
-        Err(End::Gone(error)) => tracing::debug!(session = number, %key, %error, "a session ended"),
+        Err(End::Fault((code, detail))) => session.refuse(shared, code, &detail),
+        Err(End::Gone(error)) => {
+            tracing::debug!(session = session.id.0, key = %session.presented, %error, "a session ended");
+        }
     }
 }
 
 impl Session {
-    /// Closes the connection with a code and a reason.
-    pub(super) fn refuse(&self, code: RefusalCode, detail: &str) {
-        tracing::info!(session = self.id.0, key = %self.key, address = %self.address, %code, detail, "closed a session");
+    /// Closes the connection with a code and a reason, if that was not done before.
+    pub(super) fn refuse(&self, shared: &Shared, code: RefusalCode, detail: &str) {
+        // Relaxed: it guards nothing.
+        if self.refused.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if code == RefusalCode::Revoked {
+            shared.counts.sessions_revoked.one();
+        }
+        tracing::info!(
+            session = self.id.0, key = %self.presented, address = %self.address, %code, detail, "closed a session"
+        );
         let detail = shorten(detail.to_owned(), MAX_REASON_BYTES);
         self.connection.close(code.close_code(), detail.as_bytes());
-        self.note(LastRefusal { chain: None, code, detail });
+        shared.counts.closes.one(code);
+        self.note(shared, LastRefusal { chain: None, code, detail });
+    }
+
+    /// Whether its key is not good any more, or not for what it was.
+    pub(super) fn is_revoked(&self, shared: &Shared) -> bool {
+        shared.parts.keys.identify(&self.presented) != Some(self.key)
+    }
+
+    /// Ends it, since its key is not good any more.
+    pub(super) fn revoke(&self, shared: &Shared) {
+        let detail = match shared.parts.keys.identify(&self.presented) {
+            None => format!("the key {} is not registered any more", self.presented),
+            Some(now) => format!("the key {} stands for {now} now; connect again", self.presented),
+        };
+        self.refuse(shared, RefusalCode::Revoked, &detail);
+    }
+
+    /// A frame of so many bytes has begun.
+    pub(super) fn announced(&self, shared: &Shared, bytes: usize) {
+        let wider = self.window().announced(&shared.windows, bytes);
+        self.set_window(wider);
+    }
+
+    /// A frame of so many bytes has come and brought `blocks`.
+    pub(super) fn delivered(&self, shared: &Shared, bytes: usize, blocks: u64, now: Duration) {
+        // Relaxed, each: figures for people.
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.blocks.fetch_add(blocks, Ordering::Relaxed);
+        self.last_frame.store(millis(now) + 1, Ordering::Relaxed);
+        shared.counts.bytes.add(bytes as u64);
+        shared.counts.frames.one();
+        shared.counts.blocks.add(blocks);
+        let mut window = self.window();
+        let proven = window.is_proven();
+        let wider = window.delivered(&shared.windows, bytes, blocks > 0, now);
+        if window.is_proven() != proven {
+            self.memory.prove(&shared.config);
+        }
+        drop(window);
+        self.set_window(wider);
+    }
+
+    /// Takes back what it does not use.
+    pub(super) fn review(&self, shared: &Shared, now: Duration) {
+        let lower = self.window().review(&shared.windows, now);
+        self.set_window(lower);
+    }
+
+    fn set_window(&self, bytes: Option<u32>) {
+        if let Some(bytes) = bytes {
+            self.connection.set_receive_window(VarInt::from_u32(bytes));
+        }
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` when the peer knows this head; else whether it is time to tell it even if there is nothing else.
+    pub(super) fn header_due(&self, head: Height, now: Duration, pace: Duration) -> Option<bool> {
+        if head.0 <= self.header_height.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(millis(now).saturating_sub(self.header_at.load(Ordering::Relaxed)) >= millis(pace))
+    }
+
+    fn told_header(&self, head: Height, now: Duration) {
+        self.header_height.store(head.0, Ordering::Relaxed);
+        self.header_at.store(millis(now), Ordering::Relaxed);
+    }
+
+    /// Ready when the connection is gone.
+    pub(super) async fn gone(&self) -> End {
+        End::Gone(self.connection.closed().await)
     }
 
     /// The next data stream that the peer opens.
@@ -121,7 +241,8 @@ impl Session {
     }
 
     /// Keeps a refusal, to be shown.
-    pub(super) fn note(&self, refusal: LastRefusal) {
+    pub(super) fn note(&self, shared: &Shared, refusal: LastRefusal) {
+        shared.note(&self.presented, self.address, refusal.clone());
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
     }
 
@@ -129,20 +250,42 @@ impl Session {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn info(&self) -> PeerInfo {
-        let (chains, speaks_for) = self.chains().counts();
+    /// Where its chains stand.
+    pub(super) fn list(&self) -> Vec<PeerChain> {
+        self.chains().list()
+    }
+
+    pub(super) fn info(&self, shared: &Shared) -> PeerInfo {
+        let ((chains, speaks_for), behind) = {
+            let chains = self.chains();
+            (chains.counts(), chains.behind())
+        };
+        let (granted, proven) = {
+            let window = self.window();
+            (window.granted(), window.is_proven())
+        };
+        // Relaxed, each: figures for people.
+        let last_frame = self.last_frame.load(Ordering::Relaxed).checked_sub(1).map(|at| {
+            let ago = millis(shared.parts.clock.monotonic()).saturating_sub(at);
+            Timestamp::from_millis(shared.parts.clock.wall().as_millis().saturating_sub(ago))
+        });
         PeerInfo {
             session: self.id.0,
             key: self.key,
-            address: self.address,
+            presented: self.presented,
+            address: self.connection.remote_address(),
             software: self.software.get().cloned().unwrap_or_default(),
             since: self.since,
             chains,
             speaks_for,
-            // Relaxed, each: figures for people.
             bytes: self.bytes.load(Ordering::Relaxed),
             frames: self.frames.load(Ordering::Relaxed),
             blocks: self.blocks.load(Ordering::Relaxed),
+            last_frame,
+            behind,
+            rtt: self.connection.rtt(),
+            window_bytes: granted,
+            memory_bytes: self.memory.used(&shared.config, proven) as u64,
             last_refusal: self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -157,9 +300,11 @@ struct Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.shared.sessions.remove(self.session.id);
+        self.shared.sessions.remove(&self.session);
+        self.shared.counts.sessions_closed.one();
         // Closed already, unless this is a panic: then its data streams would keep it alive, and nobody would listen.
         self.session.connection.close(CLOSE_DONE, b"the session ended");
+        self.session.window().end(&self.shared.windows);
         self.session.chains().release();
         // Those that stand by may speak now. Also if it spoke for none any more: what it gave up last may not have
         // been told.
@@ -176,7 +321,7 @@ impl Admitted {
             .await
             .map_err(|_| too_slow(format!("no hello within {limit:?}")))??;
         tracing::info!(
-            session = session.id.0, key = %session.key, address = %session.address,
+            session = session.id.0, key = %session.presented, address = %session.address,
             software = ?hello.software, chains = hello.chains.len(), "a session began"
         );
         let _ = session.software.set(hello.software);
@@ -191,11 +336,14 @@ impl Admitted {
         if let Some(fault) = refusal {
             return Err(End::Fault(fault));
         }
-        let told = welcome.head.as_ref().map_or(Height(0), |head| head.height);
+        if let Some(head) = &welcome.head {
+            session.told_header(head.height, shared.parts.clock.monotonic());
+        }
         let mut out = Vec::new();
         ServerMessage::Welcome(welcome).encode(&mut out);
         self.write(handle, &mut send, &out).await?;
-        let control = race(self.listen(handle, &mut receive), self.tell(handle, &mut send, told));
+        drop(out);
+        let control = race(self.listen(handle, &mut receive), self.tell(handle, &mut send));
         let data = race(ingest::accept(shared, session, handle), follow::run(shared, session, handle));
         let (Either::Left(end) | Either::Right(end)) = race(control, data).await;
         let (Either::Left(end) | Either::Right(end)) = end;
@@ -207,7 +355,12 @@ impl Admitted {
         let (shared, session) = (&self.shared, &self.session);
         let mut body = Vec::new();
         loop {
-            match receive(stream, &mut body).await?.ok_or(End::Done)? {
+            let message = receive(stream, &mut body).await?.ok_or(End::Done)?;
+            shared.counts.control_messages.one();
+            if body.capacity() > CONTROL_BUFFER {
+                body = Vec::new();
+            }
+            match message {
                 ClientMessage::Hello(_) => {
                     return Err(End::Fault((RefusalCode::BadMessage, "a second hello; expected one".into())));
                 }
@@ -233,7 +386,7 @@ impl Admitted {
     }
 
     /// Writes the control stream: whenever there is news, all that the peer does not know yet.
-    async fn tell(&self, handle: &Handle, stream: &mut SendStream, mut head: Height) -> Result<(), End> {
+    async fn tell(&self, handle: &Handle, stream: &mut SendStream) -> Result<(), End> {
         let (shared, session) = (&self.shared, &self.session);
         let mut out = Vec::new();
         // When a speaker may have been silent for long enough to take its place.
@@ -248,14 +401,19 @@ impl Admitted {
             (taken, wait) =
                 session.chains().take_over(shared.parts.clock.monotonic(), shared.config.takeover_after);
             if taken > 0 {
-                tracing::info!(session = session.id.0, key = %session.key, taken, "took over from silent speakers");
+                shared.counts.take_overs.add(taken);
+                tracing::info!(session = session.id.0, key = %session.presented, taken, "took over from silent speakers");
                 shared.heralds.tell();
             }
             // First the head, then the lanes: what a header has indexed is acked with it or before the next one.
             let newest = shared.heralds.head();
             session.chains().collect(&mut out);
-            if let Some(newest) = newest.filter(|newest| newest.header.height > head) {
-                head = newest.header.height;
+            let now = shared.parts.clock.monotonic();
+            if let Some(newest) = newest
+                && let Some(due) = session.header_due(newest.header.height, now, shared.config.header_pace)
+                && (due || !out.is_empty())
+            {
+                session.told_header(newest.header.height, now);
                 ServerMessage::Header(Box::new(newest.header)).encode(&mut out);
             }
             if !out.is_empty() {
@@ -296,6 +454,10 @@ impl From<ReceiveError> for End {
         };
         Self::Fault((code, error.to_string()))
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn too_slow(detail: String) -> End {

@@ -1,15 +1,16 @@
 //! Who is connected, and how many may be.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use engine::chain::{ChainId, NodeKey, Timestamp};
 use engine::lane::SessionId;
 
+use super::ServerConfig;
 use super::session::Session;
-use super::{ServerConfig, Shared};
 use crate::control::RefusalCode;
 
 /// A session, for people.
@@ -17,8 +18,10 @@ use crate::control::RefusalCode;
 pub struct PeerInfo {
     /// Number of the session, counted up from 1.
     pub session: u64,
-    /// The key that the peer has proven to hold.
+    /// The registered key that it acts for.
     pub key: NodeKey,
+    /// The key that the peer has proven to hold: the same one, or one that stands for it.
+    pub presented: NodeKey,
     /// Where it is.
     pub address: SocketAddr,
     /// What it says it runs; empty before its hello.
@@ -35,6 +38,17 @@ pub struct PeerInfo {
     pub frames: u64,
     /// Blocks put into lanes.
     pub blocks: u64,
+    /// When the last frame was received.
+    pub last_frame: Option<Timestamp>,
+    /// How many blocks that its sources have are not durable yet, over the chains that it speaks for, as far as it has
+    /// told how far they are; `None` if it has told nothing.
+    pub behind: Option<u64>,
+    /// Round trip to it and back, as QUIC reckons.
+    pub rtt: Duration,
+    /// Bytes that it may send ahead of our reading.
+    pub window_bytes: u64,
+    /// Bytes set aside for frames that it is sending.
+    pub memory_bytes: u64,
     /// What was refused last.
     pub last_refusal: Option<LastRefusal>,
 }
@@ -54,11 +68,18 @@ pub struct LastRefusal {
 pub(super) struct Sessions {
     max: usize,
     max_per_key: usize,
-    max_per_address: usize,
     next: AtomicU64,
+    open: Mutex<Open>,
+    /// Of each reactor, those that are its own.
+    reactors: Box<[Mutex<BTreeMap<u64, Arc<Session>>>]>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
     /// By number, so the oldest first.
-    open: Mutex<BTreeMap<u64, Arc<Session>>>,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
+    sessions: BTreeMap<u64, Arc<Session>>,
+    /// The numbers of the sessions of a key that was presented, the oldest first.
+    keys: HashMap<NodeKey, Vec<u64>>,
 }
 
 impl Sessions {
@@ -66,10 +87,9 @@ impl Sessions {
         Self {
             max: config.max_sessions,
             max_per_key: config.max_sessions_per_key,
-            max_per_address: config.max_connections_per_address,
             next: AtomicU64::new(1),
             open: Mutex::default(),
-            addresses: Mutex::default(),
+            reactors: (0..config.reactors.get()).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -79,85 +99,77 @@ impl Sessions {
         SessionId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Takes a session in. The oldest one of its key makes room for it if there are too many of them, or too many in all:
-    /// it may well be dead, and only not have timed out yet.
-    pub(super) fn admit(&self, session: &Arc<Session>) -> Result<(), (RefusalCode, String)> {
+    /// Takes a session in. The oldest ones of its key make room for it if there are too many of them, or too many in all:
+    /// they may well be dead, and only not have timed out yet. Returns those, for the caller to end, with what to
+    /// tell them.
+    pub(super) fn admit(
+        &self,
+        session: &Arc<Session>,
+    ) -> Result<(Vec<Arc<Session>>, String), (RefusalCode, String)> {
         let mut open = self.open();
-        let same: Vec<_> = open.values().filter(|other| other.key == session.key).cloned().collect();
+        let same = open.keys.get(&session.presented).map_or(&[][..], Vec::as_slice);
         let above = (same.len() + 1).saturating_sub(self.max_per_key);
-        let above = above.max((open.len() + 1).saturating_sub(self.max));
-        let Some(superseded) = same.get(..above) else {
+        let above = above.max((open.sessions.len() + 1).saturating_sub(self.max));
+        let Some(superseded) = same.get(..above).map(<[u64]>::to_vec) else {
             return Err((
                 RefusalCode::Busy,
                 format!("{} sessions are open, the most there may be", self.max),
             ));
         };
-        for old in superseded {
-            open.remove(&old.id.0);
-        }
-        open.insert(session.id.0, Arc::clone(session));
+        let superseded = superseded.iter().filter_map(|number| open.remove(*number)).collect();
+        open.sessions.insert(session.id.0, Arc::clone(session));
+        open.keys.entry(session.presented).or_default().push(session.id.0);
         drop(open);
-        for old in superseded {
-            let detail = format!(
-                "a newer session of this key took its place; {} of a key may be open, {} in all",
-                self.max_per_key, self.max
-            );
-            old.refuse(RefusalCode::Superseded, &detail);
-        }
-        Ok(())
+        self.of(session.reactor).insert(session.id.0, Arc::clone(session));
+        let (key, all) = (self.max_per_key, self.max);
+        Ok((
+            superseded,
+            format!("a newer session of this key took its place; {key} of a key may be open, {all} in all"),
+        ))
     }
 
-    pub(super) fn remove(&self, session: SessionId) {
-        self.open().remove(&session.0);
+    pub(super) fn remove(&self, session: &Session) {
+        self.open().remove(session.id.0);
+        self.of(session.reactor).remove(&session.id.0);
     }
 
-    /// Makes the sessions of one reactor look at their lanes.
-    pub(super) fn wake(&self, reactor: usize) {
-        for session in self.open().values().filter(|session| session.reactor == reactor) {
-            session.news.notify_one();
-            session.wanted.heads.notify_one();
-        }
+    /// Shows each session of one reactor, which must not come or go by that.
+    pub(super) fn each(&self, reactor: usize, mut what: impl FnMut(&Arc<Session>)) {
+        self.of(reactor).values().for_each(&mut what);
     }
 
-    pub(super) fn peers(&self) -> Vec<PeerInfo> {
-        let open: Vec<_> = self.open().values().cloned().collect();
-        open.iter().map(|session| session.info()).collect()
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.open().sessions.len()
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Session>>> {
+    /// All of them, the oldest first.
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
+        self.open().sessions.values().cloned().collect()
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<Arc<Session>> {
+        self.open().sessions.get(&number).cloned()
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// A place among the connections of one address; given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    shared: Arc<Shared>,
-    address: IpAddr,
-}
-
-impl Place {
-    /// `None` when the address has as many as it may have.
-    pub(super) fn take(shared: &Arc<Shared>, address: IpAddr) -> Option<Self> {
-        let address = address.to_canonical();
-        let mut addresses = shared.sessions.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = addresses.entry(address).or_insert(0);
-        if *count >= shared.sessions.max_per_address {
-            return None;
-        }
-        *count += 1;
-        Some(Self { shared: Arc::clone(shared), address })
+    fn of(&self, reactor: usize) -> MutexGuard<'_, BTreeMap<u64, Arc<Session>>> {
+        self.reactors[reactor].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut addresses = self.shared.sessions.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.address);
+impl Open {
+    fn remove(&mut self, number: u64) -> Option<Arc<Session>> {
+        let session = self.sessions.remove(&number)?;
+        if let Some(numbers) = self.keys.get_mut(&session.presented) {
+            numbers.retain(|other| *other != number);
+            if numbers.is_empty() {
+                self.keys.remove(&session.presented);
             }
         }
+        Some(session)
     }
 }

@@ -51,7 +51,7 @@ fn another_server_key_is_not_talked_to() {
     let node = identity(1);
     let main = Main::start(&[side(1, &[&node])], 64);
     let mut config = main.client(&node);
-    config.server_key = key(9);
+    config.server_keys = vec![key(9)];
     let (_client, told) = start(config, &World::new(&[1], 10));
     let reason = disconnected(&told);
     assert!(reason.lasting && reason.text.contains(&key(9).to_string()), "{reason}");

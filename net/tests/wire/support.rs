@@ -19,7 +19,7 @@ use engine::store::memory::MemoryReader;
 use engine::sync::{Doorbell, Waiter};
 use mainstem_net::client::{Client, ClientConfig, Event, EventSink};
 use mainstem_net::identity::Identity;
-use mainstem_net::server::{Parts, Server, ServerConfig, ServerHeads, registered};
+use mainstem_net::server::{NodeKeys, Parts, Server, ServerConfig, ServerHeads};
 
 pub(crate) const MAIN: ChainId = ChainId(9_992_731);
 pub(crate) const GENESIS: Hash = Hash([0x47; 32]);
@@ -133,7 +133,7 @@ impl Main {
             clock: Arc::new(SystemClock(Instant::now())),
             main_chain: MAIN,
             genesis_hash: GENESIS,
-            keys: registered(sides),
+            keys: NodeKeys::new(sides),
             head: None,
             blocks: Arc::new(MemoryReader::default()),
         };

@@ -4,7 +4,9 @@
 //! It only reads: the log through [`engine::store::BlockReader`], the lanes through their cursors. Nothing that a
 //! client sends changes anything or makes the node hold more than a bounded request.
 
+mod metrics;
 mod params;
+pub(crate) mod peers;
 mod problem;
 mod routes;
 mod server;

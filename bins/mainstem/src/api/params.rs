@@ -8,6 +8,7 @@ use axum::http::Uri;
 use engine::chain::{ChainId, Height};
 
 use super::problem::Problem;
+use super::routes::MAX_PAGE;
 
 /// What a path with parameters gives, or why not.
 pub(super) type Params<T> = Result<Path<T>, PathRejection>;
@@ -19,7 +20,20 @@ pub(super) fn path<T>(params: Params<T>) -> Result<T, Problem> {
 
 /// A chain id, as a number or in base58.
 pub(super) fn chain(text: &str) -> Result<ChainId, Problem> {
-    text.parse().map_err(|error| Problem::parameter("chain", text, error))
+    chain_id("chain", text)
+}
+
+/// A chain id in the parameter `field`.
+pub(super) fn chain_id(field: &str, text: &str) -> Result<ChainId, Problem> {
+    text.parse().map_err(|error| Problem::parameter(field, text, error))
+}
+
+/// The number of a session in the parameter `field`.
+pub(super) fn session(field: &str, text: &str) -> Result<u64, Problem> {
+    digits(text).ok_or_else(|| {
+        let detail = format!("{:?} is no session: expected a number that GET /v1/peers shows", clip(text));
+        Problem::parameter(field, text, detail)
+    })
 }
 
 /// The height of a block.
@@ -47,6 +61,25 @@ pub(super) fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, 
         }
     }
     Ok(pairs)
+}
+
+/// The parameters `after` and `limit` of a list; `read` reads an element's name.
+pub(super) fn page<T>(
+    uri: &Uri,
+    read: impl Fn(&str, &str) -> Result<T, Problem>,
+) -> Result<(Option<T>, usize), Problem> {
+    let (mut after, mut limit) = (None, MAX_PAGE);
+    for (name, value) in query(uri, &["after", "limit"])? {
+        if name == "after" {
+            after = Some(read("after", &value)?);
+        } else {
+            limit = digits(&value).filter(|n| (1..=MAX_PAGE).contains(n)).ok_or_else(|| {
+                let detail = format!("limit: expected a number from 1 to {MAX_PAGE}");
+                Problem::parameter("limit", &value, detail)
+            })?;
+        }
+    }
+    Ok((after, limit))
 }
 
 /// A number in decimal digits and nothing else (`+5` is not a number here).

@@ -5,11 +5,13 @@
 //! threads that wait for a page serve the API alone, never ingest or sealing.
 
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -22,13 +24,15 @@ use engine::chain::{BlockView, ChainId, Hash, Height, NodeKey};
 use engine::proof::{self, Proof, ProofError};
 use engine::state::{Genesis, SideChain};
 use engine::store::{BlockReader, StoreError};
+use net::server::PeerList;
 
 use super::params::{self, Params};
 use super::problem::{self, Problem};
-use super::views;
+use super::{metrics, peers, views};
+use crate::node::EngineSlot;
 
 /// The routes, for those who ask for another.
-pub(super) const PATHS: [&str; 7] = [
+pub(super) const PATHS: [&str; 11] = [
     "GET /v1/status",
     "GET /v1/chains",
     "GET /v1/chains/{id}",
@@ -36,10 +40,17 @@ pub(super) const PATHS: [&str; 7] = [
     "GET /v1/blocks/{height|latest}",
     "GET /v1/proofs/{chain}/{height}?head={height}",
     "POST /v1/verify",
+    "GET /v1/peers",
+    "GET /v1/peers/{session}",
+    "GET /v1/refusals",
+    "GET /metrics",
 ];
 
-/// Chains in one answer of `/v1/chains`, unless asked for fewer.
-const MAX_PAGE: usize = 1_000;
+/// Elements in one answer with a list, unless asked for fewer.
+pub(super) const MAX_PAGE: usize = 1_000;
+
+/// Most bytes of a refused body that are read, so that who still sends it hears why.
+const MAX_DRAIN: usize = 8 << 20;
 
 /// What the routes read.
 #[derive(Debug)]
@@ -56,6 +67,10 @@ pub(crate) struct Node<R> {
     pub ingest_addr: SocketAddr,
     /// When it started.
     pub started: Instant,
+    /// Who is connected.
+    pub peers: PeerList,
+    /// The engine, for its figures.
+    pub engine: EngineSlot,
 }
 
 /// Bounds of a request.
@@ -77,8 +92,13 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Rout
         .route("/v1/blocks/{height}", get(main_block::<R>))
         .route("/v1/proofs/{chain}/{height}", get(proof::<R>))
         .route("/v1/verify", post(verify::<R>))
+        .route("/v1/peers", get(peers::peers::<R>))
+        .route("/v1/peers/{session}", get(peers::peer::<R>))
+        .route("/v1/refusals", get(peers::refusals::<R>))
+        .route("/metrics", get(metrics::metrics::<R>))
         .fallback(problem::no_route)
         .layer(DefaultBodyLimit::max(limits.max_body))
+        .layer(from_fn_with_state(limits, announced_length))
         .layer(from_fn_with_state(limits.timeout, deadline))
         .layer(from_fn(problem::render))
         .with_state(node)
@@ -93,7 +113,25 @@ async fn deadline(State(timeout): State<Duration>, request: Request, next: Next)
     })
 }
 
-type Answer<T> = Result<T, Problem>;
+/// A body that is announced to be too long is refused before any of it is read.
+async fn announced_length(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    let length = request.body().size_hint().lower();
+    if length <= limits.max_body as u64 {
+        return next.run(request).await;
+    }
+    // Closing a connection that still has something to be read resets it, and the answer may be lost with that.
+    let drain = async move {
+        let (mut body, mut rest) = (request.into_body(), MAX_DRAIN);
+        while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let Some(left) = rest.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            rest = left;
+        }
+    };
+    tokio::spawn(tokio::time::timeout(limits.timeout, drain));
+    body_too_long().into_response()
+}
+
+pub(super) type Answer<T> = Result<T, Problem>;
 
 async fn status<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<views::Status>> {
     params::query(&uri, &[])?;
@@ -125,17 +163,7 @@ async fn status<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> A
 }
 
 async fn chains<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<views::Chains>> {
-    let (mut after, mut limit) = (None, MAX_PAGE);
-    for (name, value) in params::query(&uri, &["after", "limit"])? {
-        if name == "after" {
-            let id: Result<ChainId, _> = value.parse();
-            after = Some(id.map_err(|error| Problem::parameter("after", &value, error))?);
-        } else {
-            limit = params::digits(&value).filter(|n| (1..=MAX_PAGE).contains(n)).ok_or_else(|| {
-                Problem::parameter("limit", &value, format!("limit: expected a number from 1 to {MAX_PAGE}"))
-            })?;
-        }
-    }
+    let (after, limit) = params::page(&uri, params::chain_id)?;
     let all = &node.genesis.chains;
     let start = after.map_or(0, |after| all.partition_point(|side| side.id <= after));
     let page = &all[start..all.len().min(start + limit)];
@@ -279,10 +307,7 @@ async fn verify<R: BlockReader>(
 ) -> Answer<Json<views::Verdict>> {
     params::query(&uri, &[])?;
     let body = body.map_err(|error| match error.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = "the body is longer than this node takes (its setting api.max_body)";
-            Problem::new(status, "body-too-large", "The body is too long", detail)
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => body_too_long(),
         status => Problem::new(status, "invalid-body", "The body did not arrive", error.body_text()),
     })?;
     let binary = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
@@ -326,6 +351,11 @@ async fn verify<R: BlockReader>(
         header_hash: Some(verified.header_hash),
         trusted: Some(views::Trusted { height, hash }),
     }))
+}
+
+fn body_too_long() -> Problem {
+    let detail = "the body is longer than this node takes (its setting api.max_body)";
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too long", detail)
 }
 
 /// How many side blocks of all chains are durable.
@@ -380,7 +410,7 @@ fn gone(height: Height, first: Height, detail: impl Display) -> Problem {
         .with("first_block", first.0)
 }
 
-fn unreadable(error: StoreError) -> Problem {
+pub(super) fn unreadable(error: StoreError) -> Problem {
     Problem::internal(error)
 }
 

@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Columns, Hash, Height, NodeKey};
 use engine::lane::{Claim, SessionId};
-use engine::pipeline::{Engine, PipelineConfig, Running};
+use engine::pipeline::{Engine, PipelineConfig};
 use engine::proof::Proof;
 use engine::sim::{SimChain, SimConfig};
 use engine::state::Genesis;
 use engine::store::BlockReader as _;
 use engine::store::memory::{MemoryReader, MemoryStore};
+use net::identity::Identity;
+use net::server::{NodeKeys, Parts, ServerConfig};
 use serde_json::Value;
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::node::EngineSlot;
 
 const CHAIN: ChainId = ChainId(1_866_392);
 const BLOCKS: u64 = 40;
@@ -22,7 +25,8 @@ const BLOCKS: u64 = 40;
 /// A node on a memory store: the real engine sealed the 40 blocks of `tDVV`, in several main blocks.
 struct Fixture {
     server: Option<Server>,
-    _engine: Running,
+    /// Somewhere, listening.
+    _ingest: net::server::Server,
     reader: MemoryReader,
 }
 
@@ -43,9 +47,21 @@ impl Fixture {
         let reader = store.reader();
         let config = PipelineConfig { seal_interval: Duration::ZERO, ..PipelineConfig::default() };
         let clock = Arc::new(SystemClock::start());
-        let engine = Engine::resume(config, &genesis, store, &reader, clock).unwrap();
+        let engine = Engine::resume(config, &genesis, store, &reader, clock.clone()).unwrap();
         let cache = engine.cache();
-        let engine = engine.start(Vec::new());
+        let parts = Parts {
+            cache: cache.clone(),
+            clock,
+            main_chain: genesis.main.id,
+            genesis_hash: genesis.hash,
+            keys: NodeKeys::new(&genesis.chains),
+            blocks: Arc::new(reader.clone()),
+            head: engine.head(),
+        };
+        let config = ServerConfig::new((Ipv4Addr::LOCALHOST, 0).into(), Identity::from_seed([1; 32]));
+        let ingest = net::server::Server::start(config, parts).unwrap();
+        let slot = EngineSlot::default();
+        slot.put(engine.start(Vec::new()));
 
         let lane = cache.lane(CHAIN).unwrap();
         let key: NodeKey = key.parse().unwrap();
@@ -71,12 +87,14 @@ impl Fixture {
             key,
             ingest_addr: (Ipv4Addr::LOCALHOST, 1).into(),
             started: Instant::now(),
+            peers: ingest.peer_list(),
+            engine: slot,
         };
         let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout });
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let config = Config { addr, threads: 2, max_connections, head_timeout: timeout };
         let server = Some(Server::start(config, routes).unwrap());
-        Self { server, _engine: engine, reader }
+        Self { server, _ingest: ingest, reader }
     }
 
     fn addr(&self) -> SocketAddr {
@@ -279,6 +297,60 @@ fn a_body_that_is_too_long_is_refused() {
 }
 
 #[test]
+fn a_length_that_cannot_be_is_refused_before_anything_arrives() {
+    // Whoever waits for the body waits for an hour.
+    let node = Fixture::with(64, Duration::from_secs(3_600));
+    for length in ["65537", "9223372036854775807", "18446744073709551613"] {
+        let mut stream = TcpStream::connect(node.addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let head = format!("POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{{");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 2048];
+        let read = stream.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{length}: {answer}");
+        assert!(answer.contains("urn:mainstem:problem:body-too-large"), "{length}: {answer}");
+    }
+}
+
+#[test]
+fn where_nobody_is_connected_the_lists_are_empty() {
+    let node = Fixture::new();
+    let peers = node.get("/v1/peers?limit=5&after=3");
+    assert_eq!((peers["peers"].as_array().unwrap().len(), &peers["next"]), (0, &Value::Null));
+    assert_eq!(node.get("/v1/refusals")["refusals"].as_array().unwrap().len(), 0);
+    let (status, problem) = node.problem("GET", "/v1/peers/1", b"");
+    assert_eq!((status, &problem["type"]), (404, &"urn:mainstem:problem:no-such-session".into()));
+}
+
+#[test]
+fn metrics_count_what_the_engine_did() {
+    let node = Fixture::new();
+    let (status, head, body) = node.ask("GET", "/metrics", b"");
+    assert_eq!(status, 200);
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        "{head}"
+    );
+    let head = node.reader.head();
+    for line in [
+        format!("mainstem_side_blocks_indexed_total {BLOCKS}"),
+        format!("mainstem_durable_seconds_count {BLOCKS}"),
+        format!("mainstem_durable_seconds_bucket{{le=\"+Inf\"}} {BLOCKS}"),
+        format!("mainstem_main_block_height {head}"),
+        "mainstem_side_chains 2".into(),
+        "mainstem_ingest_refused_total{limit=\"max_handshakes\"} 0".into(),
+        "# EOF".into(),
+    ] {
+        assert!(body.lines().any(|found| found == line), "{line:?} in {body}");
+    }
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("mainstem_") && value.parse::<f64>().is_ok(), "{line}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said_to_be_missing_and_why() {
     let node = Fixture::new();
     let newest = node.reader.head();
@@ -386,6 +458,12 @@ fn a_parameter_that_cannot_be_is_named_with_its_value() {
         ("/v1/chains?limit=1001", "limit", "1001"),
         ("/v1/chains?after=?", "after", "?"),
         ("/v1/status?x=1", "x", "1"),
+        ("/v1/peers?after=x", "after", "x"),
+        ("/v1/peers?limit=0", "limit", "0"),
+        ("/v1/peers/x", "session", "x"),
+        ("/v1/peers/1?after=?", "after", "?"),
+        ("/v1/refusals?after=1", "after", "1"),
+        ("/metrics?x=1", "x", "1"),
     ] {
         let (status, problem) = node.problem("GET", path, b"");
         assert_eq!(

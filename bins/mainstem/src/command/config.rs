@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::data_dir::DataDir;
+use crate::keys::KeysFile;
 use crate::node;
 use crate::settings::{ConfigArgs, settings};
 
@@ -75,6 +76,12 @@ fn check(config: &ConfigArgs) -> Result<()> {
         "{path}: right: main chain {} {:?}, {chains} side chains, hash {}",
         main.id, main.name, genesis.hash
     )?;
+    let file = KeysFile::at(&dir.keys);
+    if file.path().exists() {
+        let state = file.read(&genesis)?;
+        let (revoked, rotated) = (state.revoked.len(), state.stands_for.len());
+        writeln!(out, "{}: right: {revoked} keys revoked, {rotated} new", file.path().display())?;
+    }
     let key = dir.read_key()?;
     writeln!(out, "{}: right: public key {}", dir.key.display(), key.public())?;
     Ok(())

@@ -6,6 +6,7 @@ pub(crate) mod dev;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;
+pub(crate) mod peers;
 pub(crate) mod proof;
 pub(crate) mod prune;
 pub(crate) mod run;

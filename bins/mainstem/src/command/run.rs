@@ -38,7 +38,7 @@ impl Run {
         let node = Node::start(&loaded.settings, PortFlags { ingest: "--ingest.addr", api: "--api.addr" })?;
         announce(&node, &loaded.settings)?;
         while !signals.wait(Duration::from_millis(100)) {
-            if node.engine().failed().is_some() {
+            if node.failed().is_some() {
                 node.stop()?;
                 bail!("a stage of the engine gave up");
             }

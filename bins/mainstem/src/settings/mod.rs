@@ -36,14 +36,85 @@ table::declare! {
     ingest: Ingest {
         /// UDP address to listen on. Port 0 takes any free one.
         addr: SocketAddr = (Ipv4Addr::UNSPECIFIED, 9481).into();
-        /// Threads that read from the network, each with a socket of its own.
-        reactors: usize = 1, in 1..=64;
-        /// Connections at once. One is enough for a node, however many chains it speaks for.
-        max_connections: usize = 1_024, in 1..=65_536;
-        /// Connections at once from one IP address.
-        max_connections_per_address: usize = 256, in 1..=65_536;
-        /// Memory for frames that are being received, of all connections together. When it is in use, senders wait.
+        /// Threads that read from the network, each with a socket of its own. 0 takes half of the cores, at least 1 and
+        /// at most 32: QUIC (packets, encryption) is about half of what a block costs, and the other half, hashing and
+        /// storing, runs on the other cores.
+        reactors: usize = 0, in 0..=64;
+
+        /// Handshakes at a time; more are refused before anything is computed. From a quarter of them on a client has to
+        /// show that it receives at its address, which costs nothing here. A core does some hundreds a second.
+        max_handshakes: usize = 1_024, in 1..=1_000_000;
+        /// New handshakes of an IP address (IPv6: of a /64) in each second, in the long run, so that no single address
+        /// takes all that a core can do.
+        handshakes_per_address: usize = 64, in 1..=1_000_000;
+        /// How many handshakes an address may begin at once before that rate binds it: the nodes of one operator come
+        /// back together after an outage.
+        handshake_burst: usize = 256, in 1..=1_000_000;
+        /// Connections at once from one IP address (IPv6: from a /64). Whoever has shaken hands is known by its key and
+        /// limited by that; lower it where no two operators share an address.
+        max_connections_per_address: usize = 12_288, in 1..=1_000_000;
+        /// Sessions at once. One is enough for a node, however many chains it speaks for: the default is ten thousand
+        /// nodes and some to spare.
+        max_sessions: usize = 12_288, in 1..=1_000_000;
+        /// Sessions of one key at once; a further one takes the place of the oldest. By default the one that works, and
+        /// one that is dead and has not timed out.
+        max_sessions_per_key: usize = 2, in 1..=1_000_000;
+
+        /// Memory for what peers have sent and is not read yet, over all connections. Each has connection_window of it
+        /// from its start, also those that may still come; they share the rest by what they deliver.
+        window_memory: ByteSize = ByteSize::mib(256), in ByteSize::kib(8)..=ByteSize::gib(64);
+        /// The window that a connection begins with: what a peer may send ahead of our reading over all its streams.
+        connection_window: ByteSize = ByteSize::kib(8), in ByteSize::kib(8)..=ByteSize::mib(1_024);
+        /// The window of each single stream. 2 MiB carry 200 MB/s at 10 ms.
+        stream_window: ByteSize = ByteSize::mib(2), in ByteSize::kib(8)..=ByteSize::mib(1_024);
+        /// The widest window of a session before it has delivered a valid block: a frame of 64 KiB fits into half of it,
+        /// and a hostile peer makes the node hold little.
+        unproven_window: ByteSize = ByteSize::kib(192), in ByteSize::kib(8)..=ByteSize::mib(1_024);
+        /// The widest window that a session ever has. 8 MiB carry 160 MB/s at 50 ms.
+        max_window: ByteSize = ByteSize::mib(8), in ByteSize::kib(8)..=ByteSize::mib(1_024);
+        /// What is kept for a connection until it has acknowledged that it came: acks and headers, which are small.
+        send_window: ByteSize = ByteSize::kib(256), in ByteSize::kib(8)..=ByteSize::mib(1_024);
+        /// Memory for frames that are being received, over all sessions. When it is in use, senders wait, first come,
+        /// first served.
         frame_memory: ByteSize = ByteSize::mib(256), in ByteSize::mib(1)..=ByteSize::mib(4_095);
+        /// What one session may have of frame_memory once it has delivered valid blocks; before that, one frame.
+        session_frame_memory: ByteSize = ByteSize::mib(2), in ByteSize::kib(64)..=ByteSize::mib(4_095);
+        /// The longest frame that is taken. Tributaries fill frames of 1 MiB when there is much to send, the longest that
+        /// the format allows.
+        max_frame: ByteSize = ByteSize::mib(1), in ByteSize::kib(64)..=ByteSize::mib(1);
+        /// Data streams of a connection at once, and so the most frames in flight. A tributary spreads its chains over
+        /// them.
+        data_streams: usize = 8, in 1..=64;
+
+        /// A handshake, and after it a hello, takes no longer, in milliseconds: several round trips of the slowest path.
+        hello_timeout_ms: u64 = 5_000, in 1..=3_600_000;
+        /// A frame takes no longer from its first byte to its last, in milliseconds: by default 1 MiB at 1 Mbit/s.
+        frame_timeout_ms: u64 = 10_000, in 1..=3_600_000;
+        /// The least rate at which a frame has to come once a second has passed, in bytes a second on the average: who
+        /// sends a byte now and then would hold a frame's memory for all of frame_timeout_ms.
+        frame_least_rate: ByteSize = ByteSize::kib(1), in ByteSize(0)..=ByteSize::mib(1);
+        /// A client that reads none of its control stream for so long is closed, in milliseconds.
+        control_timeout_ms: u64 = 30_000, in 1..=3_600_000;
+        /// A connection that is silent for so long is over, in milliseconds; the lower of both sides counts.
+        idle_timeout_ms: u64 = 60_000, in 1_000..=3_600_000;
+        /// After so much silence the node says that it is there, in milliseconds; 0: never, since clients do.
+        keep_alive_ms: u64 = 0, in 0..=1_800_000;
+        /// The least time between two acks of a session, in milliseconds: by default at most 500 datagrams a second each.
+        ack_pace_ms: u64 = 2, in 0..=1_000;
+        /// The least time between two main headers that come without acks, in milliseconds: to ten thousand sessions
+        /// each of them is ten thousand datagrams that tell nothing of their chains.
+        header_pace_ms: u64 = 1_000, in 1..=3_600_000;
+        /// A node that stands by takes a chain over when the one that speaks has sent nothing for so long although
+        /// there are newer blocks, in milliseconds: longer than a hiccup, far shorter than idle_timeout_ms.
+        takeover_after_ms: u64 = 2_000, in 1..=3_600_000;
+
+        /// Whether a connection goes on when the address of its client changes, as behind NAT; otherwise the client has
+        /// to connect again.
+        migration: bool = true;
+        /// UDP payload of the first datagrams, in bytes. 1200 passes everywhere.
+        initial_mtu: usize = 1_200, in 1_200..=6_500;
+        /// The largest UDP payload that is tried, in bytes: jumbo frames, ten of which go out in one send.
+        max_mtu: usize = 6_500, in 1_200..=6_500;
     }
 
     /// The API: status, blocks and proofs, over HTTP.

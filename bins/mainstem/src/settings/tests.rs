@@ -135,7 +135,7 @@ fn every_error_names_place_key_value_and_what_would_be_right() {
     );
     assert_eq!(
         error(None, &[], &["--ingest.reactors=65"]),
-        "flag --ingest.reactors: ingest.reactors = \"65\": expected a number, from 1 to 64"
+        "flag --ingest.reactors: ingest.reactors = \"65\": expected a number, from 0 to 64"
     );
     let missing = error(None, &[], &["--config=/nowhere/m.toml"]);
     assert!(missing.starts_with("/nowhere/m.toml: cannot be read: "), "{missing}");

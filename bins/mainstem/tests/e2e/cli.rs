@@ -131,7 +131,7 @@ fn config_show_tells_each_value_and_where_it_comes_from() {
     assert_eq!(origin("leaves"), ("leaves = 5".into(), format!("{}:2", config.display())));
     assert_eq!(origin("threads"), ("threads = 3".into(), "flag --api.threads".into()));
     assert_eq!(origin("format"), ("format = \"json\"".into(), "environment MAINSTEM_LOG_FORMAT".into()));
-    assert_eq!(origin("reactors"), ("reactors = 1".into(), "default".into()));
+    assert_eq!(origin("reactors"), ("reactors = 0".into(), "default".into()));
     out.parse::<toml::Table>().expect("what is shown is a configuration file");
 }
 

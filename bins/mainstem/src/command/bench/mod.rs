@@ -127,7 +127,7 @@ impl Bench {
         }
         bar.set_prefix("warm-up");
         let run = |bar: &ProgressBar, duration: Duration| -> Result<(Stats, Duration)> {
-            let before = node.engine().stats();
+            let before = node.stats();
             let start = Instant::now();
             let mut last = (start, node.side_blocks());
             while start.elapsed() < duration {
@@ -144,15 +144,13 @@ impl Bench {
         bar.set_prefix("measuring");
         let (before, elapsed) = run(&bar, seconds)?;
         bar.finish_and_clear();
-        Ok(Measured { before, after: node.engine().stats(), elapsed })
+        Ok(Measured { before, after: node.stats(), elapsed })
     }
 
     fn settings(&self, dir: &Path) -> Settings {
         let mut settings = Settings::default();
         dir.clone_into(&mut settings.data.dir);
         settings.ingest.addr = (Ipv4Addr::LOCALHOST, 0).into();
-        settings.ingest.max_connections_per_address = self.connections as usize;
-        settings.ingest.max_connections = self.connections as usize;
         settings.api.addr = (Ipv4Addr::LOCALHOST, 0).into();
         let shared = (1_u64 << 20) / u64::from(self.chains);
         let lane_blocks = self.lane_blocks.unwrap_or(shared.next_power_of_two().max(4_096));
@@ -189,7 +187,7 @@ fn wait(node: &Node, signals: &Signals) -> Result<()> {
     if signals.wait(TICK) {
         bail!("stopped before the end");
     }
-    node.engine().failed().map_or(Ok(()), |reason| bail!("{reason}"))
+    node.failed().map_or(Ok(()), |reason| bail!("{reason}"))
 }
 
 /// What was measured: the figures of the engine before and after.

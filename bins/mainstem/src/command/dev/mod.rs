@@ -102,7 +102,7 @@ impl Dev {
         progress = Progress::new(goal, before);
         let side_chains = SideChains::start(world.nodes, &sim, node.ingest_addr(), node.key())?;
         let failure = loop {
-            if let Some(reason) = node.engine().failed().or_else(|| side_chains.failed()) {
+            if let Some(reason) = node.failed().or_else(|| side_chains.failed()) {
                 break Some(reason);
             }
             if progress.update(&node) || signals.wait(Duration::from_millis(100)) {

@@ -59,15 +59,10 @@ impl Progress {
             self.rate = per_second(blocks - self.last.1, elapsed);
             self.last = (now, blocks);
         }
-        let stats = node.engine().stats();
-        let behind: u64 = node
-            .engine()
-            .cache()
-            .lanes()
-            .iter()
-            .map(|lane| lane.cursors())
-            .map(|cursors| cursors.received - cursors.indexed)
-            .sum();
+        let stats = node.stats();
+        let lanes = node.cache().lanes();
+        let cursors = lanes.iter().map(|lane| lane.cursors());
+        let behind: u64 = cursors.map(|cursors| cursors.received - cursors.indexed).sum();
         let line = format!(
             "{} chains  {} blocks  {}/s  lag {behind} blocks, {} ms  main height {}",
             node.genesis().chains.len(),

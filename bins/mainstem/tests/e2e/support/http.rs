@@ -16,6 +16,13 @@ pub(crate) fn try_get(api: &str, path: &str) -> Option<(u16, Value)> {
     Some((response.status().as_u16(), serde_json::from_str(&body).ok()?))
 }
 
+/// Gets a path that is a text: its content type and itself.
+pub(crate) fn text(api: &str, path: &str) -> (String, String) {
+    let mut response = ureq::get(format!("{api}{path}")).call().unwrap();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    (kind, response.body_mut().read_to_string().unwrap())
+}
+
 /// Gets a path that must be there.
 pub(crate) fn get(api: &str, path: &str) -> Value {
     let (status, body) = try_get(api, path).unwrap_or_else(|| panic!("{api}{path}: no answer"));

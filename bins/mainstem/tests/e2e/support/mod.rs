@@ -1,6 +1,7 @@
 //! What end-to-end tests share: processes, nodes, a client of the API.
 
 pub(crate) mod http;
+pub(crate) mod indexed;
 pub(crate) mod log;
 pub(crate) mod node;
 pub(crate) mod process;

@@ -164,7 +164,7 @@ impl EvmSource {
     }
 
     /// The newest irreversible block of the node, to show and to wait for.
-    pub fn tip(&self) -> Tip {
+    pub fn tip_watch(&self) -> Tip {
         self.tip.clone()
     }
 

@@ -100,7 +100,7 @@ fn every_final_block_is_read_and_none_above() {
     let read = read_all(&mut source, Some(node.hash(0))).unwrap();
     assert_eq!(read.len(), 333);
     assert_blocks(&node, 1, &read);
-    assert_eq!(source.tip().get(), Some(Height(333)));
+    assert_eq!(source.tip_watch().get(), Some(Height(333)));
 
     node.state().finalized = Some(340);
     let more = read_all(&mut source, Some(node.hash(333))).unwrap();

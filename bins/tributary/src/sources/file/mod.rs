@@ -126,7 +126,7 @@ impl FileSource {
     }
 
     /// The last block of the file, to show and to wait for.
-    pub fn tip(&self) -> Tip {
+    pub fn tip_watch(&self) -> Tip {
         self.tip.clone()
     }
 

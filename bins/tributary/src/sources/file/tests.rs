@@ -95,7 +95,7 @@ fn both_forms_are_read_from_any_height() {
             source.resume(CHAIN, Height(start), parent).unwrap();
             expect(&mut source, start..end.min(start + 10));
         }
-        assert_eq!(source.tip().get(), Some(Height(end - 1)));
+        assert_eq!(source.tip_watch().get(), Some(Height(end - 1)));
         // At the end there is nothing, and that is no error.
         source.resume(CHAIN, Height(end), Some(hash(end - 1, 1))).unwrap();
         assert!(read(&mut source, 10).unwrap().1.is_empty());
@@ -124,7 +124,7 @@ fn a_file_that_grows_is_followed_and_its_incomplete_end_waited_for() {
         case.append(rest);
         case.append(&more);
         expect(&mut source, 11..13);
-        assert_eq!(source.tip().get(), Some(Height(12)));
+        assert_eq!(source.tip_watch().get(), Some(Height(12)));
     }
 }
 

@@ -1,0 +1,258 @@
+//! `GET /metrics`: figures for machines, in the text format of OpenMetrics, which Prometheus reads.
+//!
+//! # Capacity
+//! The number of lines does not depend on how many chains or peers there are: labels take values from lists that are
+//! fixed in the program.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use engine::chain::BlockView;
+use engine::pipeline::Stats;
+use engine::store::BlockReader;
+use hdrhistogram::Histogram;
+use net::server::{ByCode, Counters};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::problem::Problem;
+use super::routes::{Answer, Node, unreadable};
+use super::{params, side_blocks};
+
+/// What the format is called.
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the buckets of durations, in seconds: 100 us to 10 s.
+const BUCKETS: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// `GET /metrics`
+pub(super) async fn metrics<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Response> {
+    params::query(&uri, &[])?;
+    let mut registry = Registry::with_prefix("mainstem");
+    registry.register_collector(Box::new(Scrape::of(&node)?));
+    let mut out = String::new();
+    encode(&mut out, &registry).map_err(Problem::internal)?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], out).into_response())
+}
+
+/// All figures, as they were at one moment.
+#[derive(Debug)]
+struct Scrape {
+    uptime_seconds: f64,
+    head: u64,
+    head_seconds: f64,
+    first_block: u64,
+    side_chains: usize,
+    side_blocks: u64,
+    waiting_blocks: u64,
+    fullest_lane: u64,
+    resident_bytes: Option<u64>,
+    stats: Option<Stats>,
+    ingest: Counters,
+}
+
+impl Scrape {
+    fn of<R: BlockReader>(node: &Node<R>) -> Answer<Self> {
+        let head = node.reader.head();
+        let time = match node.reader.block(head).map_err(unreadable)? {
+            Some(block) => {
+                let time = block.header().time;
+                block.intact().map_err(unreadable)?;
+                time.as_millis()
+            }
+            None => 0,
+        };
+        let waiting = || {
+            let lanes = node.genesis.chains.iter().filter_map(|side| node.cache.lane(side.id));
+            lanes.map(|lane| lane.cursors()).map(|cursors| cursors.received.saturating_sub(cursors.indexed))
+        };
+        Ok(Self {
+            uptime_seconds: node.started.elapsed().as_secs_f64(),
+            head: head.0,
+            head_seconds: time as f64 / 1e3,
+            first_block: node.reader.base().first.0,
+            side_chains: node.genesis.chains.len(),
+            side_blocks: side_blocks(&node.genesis, &node.cache),
+            waiting_blocks: waiting().sum(),
+            fullest_lane: waiting().max().unwrap_or(0),
+            resident_bytes: resident_bytes(),
+            stats: node.engine.stats(),
+            ingest: node.peers.counters(),
+        })
+    }
+
+    fn engine(&self, out: &mut Lines<'_>) -> fmt::Result {
+        out.gauge("uptime_seconds", "Time since the node started", self.uptime_seconds)?;
+        out.gauge("main_block_height", "Height of the newest durable main block", self.head)?;
+        out.gauge(
+            "main_block_time_seconds",
+            "Time of the newest durable main block since the Unix epoch, 0 before the first",
+            self.head_seconds,
+        )?;
+        out.gauge(
+            "main_block_first_height",
+            "Height of the oldest main block that is kept",
+            self.first_block,
+        )?;
+        out.gauge("side_chains", "Side chains that are registered", self.side_chains)?;
+        out.counter("side_blocks_indexed", "Side blocks that are durable, of all chains", self.side_blocks)?;
+        out.gauge("side_blocks_waiting", "Side blocks received and not durable yet", self.waiting_blocks)?;
+        out.gauge(
+            "lane_blocks_max",
+            "The most blocks that wait in one lane; at cache.lane_blocks its sender has to stop",
+            self.fullest_lane,
+        )?;
+        if let Some(bytes) = self.resident_bytes {
+            out.gauge("resident_memory_bytes", "Memory of the process that is in RAM", bytes)?;
+        }
+        let Some(stats) = &self.stats else { return Ok(()) };
+        out.counter("main_blocks", "Main blocks made durable since the start", stats.main_blocks)?;
+        out.histogram("durable_seconds", "From received to durable, of side blocks", &stats.durable)?;
+        out.histogram("seal_seconds", "Gathering and hashing a main block", &stats.seal)?;
+        out.histogram("append_seconds", "Appending a main block to the log", &stats.append)?;
+        out.histogram("sync_seconds", "Making main blocks durable, one value a sync", &stats.sync)
+    }
+}
+
+impl Scrape {
+    fn ingest(&self, out: &mut Lines<'_>) -> fmt::Result {
+        let counts = &self.ingest;
+        out.gauge("ingest_sessions", "Sessions now", counts.sessions)?;
+        out.gauge("ingest_handshakes", "Handshakes under way now", counts.handshakes)?;
+        out.gauge(
+            "ingest_window_bytes",
+            "What connected peers may send ahead of our reading now",
+            counts.window_bytes,
+        )?;
+        out.gauge(
+            "ingest_frame_memory_bytes",
+            "Memory set aside now for frames that are being received",
+            counts.frame_memory_bytes,
+        )?;
+        for (name, help, count) in [
+            ("ingest_handshakes_started", "Handshakes begun", counts.handshakes_started),
+            (
+                "ingest_handshakes_completed",
+                "Handshakes that ended with a known key",
+                counts.handshakes_completed,
+            ),
+            (
+                "ingest_retries",
+                "Clients asked to show that they receive at their address",
+                counts.retries_sent,
+            ),
+            ("ingest_sessions_opened", "Sessions begun", counts.sessions_opened),
+            ("ingest_sessions_closed", "Sessions ended, for whatever reason", counts.sessions_closed),
+            (
+                "ingest_sessions_revoked",
+                "Sessions ended since their key was revoked or rotated",
+                counts.sessions_revoked,
+            ),
+            ("ingest_take_overs", "Chains whose silent speaker was replaced by a standby", counts.take_overs),
+            ("ingest_frames", "Frames received whole and valid", counts.frames),
+            ("ingest_frame_bytes", "Bytes of the frames received", counts.bytes),
+            ("ingest_blocks", "Side blocks put into lanes", counts.blocks),
+            ("ingest_control_messages", "Messages received on control streams", counts.control_messages),
+        ] {
+            out.counter(name, help, count)?;
+        }
+        let known =
+            counts.handshakes_unknown_key + counts.handshakes_revoked_key + counts.handshakes_timed_out;
+        out.counters(
+            "ingest_handshakes_failed",
+            "Handshakes that failed, by reason",
+            "reason",
+            [
+                ("unknown-key", counts.handshakes_unknown_key),
+                ("revoked", counts.handshakes_revoked_key),
+                ("timeout", counts.handshakes_timed_out),
+                ("other", counts.handshakes_failed.saturating_sub(known)),
+            ],
+        )?;
+        out.counters(
+            "ingest_refused",
+            "Connections refused before a handshake, by the limit reached",
+            "limit",
+            [
+                ("max_handshakes", counts.refused_handshakes),
+                ("handshakes_per_address", counts.refused_rate),
+                ("max_connections_per_address", counts.refused_address),
+            ],
+        )?;
+        let names =
+            |counts: &ByCode| counts.iter().map(|(code, count)| (code.name(), count)).collect::<Vec<_>>();
+        out.counters(
+            "ingest_closes",
+            "Sessions that the node ended, by reason",
+            "code",
+            names(&counts.closes),
+        )?;
+        let refusals = names(&counts.chain_refusals);
+        out.counters("ingest_chain_refusals", "Chains refused in a session, by reason", "code", refusals)
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Lines(encoder);
+        self.engine(&mut out)?;
+        self.ingest(&mut out)
+    }
+}
+
+/// Writes metrics. Names come without `mainstem_`, and those of counters without `_total`.
+struct Lines<'a>(DescriptorEncoder<'a>);
+
+impl Lines<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    /// One counter for each value of a label.
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'static str, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value, count) in values {
+            metric.encode_family(&[(label, value)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    /// Values are in microseconds.
+    fn histogram(&mut self, name: &str, help: &str, values: &Histogram<u64>) -> fmt::Result {
+        let mut counts = [0; BUCKETS.len() + 1];
+        for step in values.iter_recorded() {
+            let seconds = step.value_iterated_to() as f64 / 1e6;
+            counts[BUCKETS.partition_point(|bound| *bound < seconds)] += step.count_at_value();
+        }
+        // The encoder sums them up.
+        let buckets: Vec<_> = BUCKETS.into_iter().chain([f64::INFINITY]).zip(counts).collect();
+        let sum = values.mean() * values.len() as f64 / 1e6;
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(sum, values.len(), &buckets, None)
+    }
+}
+
+/// From `/proc/self/status`. `None` where there is no such file.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"))?;
+    Some(kib.trim().parse::<u64>().ok()? << 10)
+}

@@ -1,0 +1,408 @@
+//! `mainstem peers`: who is connected, what arrives, how far behind, and who was refused and why.
+
+mod table;
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write, stdout};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use engine::chain::{NodeKey, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::inspect::{bytes, counted, grouped, is_broken_pipe};
+use crate::api::peers::{ChainOfPeer, Peer, PeerChains, Peers as Page, Refusal, Refusals};
+use crate::client::Client;
+use crate::settings::ConfigArgs;
+
+use table::Table;
+
+const EXAMPLES: &str = "\
+Examples:
+  mainstem peers                                who is connected to the node on this machine
+  mainstem peers --watch                        the same, every second
+  mainstem peers 3b6a27bc                       the chains of one node, by the first digits of its key
+  mainstem peers --refused                      only who was refused, why, and what to do
+  mainstem peers --node http://10.0.0.5:9480 --json
+
+Columns:
+  CHAINS    how many it speaks for, of how many it named; the others it stands by for
+  BLOCKS/S  blocks that arrived in the second before
+  BEHIND    blocks that its nodes have and that are not durable here yet; - if it has not told
+  MEMORY    what the node has set aside for frames that it is sending";
+
+/// Between two looks, from which blocks a second follow.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Show who is connected, and who was refused and why
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Peers {
+    /// Show the chains of the node with this key; its first digits will do
+    #[arg(value_name = "KEY", value_parser = prefix, conflicts_with = "refused")]
+    key: Option<String>,
+    /// Ask the node at this address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9480", conflicts_with = "data")]
+    node: String,
+    /// Ask the node that runs with this data directory: its address stands in the configuration
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Show only who was refused
+    #[arg(long)]
+    refused: bool,
+    /// As JSON, at once and without rates
+    #[arg(long, conflicts_with = "watch")]
+    json: bool,
+    /// Show it anew every second
+    #[arg(long)]
+    watch: bool,
+}
+
+/// What is asked for, at one moment.
+struct Sample {
+    at: Instant,
+    peers: Vec<Peer>,
+    refusals: Vec<Refusal>,
+    /// With `KEY`: those of its sessions.
+    chains: Vec<PeerChains>,
+}
+
+/// Blocks a second, by session.
+type Rates = HashMap<u64, u64>;
+
+impl Peers {
+    pub(crate) fn run(self) -> Result<()> {
+        match self.show() {
+            // Whoever closed the pipe has seen enough.
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn show(&self) -> Result<()> {
+        let client = Client::new(&self.url()?);
+        let mut before = self.sample(&client)?;
+        if self.json {
+            return self.print_json(&before);
+        }
+        if !self.watch {
+            if self.refused || before.peers.is_empty() {
+                return self.print(&client, &before, &Rates::new(), &mut stdout().lock());
+            }
+            thread::sleep(PACE);
+            let now = self.sample(&client)?;
+            return self.print(&client, &now, &now.rates(&before), &mut stdout().lock());
+        }
+        let clear = if stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+        loop {
+            thread::sleep(PACE);
+            let mut screen = Vec::new();
+            match self.sample(&client) {
+                Ok(now) => {
+                    self.print(&client, &now, &now.rates(&before), &mut screen)?;
+                    before = now;
+                }
+                // It may be restarting.
+                Err(error) => writeln!(screen, "{error:#}")?,
+            }
+            let mut out = stdout().lock();
+            write!(out, "{clear}")?;
+            out.write_all(&screen)?;
+            writeln!(out)?;
+            out.flush()?;
+        }
+    }
+
+    fn url(&self) -> Result<String> {
+        let Some(data) = &self.data else { return Ok(self.node.clone()) };
+        let mut args = ConfigArgs::default();
+        args.flags.insert("data.dir", data.to_string_lossy().into_owned());
+        let mut addr = args.load()?.settings.api.addr;
+        if addr.port() == 0 {
+            bail!(
+                "{} lets the system choose the port of the API (api.addr = {addr}); name it with --node, as the node \
+                 printed it",
+                data.display()
+            );
+        }
+        if addr.ip().is_unspecified() {
+            addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        }
+        Ok(format!("http://{addr}"))
+    }
+
+    fn sample(&self, client: &Client) -> Result<Sample> {
+        let mut peers = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page: Page = client.get(&format!("/v1/peers{after}"))?;
+            peers.extend(page.peers);
+            let Some(next) = page.next else { break };
+            after = format!("?after={next}");
+        }
+        let Refusals { mut refusals } = client.get("/v1/refusals")?;
+        let mut chains = Vec::new();
+        if let Some(key) = &self.key {
+            let is_it = |found: &NodeKey| found.to_string().starts_with(key);
+            peers.retain(|peer| is_it(&peer.key) || is_it(&peer.presented));
+            refusals.retain(|refusal| is_it(&refusal.key));
+            for peer in &peers {
+                chains.extend(chains_of(client, peer.session)?);
+            }
+        }
+        Ok(Sample { at: Instant::now(), peers, refusals, chains })
+    }
+
+    fn print_json(&self, sample: &Sample) -> Result<()> {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            peers: Option<&'a [Peer]>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            sessions: Option<&'a [PeerChains]>,
+            refusals: &'a [Refusal],
+        }
+        let sessions = self.key.is_some().then_some(sample.chains.as_slice());
+        let peers = (sessions.is_none() && !self.refused).then_some(sample.peers.as_slice());
+        let mut out = stdout().lock();
+        serde_json::to_writer_pretty(&mut out, &Document { peers, sessions, refusals: &sample.refusals })?;
+        writeln!(out)?;
+        Ok(())
+    }
+
+    fn print(&self, client: &Client, sample: &Sample, rates: &Rates, out: &mut impl Write) -> Result<()> {
+        let now = now();
+        if !self.refused {
+            if sample.peers.is_empty() {
+                self.nobody(client, out)?;
+            } else {
+                write!(out, "{}", sessions(&sample.peers, rates, now))?;
+            }
+        }
+        for session in &sample.chains {
+            writeln!(out)?;
+            one(session, out)?;
+        }
+        if !sample.refusals.is_empty() {
+            if !self.refused {
+                writeln!(out)?;
+            }
+            refused(&sample.refusals, now, out)?;
+        } else if self.refused {
+            writeln!(out, "Nobody was refused since the node started.")?;
+        }
+        Ok(())
+    }
+
+    fn nobody(&self, client: &Client, out: &mut impl Write) -> Result<()> {
+        if let Some(key) = &self.key {
+            writeln!(out, "No node whose key begins with {key} is connected.")?;
+            return Ok(());
+        }
+        let status: Value = client.get("/v1/status")?;
+        let text = |name: &str| status[name].as_str().unwrap_or("?").to_owned();
+        writeln!(out, "Nobody is connected. Nodes of side chains connect with")?;
+        writeln!(out, "  tributary ... --main {} --main-key {}", text("ingest_addr"), text("node_key"))?;
+        writeln!(out, "and a key that the genesis document names; `mainstem keys list` shows which.")?;
+        Ok(())
+    }
+}
+
+impl Sample {
+    fn rates(&self, before: &Self) -> Rates {
+        let took = self.at.duration_since(before.at).as_secs_f64().max(0.001);
+        let blocks: HashMap<_, _> = before.peers.iter().map(|peer| (peer.session, peer.blocks)).collect();
+        let rate = |peer: &Peer| {
+            // What came with a session that was not there before came within this time.
+            let new = peer.blocks - blocks.get(&peer.session).copied().unwrap_or(0).min(peer.blocks);
+            (peer.session, (new as f64 / took).round() as u64)
+        };
+        self.peers.iter().map(rate).collect()
+    }
+}
+
+/// All pages of a session; `None` if it has ended.
+fn chains_of(client: &Client, session: u64) -> Result<Option<PeerChains>> {
+    let path = format!("/v1/peers/{session}");
+    let Some(mut all) = client.get_if_there::<PeerChains>(&path)? else { return Ok(None) };
+    while let Some(next) = all.next {
+        let Some(page) = client.get_if_there::<PeerChains>(&format!("{path}?after={}", next.0))? else {
+            return Ok(None);
+        };
+        all.chains.extend(page.chains);
+        all.next = page.next;
+    }
+    Ok(Some(all))
+}
+
+fn sessions(peers: &[Peer], rates: &Rates, now: Timestamp) -> Table {
+    let mut table = Table::new(&[
+        "KEY",
+        "ADDRESS",
+        "SOFTWARE",
+        "SINCE",
+        ">CHAINS",
+        ">BLOCKS/S",
+        ">BYTES",
+        ">BEHIND",
+        ">RTT",
+        ">MEMORY",
+    ]);
+    for peer in peers {
+        table.row([
+            shown(peer),
+            peer.address.to_string(),
+            if peer.software.is_empty() { "-".into() } else { printable(&peer.software) },
+            ago(peer.since, now),
+            format!("{}/{}", peer.speaks_for, peer.chains),
+            rates.get(&peer.session).map_or_else(|| "-".into(), |rate| grouped(*rate)),
+            bytes(peer.bytes).to_string(),
+            peer.behind.map_or_else(|| "-".into(), grouped),
+            rtt(peer.rtt_us),
+            bytes(peer.memory_bytes).to_string(),
+        ]);
+    }
+    table
+}
+
+/// One session with its chains.
+fn one(session: &PeerChains, out: &mut impl Write) -> Result<()> {
+    let peer = &session.peer;
+    writeln!(out, "session {} of {}", peer.session, peer.presented)?;
+    if peer.presented != peer.key {
+        writeln!(out, "  stands for {}", peer.key)?;
+    }
+    let mut table = Table::new(&["CHAIN", "STATE", ">RECEIVED", ">DURABLE", ">LIMIT", ">TIP", ">BEHIND"]);
+    for ChainOfPeer { chain, state, received, durable, limit, tip, behind, .. } in &session.chains {
+        let or_none = |number: Option<u64>| number.map_or_else(|| "-".into(), grouped);
+        table.row([
+            chain.clone(),
+            state.clone(),
+            grouped(received.0),
+            grouped(durable.0),
+            grouped(limit.0),
+            or_none(tip.map(|tip| tip.0)),
+            or_none(*behind),
+        ]);
+    }
+    write!(out, "{table}")?;
+    if let Some(refusal) = &peer.last_refusal {
+        let chain = refusal.chain.as_ref().map_or_else(String::new, |chain| format!("chain {chain}: "));
+        writeln!(out, "last refused: {chain}{}: {}", refusal.code, printable(&refusal.detail))?;
+    }
+    Ok(())
+}
+
+fn refused(refusals: &[Refusal], now: Timestamp, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "Refused, the last time of each key:")?;
+    for refusal in refusals {
+        let Refusal { key, registered, time, address, count, last } = refusal;
+        let known = if *registered { "" } else { ", a key that is not registered" };
+        let chain = last.chain.as_ref().map_or_else(String::new, |chain| format!(", chain {chain}"));
+        let (ago, times) = (ago(*time, now), counted(*count, "time"));
+        writeln!(
+            out,
+            "  {}  {} {ago} ago, {times}, from {}{chain}{known}",
+            short(key),
+            last.code,
+            plain(*address)
+        )?;
+        writeln!(out, "            {}", printable(&last.detail))?;
+        writeln!(out, "            what to do: {}", last.remedy)?;
+    }
+    Ok(())
+}
+
+/// The key of a session, and the one that it stands for.
+fn shown(peer: &Peer) -> String {
+    if peer.presented == peer.key {
+        short(&peer.key)
+    } else {
+        format!("{} for {}", short(&peer.presented), short(&peer.key))
+    }
+}
+
+/// Enough of a key to tell it from others, and to name it by.
+fn short(key: &NodeKey) -> String {
+    key.to_string()[..8].to_owned()
+}
+
+/// IPv4 as such, also where it came over IPv6.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// What a peer says of itself could hold anything, also what moves the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn rtt(micros: u64) -> String {
+    if micros < 100_000 {
+        format!("{:.1} ms", micros as f64 / 1e3)
+    } else {
+        format!("{} ms", grouped(micros / 1_000))
+    }
+}
+
+/// How long ago, in the two largest units. The clocks of two machines may differ: the future is now.
+fn ago(time: Timestamp, now: Timestamp) -> String {
+    let seconds = now.as_millis().saturating_sub(time.as_millis()) / 1_000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", grouped(seconds / 86_400), seconds / 3_600 % 24),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(since.as_millis() as u64)
+}
+
+/// The first digits of a key.
+fn prefix(text: &str) -> Result<String, String> {
+    let text = text.to_lowercase();
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if fits { Ok(text) } else { Err("expected the first of the 64 hex digits of a key".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_two_units_and_the_future_is_now() {
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (61, "1 min 1 s"),
+            (3_600 + 120, "1 h 2 min"),
+            (2 * 86_400 + 3_600, "2 d 1 h"),
+            (2_000 * 86_400, "2,000 d 0 h"),
+        ] {
+            assert_eq!(ago(at(10), at(10 + seconds)), text);
+        }
+        assert_eq!(ago(at(11), at(10)), "0 s");
+    }
+
+    #[test]
+    fn what_a_peer_says_cannot_move_the_cursor() {
+        assert_eq!(printable("tributary\x1b[2J\n1"), "tributary?[2J?1");
+    }
+
+    #[test]
+    fn a_key_is_named_by_its_first_digits() {
+        assert_eq!(prefix("3B6a"), Ok("3b6a".into()));
+        for wrong in ["", "xyz", &"a".repeat(65)] {
+            assert!(prefix(wrong).is_err(), "{wrong}");
+        }
+    }
+}

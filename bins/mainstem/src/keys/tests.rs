@@ -1,0 +1,200 @@
+use std::fs;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use net::identity::Identity;
+
+use super::*;
+
+fn key(seed: u8) -> NodeKey {
+    Identity::from_seed([seed; 32]).public()
+}
+
+/// Two chains: one of the keys 1 and 2, one of key 2.
+fn genesis() -> Genesis {
+    let (one, two) = (key(1), key(2));
+    let text = format!(
+        "[main]\nid = 1\nname = \"m\"\n\
+         [[chain]]\nid = 2\nname = \"a\"\nnodes = [\"{one}\", \"{two}\"]\n\
+         [[chain]]\nid = 3\nname = \"b\"\nnodes = [\"{two}\"]\n"
+    );
+    Genesis::parse(&text).unwrap()
+}
+
+#[test]
+fn a_state_is_read_back_from_its_document() {
+    let genesis = genesis();
+    let mut state = KeyState::default();
+    assert_eq!(KeyState::parse("", &genesis), Ok(KeyState::default()));
+    state.rotate(&genesis, key(1), key(11), true).unwrap();
+    state.rotate(&genesis, key(2), key(12), false).unwrap();
+    state.revoke(&genesis, key(11)).unwrap();
+    assert_eq!(KeyState::parse(&state.document(), &genesis), Ok(state.clone()));
+    assert_eq!(state.revoked, [key(2), key(11)].into());
+    let changes = state.changes();
+    assert_eq!((changes.revoked, changes.stands_for), (state.revoked, state.stands_for));
+}
+
+#[test]
+fn a_rotation_revokes_all_other_keys_unless_they_are_kept() {
+    let genesis = genesis();
+    let mut state = KeyState::default();
+    assert_eq!(state.rotate(&genesis, key(1), key(11), true), Ok(vec![]));
+    assert!(state.speakers(key(1)).eq([key(1), key(11)]));
+    // The change-over ends.
+    assert_eq!(state.rotate(&genesis, key(1), key(11), false), Ok(vec![key(1)]));
+    assert!(state.speakers(key(1)).eq([key(11)]));
+    // And again, years later.
+    assert_eq!(state.rotate(&genesis, key(1), key(21), false), Ok(vec![key(11)]));
+    assert!(state.speakers(key(1)).eq([key(21)]));
+    assert!(state.speakers(key(2)).eq([key(2)]));
+}
+
+#[test]
+fn a_chain_that_nobody_may_speak_for_is_noticed() {
+    let genesis = genesis();
+    let mut state = KeyState::default();
+    let mute = |state: &KeyState| state.mute(&genesis).iter().map(|side| side.id.0).collect::<Vec<_>>();
+    assert_eq!(state.revoke(&genesis, key(2)), Ok(true));
+    assert_eq!(state.revoke(&genesis, key(2)), Ok(false));
+    assert_eq!(mute(&state), [3]);
+    state.revoke(&genesis, key(1)).unwrap();
+    assert_eq!(mute(&state), [2, 3]);
+    state.restore(&genesis, key(2)).unwrap();
+    assert_eq!(mute(&state), [0; 0]);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_what_would_be_right() {
+    let genesis = genesis();
+    let mut state = KeyState::default();
+    state.rotate(&genesis, key(1), key(11), true).unwrap();
+    let before = state.clone();
+    let (one, two, eleven, nine) = (key(1), key(2), key(11), key(9));
+    for (refused, said) in [
+        (
+            state.revoke(&genesis, nine).map(drop),
+            format!("KEY: {nine} is registered for no chain and stands"),
+        ),
+        (state.restore(&genesis, nine), format!("KEY: {nine} is registered for no chain and stands")),
+        (state.restore(&genesis, one), format!("KEY: {one} is not revoked")),
+        (
+            state.rotate(&genesis, nine, key(12), false).map(drop),
+            format!("REGISTERED: {nine} is registered for no chain"),
+        ),
+        (
+            state.rotate(&genesis, eleven, key(12), false).map(drop),
+            format!("REGISTERED: {eleven} only stands for {one}: expected that one"),
+        ),
+        (
+            state.rotate(&genesis, one, two, false).map(drop),
+            format!("NEW: {two} is registered itself: expected a new key"),
+        ),
+        (
+            state.rotate(&genesis, one, one, false).map(drop),
+            format!("NEW: {one} is registered itself: expected a new key"),
+        ),
+        (
+            state.rotate(&genesis, two, eleven, false).map(drop),
+            format!("NEW: {eleven} stands for {one} already"),
+        ),
+    ] {
+        let text = refused.unwrap_err().to_string();
+        assert!(text.starts_with(&said), "{said:?} in {text:?}");
+    }
+    assert_eq!(state, before);
+    state.revoke(&genesis, eleven).unwrap();
+    let text = state.rotate(&genesis, one, eleven, false).unwrap_err().to_string();
+    assert!(text.contains("is revoked: take a key that never was"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_wrong_is_refused_with_the_field_and_its_value() {
+    let genesis = genesis();
+    let (one, two, nine) = (key(1), key(2), key(9));
+    let stands =
+        |key, registered| format!("[[stands_for]]\nkey = \"{key}\"\nregistered = \"{registered}\"\n");
+    for (text, said) in [
+        ("revoked = [\"abc\"]".to_owned(), "revoked[0]: \"abc\" is not a node key: expected ".to_owned()),
+        ("\nrevoked = 5".into(), "line 2: invalid type: integer `5`, expected a sequence".into()),
+        ("revokd = []".into(), "unknown field `revokd`".into()),
+        (stands(nine, one) + "since = 5", "unknown field `since`".into()),
+        (format!("[[stands_for]]\nkey = \"{nine}\""), "missing field `registered`".into()),
+        (format!("revoked = [\"{one}\", \"{one}\"]"), format!("revoked[1]: {one} is listed twice")),
+        (format!("revoked = [\"{nine}\"]"), format!("revoked[0]: {nine} is registered for no chain")),
+        (stands(nine, one) + &stands(nine, two), format!("stands_for[1].key: {nine} is listed twice")),
+        (stands(one, two), format!("stands_for[0].key: {one} is registered itself")),
+        (stands(nine, key(8)), format!("stands_for[0].registered: {} is registered for no chain", key(8))),
+        (stands(nine, one) + &stands(key(8), nine), format!("{nine} only stands for {one}")),
+    ] {
+        let error = KeyState::parse(&text, &genesis).unwrap_err().to_string();
+        assert!(error.contains(&said), "{said:?} in {error:?}");
+    }
+}
+
+#[test]
+fn a_change_is_written_whole_or_not_at_all() {
+    let genesis = genesis();
+    let dir = tempfile::tempdir().unwrap();
+    let file = KeysFile::at(&dir.path().join("keys.toml"));
+    assert_eq!(file.read(&genesis).unwrap(), KeyState::default());
+    let revoke = |key| file.change(&genesis, |state| anyhow::Ok(state.revoke(&genesis, key)?));
+    revoke(key(1)).unwrap();
+    revoke(key(9)).unwrap_err();
+    assert_eq!(file.read(&genesis).unwrap().revoked, [key(1)].into());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+
+    // A file that somebody broke is not overwritten.
+    fs::write(file.path(), "revoked = [").unwrap();
+    let error = revoke(key(2)).unwrap_err().to_string();
+    assert!(error.contains("keys.toml: line 1: "), "{error}");
+    assert_eq!(fs::read_to_string(file.path()).unwrap(), "revoked = [");
+}
+
+#[test]
+fn changes_made_at_once_are_all_kept() {
+    let genesis = genesis();
+    let dir = tempfile::tempdir().unwrap();
+    let file = KeysFile::at(&dir.path().join("keys.toml"));
+    std::thread::scope(|scope| {
+        for seed in 10..18 {
+            let (file, genesis) = (&file, &genesis);
+            scope.spawn(move || {
+                let rotate =
+                    |state: &mut KeyState| anyhow::Ok(state.rotate(genesis, key(1), key(seed), true)?);
+                file.change(genesis, rotate).unwrap();
+            });
+        }
+    });
+    assert_eq!(file.read(&genesis).unwrap().stands_for.len(), 8);
+}
+
+#[test]
+fn a_change_of_the_file_is_followed_and_a_wrong_one_is_not() {
+    let genesis = Arc::new(genesis());
+    let dir = tempfile::tempdir().unwrap();
+    let file = KeysFile::at(&dir.path().join("keys.toml"));
+    let (send, states) = mpsc::channel();
+    let watch = Watch::start(file.clone(), Arc::clone(&genesis), KeyState::default(), move |state| {
+        send.send(state.clone()).unwrap();
+    });
+    let next = || states.recv_timeout(Duration::from_secs(60)).unwrap();
+    let mut state = KeyState::default();
+    state.revoke(&genesis, key(1)).unwrap();
+    fs::write(file.path(), state.document()).unwrap();
+    assert_eq!(next(), state);
+
+    fs::write(file.path(), "nonsense").unwrap();
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(states.try_recv(), Err(mpsc::TryRecvError::Empty));
+    // Of the same length as the first one.
+    state.restore(&genesis, key(1)).unwrap();
+    state.revoke(&genesis, key(2)).unwrap();
+    fs::write(file.path(), state.document()).unwrap();
+    assert_eq!(next(), state);
+
+    fs::remove_file(file.path()).unwrap();
+    assert_eq!(next(), KeyState::default());
+    drop(watch);
+    assert_eq!(states.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+}

@@ -1,0 +1,32 @@
+//! What is kept, served to the side chain's own node over HTTP. `docs/tributary.md` describes it for its users.
+//!
+//! # Architecture invariant
+//! It only reads. Nothing that is asked changes anything or makes the program hold more than a bounded request.
+//!
+//! # Capacity
+//! At most [`MAX_CONNECTIONS`] connections, one request each; a request has at most [`MAX_BODY_BYTES`] and is answered
+//! within [`TIMEOUT`], or [`MAX_WAIT`] later where it waits for a block. An answer has at most [`MAX_PAGE`] items.
+
+mod params;
+mod problem;
+mod routes;
+mod server;
+mod views;
+
+pub use routes::Serving;
+pub use server::Server;
+
+use std::time::Duration;
+
+const MAX_CONNECTIONS: usize = 256;
+const MAX_BODY_BYTES: usize = 256 << 10;
+const MAX_PAGE: usize = 1_000;
+/// Items in one answer, unless asked for more or fewer.
+const PAGE: usize = 100;
+/// Time for a request to arrive, and to be answered.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a request may wait for a block to be indexed.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

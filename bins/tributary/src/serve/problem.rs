@@ -1,0 +1,106 @@
+//! Errors as RFC 9457 problem details: `application/problem+json`, each kind with a name of its own.
+
+use std::fmt::Display;
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+/// A problem on its way to the client. `docs/tributary.md` lists the kinds.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem of a kind: `urn:mainstem:problem:<kind>`, with a title that is the same whenever it occurs and a
+    /// detail that is not.
+    pub(super) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Display,
+    ) -> Self {
+        Self { status, kind, title, detail: detail.to_string(), members: Map::new() }
+    }
+
+    /// A parameter that is not what it should be.
+    pub(super) fn parameter(field: &str, value: &str, detail: impl Display) -> Self {
+        let value: String = value.chars().take(100).collect();
+        Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter is not valid", detail)
+            .with("field", field)
+            .with("value", value)
+    }
+
+    /// Our own fault. The details are for the log, not for the client.
+    pub(super) fn internal(error: impl Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        let detail = "what is kept could not be read; the reason is in the log of tributary";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Tributary failed", detail)
+    }
+
+    /// Adds an extension member.
+    #[must_use]
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn render(self, uri: &Uri) -> Response {
+        let mut body = self.members;
+        body.insert("type".into(), format!("urn:mainstem:problem:{}", self.kind).into());
+        body.insert("title".into(), self.title.into());
+        body.insert("status".into(), self.status.as_u16().into());
+        body.insert("detail".into(), self.detail.into());
+        let instance: String = uri.path().chars().take(200).collect();
+        body.insert("instance".into(), instance.into());
+        let json = HeaderValue::from_static("application/problem+json");
+        (self.status, [(header::CONTENT_TYPE, json)], Value::Object(body).to_string()).into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Leaves the body to [`render`], which knows what was asked.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The outermost layer: gives every error its body, also those that axum makes by itself.
+pub(super) async fn render(request: Request, next: Next) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    // `Allow` is set outside of this layer.
+    let mut response = next.run(request).await;
+    let status = response.status();
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        None if status == StatusCode::METHOD_NOT_ALLOWED => {
+            let detail = format!("{method} is not possible here; the header Allow says what is");
+            Problem::new(status, "method-not-allowed", "Method not allowed", detail)
+        }
+        None if status.is_client_error() || status.is_server_error() => {
+            Problem::new(status, "http", "The request was refused", status)
+        }
+        None => return response,
+    };
+    problem.render(&uri)
+}
+
+/// What a path that is no route answers.
+pub(super) async fn no_route(uri: Uri) -> Problem {
+    let routes = json!(super::routes::PATHS);
+    let detail = format!("there is nothing at {}; docs/tributary.md lists the routes", clip(uri.path()));
+    Problem::new(StatusCode::NOT_FOUND, "no-route", "No such route", detail).with("routes", routes)
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(200).collect()
+}

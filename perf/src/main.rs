@@ -1,0 +1,65 @@
+//! Measures Mainstem over real QUIC and prints rows for `perf/RESULTS.md`: medians and spreads, with the commit and the
+//! command that they are of.
+//!
+//! ```text
+//!   this process: starts, samples, reports
+//!     ├── receiver  a server with real lanes, or an endpoint that discards, or `mainstem run`
+//!     ├── swarm     thousands of sessions on one reactor: flat out, paced, or idle
+//!     └── attack    a hostile peer
+//! ```
+//! Every side is a process of its own, so that its processor time and memory can be told apart; children are this
+//! program again, told what to do by lines on their standard input.
+#![forbid(unsafe_code)]
+
+mod child;
+
+mod idle;
+mod ingest;
+mod network;
+mod pipeline;
+mod receiver;
+mod soak;
+
+mod swarm;
+mod table;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measure Mainstem over real QUIC and print rows for perf/RESULTS.md.
+///
+/// Takes a quiet machine and the release build. Without a subcommand it is `pipeline`.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    pipeline: pipeline::Pipeline,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Pipeline(pipeline::Pipeline),
+    Ingest(ingest::Ingest),
+    Network(network::Network),
+    Idle(idle::Idle),
+    Soak(soak::Soak),
+    #[command(hide = true)]
+    Receiver(receiver::Receiver),
+    #[command(hide = true)]
+    Swarm(swarm::role::Role),
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Pipeline(cli.pipeline)) {
+        Command::Pipeline(pipeline) => pipeline.run(),
+        Command::Ingest(ingest) => ingest.run(),
+        Command::Network(network) => network.run(),
+        Command::Idle(idle) => idle.run(),
+        Command::Soak(soak) => soak.run(),
+        Command::Receiver(receiver) => receiver.run(),
+        Command::Swarm(role) => role.run(),
+    }
+}
