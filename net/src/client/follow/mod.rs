@@ -27,3 +27,6 @@ use crate::control::MAX_CHAINS;
 /// One for each header and one for each chain of a block: the largest block fits in, alone. With paths of 14 siblings,
 /// as 16,384 chains have them, that is 9 MB.
 const ROOM: usize = 1 + MAX_CHAINS;
+
+#[cfg(test)]
+mod tests;
