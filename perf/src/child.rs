@@ -55,7 +55,7 @@ pub(crate) struct Child {
 }
 
 /// How long a child may take to answer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Child {
     /// This program again, in the part `role` with a `setup`.

@@ -130,6 +130,7 @@ impl Idle {
             world,
             load: Load::Idle,
             handshakes: self.handshakes,
+            max_mtu: None,
         };
         let mut sender = Child::role(role::NAME, &setup, &self.places.sender())?;
         let ready: role::Ready = sender.hear()?;

@@ -50,6 +50,9 @@ pub(crate) struct Ingest {
     /// Ingest threads of the receiver
     #[arg(long, default_value_t = 1)]
     reactors: usize,
+    /// Largest UDP payload that the sender tries, in bytes; by default that of a client
+    #[arg(long)]
+    max_mtu: Option<u16>,
     #[command(flatten)]
     places: Places,
     #[command(flatten)]
@@ -180,6 +183,7 @@ impl Ingest {
             world,
             load: if kind == Kind::Server { Load::Flat } else { Load::Bulk },
             handshakes: 64,
+            max_mtu: self.max_mtu,
         };
         let mut sender = Child::role(role::NAME, &setup, &self.places.sender())?;
         let ready: role::Ready = sender.hear()?;

@@ -13,13 +13,13 @@
 
 mod child;
 
+mod hostile;
 mod idle;
 mod ingest;
 mod network;
 mod pipeline;
 mod receiver;
 mod soak;
-
 mod swarm;
 mod table;
 
@@ -45,10 +45,13 @@ enum Command {
     Network(network::Network),
     Idle(idle::Idle),
     Soak(soak::Soak),
+    Hostile(hostile::Hostile),
     #[command(hide = true)]
     Receiver(receiver::Receiver),
     #[command(hide = true)]
     Swarm(swarm::role::Role),
+    #[command(hide = true)]
+    Attack(hostile::Role),
 }
 
 fn main() -> Result<()> {
@@ -59,7 +62,9 @@ fn main() -> Result<()> {
         Command::Network(network) => network.run(),
         Command::Idle(idle) => idle.run(),
         Command::Soak(soak) => soak.run(),
+        Command::Hostile(hostile) => hostile.run(),
         Command::Receiver(receiver) => receiver.run(),
         Command::Swarm(role) => role.run(),
+        Command::Attack(role) => role.run(),
     }
 }

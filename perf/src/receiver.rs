@@ -3,6 +3,7 @@
 //! Behind the server one thread makes durable at once what is final: nothing is hashed or stored, so what is measured
 //! is ingest alone.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,9 +20,9 @@ use engine::proof::{ChainProof, ProofError};
 use engine::store::StoreError;
 use engine::sync::{Doorbell, Waiter};
 use net::control::BlockStart;
-use net::endpoint::{self, Bind};
+use net::endpoint::{self, Bind, Limits};
 use net::reactor::{Handle, Reactor};
-use net::server::{MainBlocks, NodeKeys, Parts, Server, ServerConfig, ServerHeads};
+use net::server::{Counters, MainBlocks, NodeKeys, Parts, Server, ServerConfig, ServerHeads};
 use quinn::Endpoint;
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,7 @@ fn config(setup: &Setup) -> Result<ServerConfig> {
         let nodes = setup.worlds.iter().map(|world| world.nodes as usize).sum::<usize>().max(1);
         config.max_sessions = config.max_sessions.max(nodes);
         config.max_connections_per_address = config.max_connections_per_address.max(2 * nodes);
+        (config.handshakes_per_address, config.handshake_burst) = (1 << 20, 1 << 20);
     }
     Ok(config)
 }
@@ -138,12 +140,31 @@ fn serve(setup: &Setup) -> Result<()> {
     answer(|question| match question {
         "sample" => Ok(serde_json::to_value(shared.sample(&clock))?),
         "peers" => Ok(server.peers().len().into()),
+        "refusals" => Ok(serde_json::to_value(refusals(&server.peer_list().counters()))?),
         "heads" => {
             shared.heads.store(true, Ordering::Relaxed);
             Ok(serde_json::Value::Null)
         }
         other => bail!("a receiver has no answer to {other:?}"),
     })
+}
+
+/// Answer to "refusals": what was limited or refused since the start, by name; nothing that did not happen.
+pub(crate) type Refusals = BTreeMap<String, u64>;
+
+fn refusals(counters: &Counters) -> Refusals {
+    let counted = [
+        ("handshakes failed", counters.handshakes_failed),
+        ("refused: handshakes at a time", counters.refused_handshakes),
+        ("refused: handshakes of an address", counters.refused_rate),
+        ("refused: connections of an address", counters.refused_address),
+        ("retries", counters.retries_sent),
+    ];
+    let closes = counters.closes.iter().map(|(code, count)| (format!("closed: {}", code.name()), count));
+    let chains =
+        counters.chain_refusals.iter().map(|(code, count)| (format!("chain: {}", code.name()), count));
+    let all = counted.map(|(name, count)| (name.to_owned(), count)).into_iter().chain(closes).chain(chains);
+    all.filter(|(_, count)| *count > 0).collect()
 }
 
 #[derive(Debug)]
@@ -258,7 +279,9 @@ const MAIN: ChainId = ChainId(u32::MAX);
 fn discard(setup: &Setup) -> Result<()> {
     let config = config(setup)?;
     let known = Arc::new(|_: &NodeKey| true);
-    let quic = endpoint::server_config(&config.identity, known, &config.transport)?;
+    // What a session that delivers is granted in the end.
+    let limits = Limits { connection_window_bytes: config.max_window_bytes, ..config.transport };
+    let quic = endpoint::server_config(&config.identity, known, &limits)?;
     let shared = Arc::new(Shared::default());
     let (mut address, mut reactors) = (config.addr, Vec::new());
     for index in 0..setup.reactors {

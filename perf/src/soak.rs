@@ -138,6 +138,7 @@ impl Soak {
             world,
             load: Load::Paced { interval, batch: 1, lasts },
             handshakes: 64,
+            max_mtu: None,
         };
         let mut sender = Child::role(role::NAME, &setup, &Place::default())?;
         let ready: role::Ready = sender.hear()?;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use engine::chain::ChainId;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub(super) struct Lags(Histogram<u64>);
 pub(crate) struct LagSummary {
     /// Batches whose lags are in it.
     pub(crate) batches: u64,
-    /// Of them, those that were not acknowledged when the run had ended: their lag is at least what is counted.
+    /// Of them, those that were not acknowledged in the end: their lag is at least what is counted.
     pub(crate) unacknowledged: u64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
@@ -37,12 +38,19 @@ impl Default for Lags {
 }
 
 impl Lags {
-    /// The oldest batch of `cursor` that is not acknowledged is so at `now`.
-    pub(super) fn record(&mut self, cursor: &mut Cursor, begun: Instant, interval: Duration, now: Instant) {
-        let due = begun + phase(cursor.chain, interval) + interval.mul_f64(cursor.acked as f64);
+    /// `batch` of `chain` is acknowledged at `now`. Gives its lag, in microseconds.
+    pub(super) fn record(
+        &mut self,
+        chain: ChainId,
+        batch: u64,
+        begun: Instant,
+        interval: Duration,
+        now: Instant,
+    ) -> u64 {
+        let due = begun + phase(chain, interval) + interval.mul_f64(batch as f64);
         let lag = now.saturating_duration_since(due).as_micros() as u64;
-        cursor.worst = cursor.worst.max(lag);
         self.0.saturating_record(lag);
+        lag
     }
 
     pub(super) fn add(&mut self, other: &Self) {

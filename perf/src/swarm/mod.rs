@@ -40,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) load: Load,
     /// Handshakes at a time.
     pub(crate) handshakes: usize,
+    /// The largest UDP payload that it tries; the default of a client without.
+    pub(crate) max_mtu: Option<u16>,
 }
 
 /// What its sessions send.
@@ -135,7 +137,13 @@ impl Shared {
     /// QUIC of the node at `index`. Made when it is needed: it is by far the largest thing that a session has.
     fn quic(&self, index: u32) -> Result<quinn::ClientConfig> {
         let identity = self.setup.world.identity(index);
-        Ok(endpoint::client_config(&identity, self.setup.key, &Limits::default())?)
+        let mut limits = Limits::default();
+        // One process sends for all of them: with the default of a single client, a thousand would put gigabytes into
+        // fresh memory before the first of them is acknowledged.
+        limits.max_mtu = self.setup.max_mtu.unwrap_or(limits.max_mtu);
+        let share = SEND_MEMORY / self.setup.world.nodes.max(1);
+        limits.send_window_bytes = limits.send_window_bytes.min(share.max(LEAST_SEND_WINDOW));
+        Ok(endpoint::client_config(&identity, self.setup.key, &limits)?)
     }
 
     fn fail(&self, why: &anyhow::Error) {
@@ -143,6 +151,12 @@ impl Shared {
         lock(&self.failure).get_or_insert_with(|| format!("{why:#}"));
     }
 }
+
+/// What all sessions together may have written that is not acknowledged, in bytes.
+const SEND_MEMORY: u32 = 128 << 20;
+
+/// Three frames: one that is written, one that is sent, one that is acknowledged.
+const LEAST_SEND_WINDOW: u32 = 192 << 10;
 
 /// A panic elsewhere is reported there; what it leaves here are figures.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -65,6 +65,7 @@ impl Role {
                 Ok(serde_json::Value::Null)
             }
             "failure" => Ok(serde_json::to_value(&*lock(&swarm.shared.failure))?),
+            "window" => Ok(serde_json::to_value(swarm.window()?)?),
             "lags" => Ok(serde_json::to_value(swarm.lags()?)?),
             other => bail!("a swarm has no answer to {other:?}"),
         })
@@ -97,6 +98,28 @@ impl Swarm {
         sample
     }
 
+    /// Sums up since the last time that it was asked, what waits for acks now included, and begins anew.
+    fn window(&self) -> Result<LagSummary> {
+        let Load::Paced { interval, .. } = self.shared.setup.load else {
+            bail!("only a paced load has lags");
+        };
+        let sessions = lock(&self.shared.sessions).clone();
+        let (mut all, mut unacknowledged, now) = (Lags::default(), 0, Instant::now());
+        for session in &sessions {
+            let mut chains = lock(&session.chains);
+            let mut lags = std::mem::take(&mut chains.lags);
+            let begun = chains.begun.unwrap_or(now);
+            for cursor in &chains.table {
+                for batch in cursor.acked..cursor.due {
+                    lags.record(cursor.chain, batch, begun, interval, now);
+                    unacknowledged += 1;
+                }
+            }
+            all.add(&lags);
+        }
+        Ok(all.summary(unacknowledged, interval, std::iter::empty()))
+    }
+
     /// Waits a moment for the last acks, and sums up.
     fn lags(&self) -> Result<LagSummary> {
         let Load::Paced { interval, .. } = self.shared.setup.load else {
@@ -116,7 +139,8 @@ impl Swarm {
             let (mut table, begun) = (std::mem::take(&mut chains.table), chains.begun.unwrap_or(now));
             for cursor in &mut table {
                 while cursor.acked < cursor.due {
-                    chains.lags.record(cursor, begun, interval, now);
+                    let lag = chains.lags.record(cursor.chain, cursor.acked, begun, interval, now);
+                    cursor.worst = cursor.worst.max(lag);
                     cursor.acked += 1;
                     unacknowledged += 1;
                 }

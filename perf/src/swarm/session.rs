@@ -173,7 +173,8 @@ impl Chains {
         let (Load::Paced { interval, batch, .. }, Some(begun)) = (load, self.begun) else { return };
         let covered = durable.saturating_sub(cursor.base) / u64::from(batch);
         while cursor.acked < covered {
-            self.lags.record(cursor, begun, interval, now);
+            let lag = self.lags.record(cursor.chain, cursor.acked, begun, interval, now);
+            cursor.worst = cursor.worst.max(lag);
             cursor.acked += 1;
         }
     }
