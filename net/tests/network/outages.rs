@@ -1,9 +1,18 @@
 //! Paths that are cut, and ends that move: the client finds its way back, to exactly the block that is wanted.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use engine::chain::{ChainId, Height};
+use engine::cache::Cache;
+use engine::chain::{ChainId, Columns, Hash, Height, Timestamp};
+use engine::clock::Clock;
+use engine::lane::{Lane, LaneEnds};
+use engine::source::{Source, SourceError};
+use engine::store::memory::MemoryReader;
+use engine::sync::Doorbell;
 use mainstem_net::client::{Client, ClientConfig, Event};
+use mainstem_net::server::{NodeKeys, Parts, Server, ServerConfig};
 
 use crate::faults::LOOPBACK;
 use crate::relay::{Path, Relay, Way};
@@ -60,7 +69,7 @@ impl Line {
 }
 
 /// The server would wait for longer than any test; the client's own limit is what counts.
-fn patient(config: &mut mainstem_net::server::ServerConfig) {
+fn patient(config: &mut ServerConfig) {
     config.transport.idle_timeout = NEVER;
 }
 
@@ -122,9 +131,12 @@ fn a_path_that_is_dead_in_one_direction_only_is_given_up() {
 fn a_client_whose_nat_gives_it_another_port_keeps_its_connection() {
     let line = Line::new(NEVER, &Path::default());
     for height in (200..=600).step_by(100) {
+        let address = || line.main.server.peers()[0].address;
+        let before = address();
         line.relay.rebind();
         line.make(height);
         wait_durable(&line.main, 1, height);
+        wait_until("the server says its new address", || address() != before);
     }
     line.assert_arrives(600, 1);
 }
@@ -193,4 +205,128 @@ fn a_node_that_stands_by_takes_over_when_the_path_of_the_speaker_is_cut() {
     wait_durable(&main, 1, 500);
     main.assert_holds(ChainId(1), 500);
     drop(client_1);
+}
+
+/// A node that knows how far its chain is, also while it stands by.
+struct Tipped(Box<dyn Source>, World);
+
+impl Source for Tipped {
+    fn chains(&self) -> Vec<ChainId> {
+        self.0.chains()
+    }
+
+    fn resume(&mut self, chain: ChainId, next: Height, parent: Option<Hash>) -> Result<(), SourceError> {
+        self.0.resume(chain, next, parent)
+    }
+
+    fn read(&mut self, chain: ChainId, max: usize, out: &mut Columns) -> Result<Hash, SourceError> {
+        self.0.read(chain, max, out)
+    }
+
+    fn tip(&mut self, chain: ChainId) -> Result<Option<Height>, SourceError> {
+        Ok(Some(Height(self.1.side(chain.0).made)))
+    }
+}
+
+#[test]
+fn a_node_that_stands_by_takes_over_from_one_that_is_cut_off_long_before_its_connection_is_over() {
+    let nodes = [identity(1), identity(2)];
+    let sides = [side(1, &[&nodes[0], &nodes[1]])];
+    let main = Main::start_with(&sides, 4_096, Stored::default(), |config| {
+        patient(config);
+        config.takeover_after = Duration::from_millis(300);
+    });
+    let world = World::new(&[1], 100);
+    let relays = [1, 2].map(|seed| Relay::start(seed, LOOPBACK, main.addr(), &Path::default()).unwrap());
+    let standing_by = |event: &Event| matches!(event, Event::Standby { .. });
+    let mut clients = Vec::new();
+    for (node, relay) in nodes.iter().zip(&relays) {
+        let told = Told::default();
+        let mut config = with_idle_timeout(client_config(relay.addr(), node), NEVER);
+        told.listen(&mut config);
+        let client = Client::start(config, Box::new(Tipped(world.node(), world.clone()))).unwrap();
+        if clients.is_empty() {
+            wait_durable(&main, 1, 100);
+        } else {
+            wait_until("the second stands by", || told.any(standing_by));
+        }
+        clients.push((client, told));
+    }
+    // One after the other is cut off, three times: the other one goes on, and the one that is back stands by.
+    for round in 0..3 {
+        let cut = round % 2;
+        relays[cut].cut(true);
+        let before = clients[cut].1.count(standing_by);
+        let height = 100 + 200 * (round as u64 + 1);
+        world.change(1, |side| side.made = height);
+        wait_durable(&main, 1, height);
+        main.assert_holds(ChainId(1), height);
+        relays[cut].cut(false);
+        wait_until("the one that is back stands by", || clients[cut].1.count(standing_by) > before);
+    }
+    for (client, _) in &clients {
+        assert_eq!(client.status().connections, 1, "nobody had to connect again");
+    }
+}
+
+/// A wall clock that is somewhere else whenever somebody looks, backwards too, over a hundred years.
+#[derive(Debug)]
+struct Jumping(Instant, AtomicU64);
+
+impl Clock for Jumping {
+    fn wall(&self) -> Timestamp {
+        let looks = self.1.fetch_add(1, Ordering::Relaxed);
+        Timestamp::from_millis(looks.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 3_000_000_000_000)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+#[test]
+fn a_wall_clock_that_jumps_changes_nothing() {
+    let node = identity(1);
+    let sides = [side(1, &[&node])];
+    let (cache, mut ends) = (Cache::default(), Vec::new());
+    let (doorbell, _waiter) = Doorbell::new();
+    for side in &sides {
+        let (lane, end) = Lane::new(side, Height(0), None, 4_096, doorbell.clone());
+        cache.insert(lane);
+        ends.push(end);
+    }
+    let clock = Arc::new(Jumping(Instant::now(), AtomicU64::new(0)));
+    let parts = Parts {
+        cache: cache.clone(),
+        clock: clock.clone(),
+        main_chain: MAIN,
+        genesis_hash: GENESIS,
+        keys: NodeKeys::new(&sides),
+        head: None,
+        blocks: Arc::new(MemoryReader::default()),
+    };
+    let mut config = ServerConfig::new(LOOPBACK, server_identity());
+    patient(&mut config);
+    let server = Server::start(config, parts).unwrap();
+    let path = Path { loss: 0.05, delay: Duration::from_millis(5), ..Path::default() };
+    let relay = Relay::start(1, LOOPBACK, server.local_addr(), &path).unwrap();
+    let world = World::new(&[1], 0);
+    let mut config = client_config(relay.addr(), &node);
+    config.transport.idle_timeout = NEVER;
+    let (client, told) = start(config, &world);
+    let received = || cache.lane(ChainId(1)).unwrap().cursors().received;
+    for height in (500..=4_000).step_by(500) {
+        world.change(1, |side| side.made = height);
+        wait_until("it is received", || received() == height);
+        assert_eq!(server.peers().len(), 1, "whoever looks at peers looks at the clock");
+    }
+    assert!(clock.1.load(Ordering::Relaxed) > 0, "the clock was looked at");
+    assert_eq!(client.status().connections, 1);
+    assert!(!told.any(|event| matches!(event, Event::Refused { .. })));
+    let [LaneEnds { outlet, .. }] = &mut ends[..] else { panic!("one chain") };
+    let mut height = 0;
+    outlet.take(4_000, |slot| {
+        height += 1;
+        assert_eq!(slot.hash, hash(ChainId(1), height, 0));
+    });
 }
