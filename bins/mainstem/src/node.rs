@@ -150,6 +150,7 @@ impl Node {
             started: Instant::now(),
             peers: quic.peer_list(),
             engine: running.clone(),
+            scraped: api::Scraped::default(),
         };
         let limits = Limits { max_body: settings.api.max_body.0 as usize, timeout };
         let config = api::Config {

@@ -5,7 +5,8 @@
 //! fixed in the program.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
@@ -28,6 +29,9 @@ use super::{params, side_blocks};
 /// What the format is called.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// For so long an answer is given again.
+const KEPT: Duration = Duration::from_millis(200);
+
 /// Upper bounds of the buckets of durations, in seconds: 100 us to 10 s.
 const BUCKETS: [f64; 15] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -35,11 +39,33 @@ const BUCKETS: [f64; 15] =
 /// `GET /metrics`
 pub(super) async fn metrics<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Response> {
     params::query(&uri, &[])?;
-    let mut registry = Registry::with_prefix("mainstem");
-    registry.register_collector(Box::new(Scrape::of(&node)?));
-    let mut out = String::new();
-    encode(&mut out, &registry).map_err(Problem::internal)?;
+    let out = node.scraped.text(|| {
+        let mut registry = Registry::with_prefix("mainstem");
+        registry.register_collector(Box::new(Scrape::of(&node)?));
+        let mut out = String::new();
+        encode(&mut out, &registry).map_err(Problem::internal)?;
+        Ok(out)
+    })?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], out).into_response())
+}
+
+/// The newest answer. Looking at the engine's figures holds its stages up for some microseconds, so however many ask, it
+/// is done a few times a second at most.
+#[derive(Debug, Default)]
+pub(crate) struct Scraped(Mutex<Option<(Instant, String)>>);
+
+impl Scraped {
+    fn text(&self, scrape: impl FnOnce() -> Answer<String>) -> Answer<String> {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*newest {
+            Some((at, text)) if at.elapsed() < KEPT => Ok(text.clone()),
+            _ => {
+                let text = scrape()?;
+                *newest = Some((Instant::now(), text.clone()));
+                Ok(text)
+            }
+        }
+    }
 }
 
 /// All figures, as they were at one moment.
@@ -69,10 +95,13 @@ impl Scrape {
             }
             None => 0,
         };
-        let waiting = || {
-            let lanes = node.genesis.chains.iter().filter_map(|side| node.cache.lane(side.id));
-            lanes.map(|lane| lane.cursors()).map(|cursors| cursors.received.saturating_sub(cursors.indexed))
-        };
+        let (mut waiting_blocks, mut fullest_lane) = (0, 0);
+        for lane in node.cache.lanes() {
+            let cursors = lane.cursors();
+            let waiting = cursors.received.saturating_sub(cursors.indexed);
+            waiting_blocks += waiting;
+            fullest_lane = fullest_lane.max(waiting);
+        }
         Ok(Self {
             uptime_seconds: node.started.elapsed().as_secs_f64(),
             head: head.0,
@@ -80,8 +109,8 @@ impl Scrape {
             first_block: node.reader.base().first.0,
             side_chains: node.genesis.chains.len(),
             side_blocks: side_blocks(&node.genesis, &node.cache),
-            waiting_blocks: waiting().sum(),
-            fullest_lane: waiting().max().unwrap_or(0),
+            waiting_blocks,
+            fullest_lane,
             resident_bytes: resident_bytes(),
             stats: node.engine.stats(),
             ingest: node.peers.counters(),
@@ -89,28 +118,28 @@ impl Scrape {
     }
 
     fn engine(&self, out: &mut Lines<'_>) -> fmt::Result {
-        out.gauge("uptime_seconds", "Time since the node started", self.uptime_seconds)?;
-        out.gauge("main_block_height", "Height of the newest durable main block", self.head)?;
+        out.gauge("uptime_seconds", "Time since the node started", &self.uptime_seconds)?;
+        out.gauge("main_block_height", "Height of the newest durable main block", &self.head)?;
         out.gauge(
             "main_block_time_seconds",
             "Time of the newest durable main block since the Unix epoch, 0 before the first",
-            self.head_seconds,
+            &self.head_seconds,
         )?;
         out.gauge(
             "main_block_first_height",
             "Height of the oldest main block that is kept",
-            self.first_block,
+            &self.first_block,
         )?;
-        out.gauge("side_chains", "Side chains that are registered", self.side_chains)?;
+        out.gauge("side_chains", "Side chains that are registered", &self.side_chains)?;
         out.counter("side_blocks_indexed", "Side blocks that are durable, of all chains", self.side_blocks)?;
-        out.gauge("side_blocks_waiting", "Side blocks received and not durable yet", self.waiting_blocks)?;
+        out.gauge("side_blocks_waiting", "Side blocks received and not durable yet", &self.waiting_blocks)?;
         out.gauge(
             "lane_blocks_max",
             "The most blocks that wait in one lane; at cache.lane_blocks its sender has to stop",
-            self.fullest_lane,
+            &self.fullest_lane,
         )?;
         if let Some(bytes) = self.resident_bytes {
-            out.gauge("resident_memory_bytes", "Memory of the process that is in RAM", bytes)?;
+            out.gauge("resident_memory_bytes", "Memory of the process that is in RAM", &bytes)?;
         }
         let Some(stats) = &self.stats else { return Ok(()) };
         out.counter("main_blocks", "Main blocks made durable since the start", stats.main_blocks)?;
@@ -124,17 +153,17 @@ impl Scrape {
 impl Scrape {
     fn ingest(&self, out: &mut Lines<'_>) -> fmt::Result {
         let counts = &self.ingest;
-        out.gauge("ingest_sessions", "Sessions now", counts.sessions)?;
-        out.gauge("ingest_handshakes", "Handshakes under way now", counts.handshakes)?;
+        out.gauge("ingest_sessions", "Sessions now", &counts.sessions)?;
+        out.gauge("ingest_handshakes", "Handshakes under way now", &counts.handshakes)?;
         out.gauge(
             "ingest_window_bytes",
             "What connected peers may send ahead of our reading now",
-            counts.window_bytes,
+            &counts.window_bytes,
         )?;
         out.gauge(
             "ingest_frame_memory_bytes",
             "Memory set aside now for frames that are being received",
-            counts.frame_memory_bytes,
+            &counts.frame_memory_bytes,
         )?;
         for (name, help, count) in [
             ("ingest_handshakes_started", "Handshakes begun", counts.handshakes_started),
@@ -211,8 +240,8 @@ impl Collector for Scrape {
 struct Lines<'a>(DescriptorEncoder<'a>);
 
 impl Lines<'_> {
-    fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    fn gauge(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

@@ -12,6 +12,7 @@ mod routes;
 mod server;
 mod views;
 
+pub(crate) use metrics::Scraped;
 pub(crate) use routes::{Limits, Node, router, side_blocks};
 pub(crate) use server::{Config, Server};
 

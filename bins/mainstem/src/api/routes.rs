@@ -71,6 +71,8 @@ pub(crate) struct Node<R> {
     pub peers: PeerList,
     /// The engine, for its figures.
     pub engine: EngineSlot,
+    /// The newest answer of `/metrics`.
+    pub scraped: metrics::Scraped,
 }
 
 /// Bounds of a request.

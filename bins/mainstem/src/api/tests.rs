@@ -89,6 +89,7 @@ impl Fixture {
             started: Instant::now(),
             peers: ingest.peer_list(),
             engine: slot,
+            scraped: Scraped::default(),
         };
         let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout });
         let addr = (Ipv4Addr::LOCALHOST, 0).into();

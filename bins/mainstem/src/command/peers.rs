@@ -182,6 +182,9 @@ impl Peers {
                 self.nobody(client, out)?;
             } else {
                 write!(out, "{}", sessions(&sample.peers, rates, now))?;
+                if sample.peers.len() > 1 {
+                    writeln!(out, "{}", total(&sample.peers, rates))?;
+                }
             }
         }
         for session in &sample.chains {
@@ -215,12 +218,12 @@ impl Peers {
 
 impl Sample {
     fn rates(&self, before: &Self) -> Rates {
-        let took = self.at.duration_since(before.at).as_secs_f64().max(0.001);
+        let took = self.at.duration_since(before.at).as_millis().max(1);
         let blocks: HashMap<_, _> = before.peers.iter().map(|peer| (peer.session, peer.blocks)).collect();
         let rate = |peer: &Peer| {
             // What came with a session that was not there before came within this time.
             let new = peer.blocks - blocks.get(&peer.session).copied().unwrap_or(0).min(peer.blocks);
-            (peer.session, (new as f64 / took).round() as u64)
+            (peer.session, u64::try_from(u128::from(new) * 1_000 / took).unwrap_or(u64::MAX))
         };
         self.peers.iter().map(rate).collect()
     }
@@ -256,7 +259,7 @@ fn sessions(peers: &[Peer], rates: &Rates, now: Timestamp) -> Table {
     for peer in peers {
         table.row([
             shown(peer),
-            peer.address.to_string(),
+            plain(peer.address).to_string(),
             if peer.software.is_empty() { "-".into() } else { printable(&peer.software) },
             ago(peer.since, now),
             format!("{}/{}", peer.speaks_for, peer.chains),
@@ -268,6 +271,19 @@ fn sessions(peers: &[Peer], rates: &Rates, now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+/// All sessions together.
+fn total(peers: &[Peer], rates: &Rates) -> String {
+    let chains = peers.iter().map(|peer| peer.speaks_for as u64).sum();
+    let behind = peers.iter().filter_map(|peer| peer.behind).sum();
+    format!(
+        "{}, {} spoken for, {} blocks/s, {} behind",
+        counted(peers.len() as u64, "session"),
+        counted(chains, "chain"),
+        grouped(rates.values().sum()),
+        grouped(behind)
+    )
 }
 
 /// One session with its chains.
@@ -300,20 +316,15 @@ fn one(session: &PeerChains, out: &mut impl Write) -> Result<()> {
 
 fn refused(refusals: &[Refusal], now: Timestamp, out: &mut impl Write) -> Result<()> {
     writeln!(out, "Refused, the last time of each key:")?;
-    for refusal in refusals {
-        let Refusal { key, registered, time, address, count, last } = refusal;
-        let known = if *registered { "" } else { ", a key that is not registered" };
+    for Refusal { key, registered, time, address, count, last } in refusals {
+        // In full: who wants to register it has to copy it.
+        writeln!(out, "  {key}  {}", last.code)?;
+        let known = if *registered { "" } else { "; the key is not registered" };
         let chain = last.chain.as_ref().map_or_else(String::new, |chain| format!(", chain {chain}"));
         let (ago, times) = (ago(*time, now), counted(*count, "time"));
-        writeln!(
-            out,
-            "  {}  {} {ago} ago, {times}, from {}{chain}{known}",
-            short(key),
-            last.code,
-            plain(*address)
-        )?;
-        writeln!(out, "            {}", printable(&last.detail))?;
-        writeln!(out, "            what to do: {}", last.remedy)?;
+        writeln!(out, "      {ago} ago, {times}, from {}{chain}{known}", plain(*address))?;
+        writeln!(out, "      {}", printable(&last.detail))?;
+        writeln!(out, "      what to do: {}", last.remedy)?;
     }
     Ok(())
 }

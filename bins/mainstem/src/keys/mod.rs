@@ -129,9 +129,10 @@ impl KeyState {
         if self.revoked.remove(&key) {
             return Ok(());
         }
-        Err(match self.knows(genesis, key) {
-            true => KeysError::key("KEY".into(), key, "is not revoked: there is nothing to take back"),
-            false => KeysError::unknown("KEY".into(), key),
+        Err(if self.knows(genesis, key) {
+            KeysError::key("KEY".into(), key, "is not revoked: there is nothing to take back")
+        } else {
+            KeysError::unknown("KEY".into(), key)
         })
     }
 

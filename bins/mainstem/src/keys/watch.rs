@@ -68,8 +68,8 @@ struct Follower<F> {
     genesis: Arc<Genesis>,
     state: KeyState,
     apply: F,
-    /// As it was when it was read last; `Some(None)`: it was not there.
-    seen: Option<Option<Stamp>>,
+    /// As it was when it was looked at last; `None`: it was not there.
+    seen: Option<Stamp>,
     /// Whether it was read once more after it had been seen to change: clocks of file systems are coarse, and a second
     /// write within one tick leaves no trace.
     settled: bool,
@@ -92,11 +92,11 @@ impl<F: FnMut(&KeyState)> Follower<F> {
             changed: (found.ctime(), found.ctime_nsec()),
             modified: (found.mtime(), found.mtime_nsec()),
         });
-        let same = self.seen == Some(stamp);
+        let same = self.seen == stamp;
         if same && self.settled {
             return;
         }
-        (self.seen, self.settled) = (Some(stamp), same);
+        (self.seen, self.settled) = (stamp, same);
         match self.file.read(&self.genesis) {
             Ok(state) => {
                 self.said = None;

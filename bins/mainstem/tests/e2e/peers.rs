@@ -102,7 +102,7 @@ fn a_key_that_is_not_registered_is_shown_with_the_reason_and_what_to_do() {
     assert_eq!((&refusal["registered"], &refusal["count"]), (&false.into(), &2.into()), "{all}");
     for args in [&[] as &[&str], &["--refused"], &[&public[..10]]] {
         let shown = peers(&node, args);
-        assert!(shown.contains(&format!("{}  unknown-key ", &public[..8])), "{shown}");
+        assert!(shown.contains(&format!("  {public}  unknown-key\n")), "{shown}");
         assert!(shown.contains("2 times, from 127.0.0.1:"), "{shown}");
         assert!(shown.contains("what to do: have the main chain's operator add this node's key"), "{shown}");
         println!("{shown}");
@@ -120,7 +120,7 @@ fn figures_for_machines_hold_together_under_load() {
     let data = Data::new(&[chain(7), chain(8)]);
     let node = Node::start(&data.path(), None, &[]);
     let before = scrape(&node);
-    assert_eq!((before["mainstem_ingest_blocks_total"], before["mainstem_main_block_height"]), (0.0, 0.0));
+    assert!(before["mainstem_ingest_blocks_total"] < 1.0 && before["mainstem_main_block_height"] < 1.0);
 
     let mut tributary = sim(&node, &file, "7,8", &["--rate", "0", "--stop-at", "20000"]);
     let mut last = before;
@@ -137,13 +137,19 @@ fn figures_for_machines_hold_together_under_load() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(tributary.wait().success(), "{}", tributary.output());
+    // What is answered may be some moments old.
+    std::thread::sleep(Duration::from_millis(500));
     let last = scrape(&node);
     let indexed: u64 = http::try_durable(&node.api).unwrap().iter().map(|(_, height)| height).sum();
     assert!(last["mainstem_ingest_blocks_total"] >= indexed as f64);
-    assert_eq!(last["mainstem_durable_seconds_count"], last["mainstem_side_blocks_indexed_total"]);
-    assert_eq!(last["mainstem_ingest_sessions_opened_total"], 1.0);
     assert!(last["mainstem_resident_memory_bytes"] > 1e6);
-    assert_eq!(last["mainstem_ingest_closes_total{code=\"unknown-key\"}"], 0.0);
+    for (name, value) in [
+        ("mainstem_durable_seconds_count", last["mainstem_side_blocks_indexed_total"]),
+        ("mainstem_ingest_sessions_opened_total", 1.0),
+        ("mainstem_ingest_closes_total{code=\"unknown-key\"}", 0.0),
+    ] {
+        assert!((last[name] - value).abs() < 0.5, "{name} is {}, expected {value}", last[name]);
+    }
 }
 
 /// All samples of `GET /metrics`, by name with labels. Every line must be what the format allows.
@@ -158,11 +164,11 @@ fn scrape(node: &Node) -> BTreeMap<String, f64> {
             let (name, help) = rest.split_once(' ').unwrap();
             assert!(!help.is_empty() && !families.contains(&name.to_owned()), "{line}");
             families.push(name.to_owned());
-            family.0 = name.to_owned();
+            name.clone_into(&mut family.0);
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
             assert_eq!(name, family.0, "{line}");
-            family.1 = kind.to_owned();
+            kind.clone_into(&mut family.1);
         } else {
             let (name, value) = line.rsplit_once(' ').unwrap();
             let rest = name.strip_prefix(&family.0).unwrap_or_else(|| panic!("{line} in {}", family.0));

@@ -1,6 +1,6 @@
 //! A table of text: columns as wide as they have to be.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Rows under a heading. The widths follow from what is in them.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl fmt::Display for Table {
                 if !line.is_empty() {
                     line.push_str("  ");
                 }
-                line += &if *right { format!("{cell:>width$}") } else { format!("{cell:width$}") };
+                let _ = if *right { write!(line, "{cell:>width$}") } else { write!(line, "{cell:width$}") };
             }
             writeln!(f, "{}", line.trim_end())?;
         }
