@@ -69,7 +69,7 @@ pub struct ServerConfig {
     /// A frame takes no longer from its first byte to its last. Default 10 s: 1 MiB at 1 Mbit/s.
     pub frame_timeout: Duration,
     /// The least rate at which a frame has to come once a second has passed, in bytes a second on the average. Default
-    /// 1 KiB/s: who sends a byte now and then would hold a frame's memory for all of `frame_timeout`.
+    /// 1 KiB/s: who sends a byte now and then would hold a frame's memory for all of `frame_timeout`. 0: none.
     pub frame_least_rate: u32,
     /// A client that reads none of its control stream for so long is closed. Default 30 s.
     pub control_timeout: Duration,

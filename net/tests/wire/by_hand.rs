@@ -33,10 +33,23 @@ pub(crate) fn with_raw<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    with_raw_and(set, |_| (), client)
+}
+
+/// The same, with a look at the main chain before the client connects.
+pub(crate) fn with_raw_and<F>(
+    set: impl FnOnce(&mut mainstem_net::server::ServerConfig),
+    look: impl FnOnce(&Main),
+    client: impl FnOnce(Raw) -> F,
+) -> Main
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let node = identity(1);
     let sides: Vec<_> = (1..=4).map(|id| side(id, &[&node, &identity(2)])).collect();
     let main = Main::start_with(&sides, 64, Stored::default(), set);
     main.hold(ChainId(4));
+    look(&main);
     let reactor = Reactor::spawn_thread("raw").unwrap();
     let (handle, server) = (reactor.handle(), main.addr());
     let connect = async move {
@@ -128,10 +141,16 @@ impl Raw {
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        assert!(self.try_send(bytes).await, "the connection is closed");
+    }
+
+    /// Whether there is still a connection to send on.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
         if self.data.is_none() {
-            self.data = Some(self.connection.open_uni().await.unwrap());
+            let Ok(stream) = self.connection.open_uni().await else { return false };
+            self.data = Some(stream);
         }
-        self.data.as_mut().unwrap().write_all(bytes).await.unwrap();
+        self.data.as_mut().unwrap().write_all(bytes).await.is_ok()
     }
 
     /// The other node of the chains, with a client of ours.

@@ -1,11 +1,14 @@
 //! A client made by hand, which does what ours never does. More of the kind, and what it costs, is in `tests/hostile`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::chain::{ChainId, Hash, Height};
 use mainstem_net::client::Event;
-use mainstem_net::control::{ClientMessage, EntryState, Hello, RefusalCode, Resume};
+use mainstem_net::control::{ClientMessage, EntryState, Hello, RefusalCode, Resume, ServerMessage};
 use mainstem_net::frame::MAX_FRAME_BYTES;
+use mainstem_net::reactor::race;
+use mainstem_net::server::{KeyChanges, NodeKeys};
 
 use crate::by_hand::*;
 use crate::support::*;
@@ -89,6 +92,50 @@ fn the_length_of_a_frame_is_refused_before_its_body() {
             let (code, reason) = raw.closed().await;
             assert_eq!(code, RefusalCode::BadFrame);
             assert!(reason.starts_with("frame length is 4294967295"), "{reason}");
+        },
+    );
+}
+
+#[test]
+fn frames_longer_than_the_server_takes_are_refused_before_their_body() {
+    with_raw(
+        |config| config.max_frame_bytes = 1_000,
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            raw.send(&frame(&[section(1, 1, 10)])).await;
+            raw.acked(1, 10).await;
+            raw.send(&frame(&[section(1, 11, 20)])[..16]).await;
+            let (code, reason) = raw.closed().await;
+            assert_eq!(code, RefusalCode::BadFrame);
+            assert_eq!(reason, "a frame has 1504 bytes; this server takes 1000 at most");
+        },
+    );
+}
+
+#[test]
+fn headers_come_with_acks_and_else_no_faster_than_their_pace() {
+    with_raw(
+        |config| config.header_pace = Duration::from_secs(3_600),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            let (other, _) = raw.other_node(&[2], 50);
+            raw.until(|| other.0.as_ref().unwrap().status().chains[0].durable == Height(50)).await;
+            raw.send(&frame(&[section(1, 1, 3)])).await;
+            let first = raw.hear().await;
+            assert!(matches!(first, ServerMessage::Ack(_)), "an ack before any header: {first:?}");
+            while !matches!(raw.hear().await, ServerMessage::Header(_)) {}
+        },
+    );
+    with_raw(
+        |config| config.header_pace = Duration::from_millis(1),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            let (_other, _) = raw.other_node(&[2], 50);
+            let first = raw.hear().await;
+            assert!(
+                matches!(first, ServerMessage::Header(_)),
+                "a head that is none of its business: {first:?}"
+            );
         },
     );
 }
@@ -284,6 +331,23 @@ fn who_takes_too_long_is_closed() {
             assert_eq!(raw.closed().await.0, RefusalCode::TooSlow);
         },
     );
+    with_raw(
+        |config| config.frame_timeout = Duration::from_secs(300),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            let frame = frame(&[section(1, 1, 60)]);
+            for byte in frame {
+                // A byte now and then: whole after half an hour.
+                if !raw.try_send(&[byte]).await {
+                    break;
+                }
+                raw.handle.sleep(Duration::from_millis(100)).await;
+            }
+            let (code, reason) = raw.closed().await;
+            assert_eq!(code, RefusalCode::TooSlow);
+            assert!(reason.contains("expected 1024 bytes a second"), "{reason}");
+        },
+    );
 }
 
 #[test]
@@ -292,6 +356,7 @@ fn who_announces_long_frames_and_sends_none_does_not_take_the_memory_of_others()
         |config| {
             config.frame_memory_bytes = 4 << 20;
             config.frame_timeout = Duration::from_secs(300);
+            config.frame_least_rate = 0;
         },
         async |mut raw: Raw| {
             raw.hello(&[1]).await;
@@ -326,11 +391,60 @@ fn who_does_not_read_is_closed_and_costs_nothing_meanwhile() {
                     }
                 }
             };
-            let _ = mainstem_net::reactor::race(closed.closed(), data).await;
+            let _ = race(closed.closed(), data).await;
             assert_eq!(raw.closed().await.0, RefusalCode::TooSlow);
         },
     );
     let held = main.durable(ChainId(1));
     assert!(held > 30, "{held} blocks were taken until then");
     main.assert_holds(ChainId(1), held);
+}
+
+#[test]
+fn a_key_that_is_revoked_ends_its_session_whatever_that_is_doing() {
+    // By turns it rests, sends without end, and waits within a frame; it never reads.
+    for doing in 0..3 {
+        let (tell, keys) = std::sync::mpsc::channel::<Arc<NodeKeys>>();
+        let main = with_raw_and(
+            |config| config.frame_timeout = Duration::from_secs(300),
+            |main| tell.send(Arc::clone(&main.keys)).unwrap(),
+            async move |mut raw: Raw| {
+                let keys = keys.recv().unwrap();
+                raw.hello(&[1]).await;
+                let closed = raw.connection.clone();
+                let handle = raw.handle.clone();
+                let (mut height, mut begun) = (1, false);
+                let busy = async {
+                    loop {
+                        match doing {
+                            1 if height <= 64 => {
+                                let _ = raw.try_send(&frame(&[section(1, height, 1)])).await;
+                                height += 1;
+                            }
+                            // It does not follow: refused, ignored, and sent all the same, until there is no way.
+                            1 if raw.try_send(&frame(&[section(1, 64, 1)])).await => {}
+                            2 if !begun => {
+                                raw.send(&frame(&[section(1, 1, 60)])[..2_000]).await;
+                                begun = true;
+                            }
+                            _ => handle.sleep(Duration::from_millis(5)).await,
+                        }
+                    }
+                };
+                let revoke = async {
+                    handle.sleep(Duration::from_millis(50)).await;
+                    keys.set(KeyChanges { revoked: [key(1)].into(), ..KeyChanges::default() });
+                    closed.closed().await
+                };
+                let _ = race(busy, revoke).await;
+                let (code, reason) = raw.closed().await;
+                assert_eq!(code, RefusalCode::Revoked);
+                assert!(reason.contains("is not registered any more"), "{reason}");
+            },
+        );
+        wait_until("its session is gone", || main.server.peers().is_empty());
+        let counters = main.server.peer_list().counters();
+        assert_eq!((counters.sessions_revoked, counters.closes.get(RefusalCode::Revoked)), (1, 1));
+        assert_eq!((counters.sessions, counters.window_bytes), (0, 0), "{counters:?}");
+    }
 }

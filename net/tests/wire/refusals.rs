@@ -3,7 +3,7 @@
 use engine::chain::{ChainId, Height};
 use mainstem_net::client::{ChainState, ConnectionState, Disconnect, Event};
 use mainstem_net::control::RefusalCode;
-use mainstem_net::server::ServerConfig;
+use mainstem_net::server::{KeyChanges, PeerChainState, ServerConfig};
 
 use crate::support::*;
 
@@ -153,4 +153,120 @@ fn connections_beyond_the_limits_of_the_server_are_let_in_when_there_is_room() {
         client.stop(None);
         wait_durable(&main, 2, 10);
     }
+}
+
+#[test]
+fn a_revoked_key_is_told_so_and_does_not_come_in_again_while_others_go_on() {
+    let (first, second) = (identity(1), identity(2));
+    let main = Main::start(&[side(1, &[&first]), side(2, &[&second])], 64);
+    let (_first, told) = start(main.client(&first), &World::new(&[1], 10));
+    let world = World::new(&[2], 10);
+    let (_second, others) = start(main.client(&second), &world);
+    wait_durable(&main, 1, 10);
+    wait_durable(&main, 2, 10);
+    main.keys.set(KeyChanges { revoked: [key(1)].into(), ..KeyChanges::default() });
+    let reason = disconnected(&told);
+    assert_eq!((reason.code, reason.lasting), (Some(RefusalCode::Revoked), true), "{reason}");
+    let list = main.server.peer_list();
+    wait_until("it tries again in vain", || list.counters().handshakes_revoked_key > 0);
+    let refusals = list.refusals();
+    let refusal = refusals.iter().find(|refusal| refusal.key == key(1)).unwrap();
+    assert_eq!((refusal.registered, refusal.chain, refusal.code), (true, None, RefusalCode::Revoked));
+    assert!(refusal.count >= 2, "its session and its handshake");
+    world.change(2, |side| side.made = 50);
+    wait_durable(&main, 2, 50);
+    assert_eq!(others.count(|event| matches!(event, Event::Disconnected { .. })), 0);
+
+    // The operator thinks better of it.
+    main.keys.set(KeyChanges::default());
+    wait_until("it is back", || main.server.peers().len() == 2);
+}
+
+#[test]
+fn a_new_key_stands_for_a_registered_one_until_it_does_not() {
+    let (old, new) = (identity(1), identity(2));
+    let main = Main::start(&[side(1, &[&old])], 64);
+    let (_client, told) = start(main.client(&new), &World::new(&[1], 10));
+    assert_eq!(disconnected(&told).code, Some(RefusalCode::UnknownKey));
+    main.keys.set(KeyChanges { revoked: [key(1)].into(), stands_for: [(key(2), key(1))].into() });
+    wait_durable(&main, 1, 10);
+    let list = main.server.peer_list();
+    let [peer] = &list.peers()[..] else { panic!("one peer") };
+    assert_eq!((peer.key, peer.presented, peer.speaks_for), (key(1), key(2), 1));
+    let [chain] = &list.chains(peer.session).unwrap()[..] else { panic!("one chain") };
+    assert_eq!((chain.chain, chain.state), (ChainId(1), PeerChainState::Speaker));
+    assert_eq!((chain.received, chain.durable), (Height(10), Height(10)));
+    assert_eq!(list.chains(peer.session + 1), None);
+    assert_eq!(
+        main.cache.lane(ChainId(1)).unwrap().speaker(),
+        Some(key(1)),
+        "in the lanes it is the old one"
+    );
+
+    main.keys.set(KeyChanges::default());
+    told.wait_for("being struck off", |event| match event {
+        Event::Disconnected { reason, .. } if reason.code == Some(RefusalCode::Revoked) => Some(()),
+        _ => None,
+    });
+}
+
+#[test]
+fn refusals_are_kept_by_key_and_counted() {
+    let node = identity(1);
+    let main = Main::start(&[side(1, &[&node]), side(2, &[&node])], 64);
+    let list = main.server.peer_list();
+    let (_stranger, _) = start(main.client(&identity(9)), &World::new(&[1], 1));
+    let world = World::new(&[1, 2], 10);
+    let (_client, _) = start(main.client(&node), &world);
+    wait_durable(&main, 1, 10);
+    wait_durable(&main, 2, 10);
+    world.change(2, |side| (side.made, side.lies_from) = (20, Some(11)));
+    wait_until("both were refused", || list.refusals().len() == 2);
+    wait_until("a chain was refused", || list.counters().chain_refusals.total() > 0);
+    let of = |seed| list.refusals().into_iter().find(|refusal| refusal.key == key(seed)).unwrap();
+    let (stranger, known) = (of(9), of(1));
+    assert_eq!((stranger.registered, stranger.chain, stranger.code), (false, None, RefusalCode::UnknownKey));
+    assert!(stranger.address.ip().is_loopback());
+    assert_eq!((known.registered, known.chain), (true, Some(ChainId(2))));
+    let counters = list.counters();
+    assert!(counters.handshakes_unknown_key >= 1 && counters.handshakes_failed >= 1);
+    assert_eq!((counters.sessions, counters.sessions_opened, counters.handshakes_completed), (1, 1, 1));
+    assert!(counters.blocks >= 10 && counters.frames >= 1 && counters.control_messages >= 1);
+    assert!(counters.handshakes_started >= 2);
+    let [peer] = &list.peers()[..] else { panic!("one peer") };
+    assert!(peer.last_frame.is_some() && peer.window_bytes >= 8 << 10);
+}
+
+#[test]
+fn who_begins_too_many_handshakes_has_to_show_its_address_and_to_wait() {
+    let nodes: Vec<_> = (1..=6).map(identity).collect();
+    let sides: Vec<_> = nodes.iter().zip(1..).map(|(node, id)| side(id, &[node])).collect();
+    let main = Main::start_with(&sides, 64, Stored::default(), |config| {
+        (config.handshakes_per_address, config.handshake_burst) = (5, 2);
+    });
+    let clients: Vec<_> =
+        nodes.iter().zip(1..).map(|(node, id)| start(main.client(node), &World::new(&[id], 10))).collect();
+    for id in 1..=6 {
+        wait_durable(&main, id, 10);
+    }
+    let counters = main.server.peer_list().counters();
+    // Two come in at once, all others after a Retry; of those two at once.
+    assert!(counters.retries_sent >= 4, "{counters:?}");
+    assert_eq!(counters.sessions, 6);
+    drop(clients);
+}
+
+#[test]
+fn windows_are_earned_and_given_back() {
+    let node = identity(1);
+    let main = Main::start(&[side(1, &[&node])], 1 << 16);
+    let list = main.server.peer_list();
+    let (client, _) = start(main.client(&node), &World::new(&[1], 200_000));
+    wait_durable(&main, 1, 200_000);
+    let [peer] = &list.peers()[..] else { panic!("one peer") };
+    assert!(peer.window_bytes > 192 << 10, "{} bytes", peer.window_bytes);
+    assert_eq!(list.counters().window_bytes, peer.window_bytes);
+    client.stop(None);
+    wait_until("it has gone", || list.counters().sessions == 0 && list.counters().window_bytes == 0);
+    assert_eq!(list.counters().frame_memory_bytes, 0);
 }

@@ -95,6 +95,7 @@ pub(crate) type Stored = Arc<Mutex<BTreeMap<ChainId, Vec<Hash>>>>;
 /// A main chain that can be stopped and started again on the same log.
 pub(crate) struct Main {
     pub(crate) server: Server,
+    pub(crate) keys: Arc<NodeKeys>,
     pub(crate) cache: Cache,
     pub(crate) stored: Stored,
     /// Chains of which nothing is made durable for now.
@@ -128,12 +129,13 @@ impl Main {
         }
         let mut config = ServerConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server_identity());
         set(&mut config);
+        let keys = NodeKeys::new(sides);
         let parts = Parts {
             cache: cache.clone(),
             clock: Arc::new(SystemClock(Instant::now())),
             main_chain: MAIN,
             genesis_hash: GENESIS,
-            keys: NodeKeys::new(sides),
+            keys: Arc::clone(&keys),
             head: None,
             blocks: Arc::new(MemoryReader::default()),
         };
@@ -149,7 +151,7 @@ impl Main {
             height: 0,
         };
         let persist = Some(std::thread::spawn(move || persist.run()));
-        Self { server, cache, stored, held, doorbell, stop, persist }
+        Self { server, keys, cache, stored, held, doorbell, stop, persist }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
