@@ -324,6 +324,7 @@ impl Admitted {
             session = session.id.0, key = %session.presented, address = %session.address,
             software = ?hello.software, chains = hello.chains.len(), "a session began"
         );
+        shared.counts.control_messages.one();
         let _ = session.software.set(hello.software);
         let (welcome, refusal) = {
             // First the head, then the lanes: the entries ack what the head has indexed.
