@@ -49,8 +49,8 @@ pub struct ServerConfig {
     /// [`Limits::connection_window_bytes`] of `transport` says from its start, which is set aside for all that there
     /// may be; they share the rest, by what they deliver. Default 256 MiB.
     pub window_memory_bytes: usize,
-    /// The most that one session may have of it before it has delivered a valid block, in bytes. Default 192 KiB: a
-    /// frame of 64 KiB fits into half of it, and a hostile peer is kept below 2 MiB in all.
+    /// The most that one session may have of it before it has delivered a valid block, in bytes. Default 128 KiB: two
+    /// frames of the size that senders aim at, and a hostile peer is kept below 2 MiB in all.
     pub unproven_window_bytes: u32,
     /// The most that one session may ever have of it, in bytes. Default 8 MiB: 160 MB/s at 50 ms.
     pub max_window_bytes: u32,
@@ -63,6 +63,11 @@ pub struct ServerConfig {
     /// What one session may have of the memory for frames once it has delivered valid blocks, in bytes; before that, one
     /// frame of the longest. Default 2 MiB.
     pub session_frame_bytes: usize,
+
+    /// How many chains of a hello may be such as cannot be served, beyond as many as can; with more the session is
+    /// refused (`no-chain`). Default 256: an operator who has not registered some chains yet keeps the others going, and
+    /// nobody makes us remember 16,384 chains that are not his.
+    pub max_refused_chains: usize,
 
     /// A handshake, and after it a hello, takes no longer. Default 5 s: several round trips of the slowest path.
     pub hello_timeout: Duration,
@@ -98,11 +103,12 @@ impl ServerConfig {
             max_sessions: 12_288,
             max_sessions_per_key: 2,
             window_memory_bytes: 256 << 20,
-            unproven_window_bytes: 192 << 10,
+            unproven_window_bytes: 128 << 10,
             max_window_bytes: 8 << 20,
             frame_memory_bytes: 256 << 20,
             max_frame_bytes: MAX_FRAME_BYTES,
             session_frame_bytes: 2 << 20,
+            max_refused_chains: 256,
             hello_timeout: Duration::from_secs(5),
             frame_timeout: Duration::from_secs(10),
             frame_least_rate: 1 << 10,

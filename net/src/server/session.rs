@@ -332,8 +332,10 @@ impl Admitted {
             let mut chains = session.chains();
             let entries = chains.claim(&shared.parts.cache, &hello.chains);
             let (main_chain, genesis_hash) = (shared.parts.main_chain, shared.parts.genesis_hash);
-            (Welcome { main_chain, genesis_hash, head, chains: entries }, chains.refusal())
+            let refusal = chains.refusal().or_else(|| too_many_refused(shared, &chains));
+            (Welcome { main_chain, genesis_hash, head, chains: entries }, refusal)
         };
+        drop(hello.chains);
         if let Some(fault) = refusal {
             return Err(End::Fault(fault));
         }
@@ -459,6 +461,18 @@ impl From<ReceiveError> for End {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Chains that cannot be served cost as much memory as those that can.
+fn too_many_refused(shared: &Shared, chains: &Chains) -> Option<Fault> {
+    let (refused, most) = (chains.refused(), shared.config.max_refused_chains);
+    let served = chains.counts().0 - refused;
+    (refused > served.saturating_add(most)).then(|| {
+        let detail = format!(
+            "{refused} chains of the hello cannot be served and {served} can; expected at most {most} more than can"
+        );
+        (RefusalCode::NoChain, detail)
+    })
 }
 
 pub(super) fn too_slow(detail: String) -> End {

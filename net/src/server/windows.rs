@@ -246,12 +246,12 @@ mod tests {
         let windows = windows(|_| ());
         let mut window = Window::new(&windows, seconds(0));
         assert_eq!(window.announced(&windows, 100), None, "small frames fit as it is");
-        assert_eq!(window.announced(&windows, 64 << 10), Some(128 << 10));
-        assert_eq!(window.announced(&windows, 1 << 20), Some(192 << 10));
+        assert_eq!(window.announced(&windows, 20 << 10), Some(40 << 10));
+        assert_eq!(window.announced(&windows, 1 << 20), Some(128 << 10));
         for _ in 0..100 {
             assert_eq!(window.delivered(&windows, 1 << 20, false, seconds(0)), None);
         }
-        assert_eq!((window.granted(), window.is_proven()), (192 << 10, false));
+        assert_eq!((window.granted(), window.is_proven()), (128 << 10, false));
     }
 
     #[test]

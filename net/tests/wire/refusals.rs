@@ -264,9 +264,23 @@ fn windows_are_earned_and_given_back() {
     let (client, _) = start(main.client(&node), &World::new(&[1], 200_000));
     wait_durable(&main, 1, 200_000);
     let [peer] = &list.peers()[..] else { panic!("one peer") };
-    assert!(peer.window_bytes > 192 << 10, "{} bytes", peer.window_bytes);
+    assert!(peer.window_bytes > 128 << 10, "{} bytes", peer.window_bytes);
     assert_eq!(list.counters().window_bytes, peer.window_bytes);
     client.stop(None);
     wait_until("it has gone", || list.counters().sessions == 0 && list.counters().window_bytes == 0);
     assert_eq!(list.counters().frame_memory_bytes, 0);
+}
+
+#[test]
+fn a_hello_of_mostly_other_chains_is_refused_when_they_are_many() {
+    let node = identity(1);
+    let sides: Vec<_> = (1..=4).map(|id| side(id, &[&node])).collect();
+    let main = Main::start_with(&sides, 64, Stored::default(), |config| config.max_refused_chains = 2);
+    let ids = |all: std::ops::RangeInclusive<u32>| all.collect::<Vec<_>>();
+    let (_fits, _) = start(main.client(&node), &World::new(&ids(1..=10), 5));
+    wait_durable(&main, 4, 5);
+    let (_client, told) = start(main.client(&node), &World::new(&ids(1..=11), 5));
+    let reason = disconnected(&told);
+    assert_eq!(reason.code, Some(RefusalCode::NoChain));
+    assert!(reason.text.contains("7 chains of the hello cannot be served and 4 can"), "{reason}");
 }

@@ -42,6 +42,11 @@ impl Chains {
         self.table.iter().map(Chain::listed).collect()
     }
 
+    /// How many chains are refused.
+    pub(in super::super) fn refused(&self) -> usize {
+        self.table.iter().filter(|chain| matches!(chain.state, State::Refused(_))).count()
+    }
+
     /// How many blocks the sources of the chains that the session speaks for are ahead of what is durable, as far as
     /// tips were told; `None` if none was.
     pub(in super::super) fn behind(&self) -> Option<u64> {
