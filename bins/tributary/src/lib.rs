@@ -4,3 +4,5 @@
 pub mod keep;
 pub mod serve;
 pub mod sources;
+#[cfg(test)]
+mod testing;

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use engine::chain::Height;
+use engine::chain::{ChainId, Height};
 use engine::source::Source;
 use indicatif::ProgressBar;
 use net::client::{
@@ -67,7 +67,7 @@ pub(crate) fn run(common: &Common, input: Input) -> Result<ExitCode> {
     }));
     let signals = Signals::listen()?;
     let line = log::start(common.log);
-    let mut keeping = Kept::start(&common.keeping)?;
+    let mut keeping = Kept::start(&common.keeping, source.chains())?;
     config.follow = keeping.sink.take();
     let client = Client::start(config, source)?;
     // Set once, here.
@@ -86,14 +86,15 @@ struct Kept {
 }
 
 impl Kept {
-    fn start(keeping: &Keeping) -> Result<Self> {
+    fn start(keeping: &Keeping, chains: Vec<ChainId>) -> Result<Self> {
         let Some(dir) = &keeping.keep else { return Ok(Self::default()) };
         let store = Arc::new(Store::open(dir)?);
         let keeper = Arc::new(Keeper::new(Arc::clone(&store), keeping.follow_from));
         let client = Arc::new(OnceLock::new());
         let server = match keeping.serve {
             Some(addr) => {
-                let serving = Serving { store, durable: keeper.durable(), client: Arc::clone(&client) };
+                let serving =
+                    Serving { store, durable: keeper.durable(), client: Arc::clone(&client), chains };
                 let server =
                     Server::start(addr, serving).with_context(|| format!("--serve {addr}: cannot listen"))?;
                 info!(addr = %server.addr(), "serving what is kept of the main chain");

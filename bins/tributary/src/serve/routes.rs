@@ -42,6 +42,8 @@ pub struct Serving {
     pub store: Arc<Store>,
     /// Tells when there is more.
     pub durable: watch::Receiver<Height>,
+    /// This node's chains.
+    pub chains: Vec<ChainId>,
     /// The client, once it has started.
     pub client: Arc<OnceLock<Monitor>>,
 }
@@ -223,11 +225,7 @@ async fn verify(
 impl Serving {
     /// Refuses a chain of which nothing is kept and which is none of this node's.
     fn known(&self, chain: ChainId) -> Answer<()> {
-        let ours = |monitor: &Monitor| monitor.status().chains.iter().any(|status| status.chain == chain);
-        if self.client.get().is_some_and(ours) {
-            return Ok(());
-        }
-        if self.store.newest_indexed(chain).map_err(unreadable)?.is_some() {
+        if self.chains.contains(&chain) || self.store.newest_indexed(chain).map_err(unreadable)?.is_some() {
             return Ok(());
         }
         let detail = format!(
