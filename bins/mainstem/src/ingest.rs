@@ -31,6 +31,8 @@ pub(crate) fn config(settings: &Ingest, identity: Identity) -> ServerConfig {
     config.session_frame_bytes = settings.session_frame_memory.0 as usize;
     config.max_frame_bytes = settings.max_frame.0 as usize;
 
+    config.max_refused_chains = settings.max_refused_chains;
+
     config.hello_timeout = Duration::from_millis(settings.hello_timeout_ms);
     config.frame_timeout = Duration::from_millis(settings.frame_timeout_ms);
     config.frame_least_rate = settings.frame_least_rate.0 as u32;
@@ -154,6 +156,21 @@ mod tests {
         for (field, _) in NAMES {
             let path = setting(field);
             assert!(settings().iter().any(|setting| setting.path == path), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_limit_of_the_server_is_a_setting() {
+        let config = config(&Ingest::default(), Identity::from_seed([1; 32]));
+        // Its own fields and those of `transport`.
+        let shown = format!("{config:#?}");
+        let fields: Vec<_> = shown.lines().filter_map(|line| line.trim().split_once(": ")).collect();
+        assert!(fields.len() > 30, "{shown}");
+        for (field, _) in fields {
+            if !["identity", "public", "transport"].contains(&field) {
+                let path = setting(field);
+                assert!(settings().iter().any(|setting| setting.path == path), "{path}");
+            }
         }
     }
 

@@ -67,9 +67,9 @@ table::declare! {
         connection_window: ByteSize = ByteSize::kib(8), in ByteSize::kib(8)..=ByteSize::mib(1_024);
         /// The window of each single stream. 2 MiB carry 200 MB/s at 10 ms.
         stream_window: ByteSize = ByteSize::mib(2), in ByteSize::kib(8)..=ByteSize::mib(1_024);
-        /// The widest window of a session before it has delivered a valid block: a frame of 64 KiB fits into half of it,
-        /// and a hostile peer makes the node hold little.
-        unproven_window: ByteSize = ByteSize::kib(192), in ByteSize::kib(8)..=ByteSize::mib(1_024);
+        /// The widest window of a session before it has delivered a valid block: two frames of the size that tributaries
+        /// aim at, and a hostile peer makes the node hold little.
+        unproven_window: ByteSize = ByteSize::kib(128), in ByteSize::kib(8)..=ByteSize::mib(1_024);
         /// The widest window that a session ever has. 8 MiB carry 160 MB/s at 50 ms.
         max_window: ByteSize = ByteSize::mib(8), in ByteSize::kib(8)..=ByteSize::mib(1_024);
         /// What is kept for a connection until it has acknowledged that it came: acks and headers, which are small.
@@ -85,6 +85,11 @@ table::declare! {
         /// Data streams of a connection at once, and so the most frames in flight. A tributary spreads its chains over
         /// them.
         data_streams: usize = 8, in 1..=64;
+
+        /// How many chains of a hello may be such as cannot be served, beyond as many as can; with more the session is
+        /// refused: chains that are not registered yet do not stop the others, and nobody makes the node remember
+        /// thousands that are not his.
+        max_refused_chains: usize = 256, in 0..=16_384;
 
         /// A handshake, and after it a hello, takes no longer, in milliseconds: several round trips of the slowest path.
         hello_timeout_ms: u64 = 5_000, in 1..=3_600_000;
