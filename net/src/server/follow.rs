@@ -95,8 +95,9 @@ impl Wanted {
 pub(super) async fn run(shared: &Arc<Shared>, session: &Arc<Session>, handle: &Handle) -> Result<(), End> {
     let mut from = session.wanted.next().await;
     loop {
-        // A newer wish ends the stream of the older one.
-        from = match race(session.wanted.next(), stream(shared, session, handle, from)).await {
+        // A newer wish ends the stream of the older one. In memory of its own: most sessions follow nothing.
+        let stream = Box::pin(stream(shared, session, handle, from));
+        from = match race(session.wanted.next(), stream).await {
             Either::Left(newer) => newer,
             Either::Right(Err(end)) => return Err(end),
             Either::Right(Ok(())) => session.wanted.next().await,

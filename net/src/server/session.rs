@@ -1,6 +1,7 @@
 //! A session: one connection of one node, from its hello to its end.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -113,9 +114,9 @@ pub(super) async fn run(
         chains: Mutex::new(Chains::none(id, key)),
     });
     match shared.sessions.admit(&session) {
-        Ok((superseded, detail)) => {
+        Ok(superseded) => {
             for old in superseded {
-                old.refuse(&shared, RefusalCode::Superseded, &detail);
+                old.refuse(&shared, RefusalCode::Superseded, &shared.sessions.superseded());
             }
         }
         Err((code, detail)) => return session.refuse(&shared, code, &detail),
@@ -317,7 +318,7 @@ impl Admitted {
         let (shared, session) = (&self.shared, &self.session);
         let limit = shared.config.hello_timeout;
         let (mut send, mut receive, hello) = handle
-            .timeout(limit, greet(&session.connection))
+            .timeout(limit, Box::pin(greet(&session.connection)))
             .await
             .map_err(|_| too_slow(format!("no hello within {limit:?}")))??;
         tracing::info!(
@@ -346,8 +347,19 @@ impl Admitted {
         ServerMessage::Welcome(welcome).encode(&mut out);
         self.write(handle, &mut send, &out).await?;
         drop(out);
-        let control = race(self.listen(handle, &mut receive), self.tell(handle, &mut send));
-        let data = race(ingest::accept(shared, session, handle), follow::run(shared, session, handle));
+        eprintln!(
+            size_of_val(&self.listen(handle, &mut receive)),
+            size_of_val(&self.tell(handle, &mut send)),
+            size_of_val(&ingest::accept(shared, session, handle)),
+            size_of_val(&follow::run(shared, session, handle)),
+            size_of::<Session>()
+        );
+        // By reference: a race keeps its futures twice.
+        let listen = pin!(self.listen(handle, &mut receive));
+        let tell = pin!(self.tell(handle, &mut send));
+        let accept = pin!(ingest::accept(shared, session, handle));
+        let follow = pin!(follow::run(shared, session, handle));
+        let (control, data) = (pin!(race(listen, tell)), pin!(race(accept, follow)));
         let (Either::Left(end) | Either::Right(end)) = race(control, data).await;
         let (Either::Left(end) | Either::Right(end)) = end;
         end

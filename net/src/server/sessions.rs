@@ -10,6 +10,7 @@ use engine::chain::{ChainId, NodeKey, Timestamp};
 use engine::lane::SessionId;
 
 use super::ServerConfig;
+use super::chains::Fault;
 use super::session::Session;
 use crate::control::RefusalCode;
 
@@ -71,13 +72,15 @@ pub(super) struct Sessions {
     next: AtomicU64,
     open: Mutex<Open>,
     /// Of each reactor, those that are its own.
-    reactors: Box<[Mutex<BTreeMap<u64, Arc<Session>>>]>,
+    reactors: Box<[Mutex<ByNumber>]>,
 }
+
+/// The oldest first.
+type ByNumber = BTreeMap<u64, Arc<Session>>;
 
 #[derive(Debug, Default)]
 struct Open {
-    /// By number, so the oldest first.
-    sessions: BTreeMap<u64, Arc<Session>>,
+    sessions: ByNumber,
     /// The numbers of the sessions of a key that was presented, the oldest first.
     keys: HashMap<NodeKey, Vec<u64>>,
 }
@@ -100,12 +103,8 @@ impl Sessions {
     }
 
     /// Takes a session in. The oldest ones of its key make room for it if there are too many of them, or too many in all:
-    /// they may well be dead, and only not have timed out yet. Returns those, for the caller to end, with what to
-    /// tell them.
-    pub(super) fn admit(
-        &self,
-        session: &Arc<Session>,
-    ) -> Result<(Vec<Arc<Session>>, String), (RefusalCode, String)> {
+    /// they may well be dead, and only not have timed out yet. Returns those, for the caller to end.
+    pub(super) fn admit(&self, session: &Arc<Session>) -> Result<Vec<Arc<Session>>, Fault> {
         let mut open = self.open();
         let same = open.keys.get(&session.presented).map_or(&[][..], Vec::as_slice);
         let above = (same.len() + 1).saturating_sub(self.max_per_key);
@@ -121,11 +120,13 @@ impl Sessions {
         open.keys.entry(session.presented).or_default().push(session.id.0);
         drop(open);
         self.of(session.reactor).insert(session.id.0, Arc::clone(session));
+        Ok(superseded)
+    }
+
+    /// Why those that [`Sessions::admit`] gave back have to go.
+    pub(super) fn superseded(&self) -> String {
         let (key, all) = (self.max_per_key, self.max);
-        Ok((
-            superseded,
-            format!("a newer session of this key took its place; {key} of a key may be open, {all} in all"),
-        ))
+        format!("a newer session of this key took its place; {key} of a key may be open, {all} in all")
     }
 
     pub(super) fn remove(&self, session: &Session) {
@@ -156,7 +157,7 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, reactor: usize) -> MutexGuard<'_, BTreeMap<u64, Arc<Session>>> {
+    fn of(&self, reactor: usize) -> MutexGuard<'_, ByNumber> {
         self.reactors[reactor].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
