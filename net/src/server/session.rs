@@ -347,13 +347,6 @@ impl Admitted {
         ServerMessage::Welcome(welcome).encode(&mut out);
         self.write(handle, &mut send, &out).await?;
         drop(out);
-        eprintln!(
-            size_of_val(&self.listen(handle, &mut receive)),
-            size_of_val(&self.tell(handle, &mut send)),
-            size_of_val(&ingest::accept(shared, session, handle)),
-            size_of_val(&follow::run(shared, session, handle)),
-            size_of::<Session>()
-        );
         // By reference: a race keeps its futures twice.
         let listen = pin!(self.listen(handle, &mut receive));
         let tell = pin!(self.tell(handle, &mut send));
