@@ -60,11 +60,12 @@ impl Main {
     fn new(id: u32) -> Self {
         let dir = TempDir::new().unwrap();
         let node = Identity::create(&dir.path().join("node.key")).unwrap();
+        let second = Identity::create(&dir.path().join("second.key")).unwrap();
         let side = |id| SideChain {
             id: ChainId(id),
             name: id.to_string(),
             first_height: Height(1),
-            nodes: vec![node.public()],
+            nodes: vec![node.public(), second.public()],
             finality: FinalityRule::Single,
         };
         let main = MainChain { id: ChainId(id), name: "main".into(), aelf_root: false };
@@ -256,4 +257,30 @@ fn an_address_that_is_taken_is_an_error_of_usage() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("--serve") && said.contains("cannot listen"), "{said}");
+}
+
+#[test]
+fn a_node_that_stands_by_takes_over_from_one_that_is_killed() {
+    let main = Main::new(100);
+    let state = |url: &str| {
+        let status = get(&format!("{url}/v1/status")).unwrap();
+        let chains = status["chains"].as_array().unwrap().iter();
+        chains.map(|chain| chain["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut first = main.own_tributary();
+    let url = first.url();
+    wait_until("the first one speaks", || state(&url) == ["speaker", "speaker"]);
+    let second =
+        main.tributary(&main.dir.path().join("second.key"), &main.dir.path().join("kept by the second"));
+    let url = second.url();
+    wait_until("the second one stands by", || state(&url) == ["standby", "standby"]);
+
+    first.kill();
+    let killed = Instant::now();
+    wait_until("the second one speaks", || state(&url) == ["speaker", "speaker"]);
+    // By its word that it has more; the main chain gives the connection of a dead one up after a minute.
+    assert!(killed.elapsed() < Duration::from_secs(45), "{:?}", killed.elapsed());
+    let before = main.reader.chain_head(ChainId(7)).unwrap().unwrap();
+    let next = Height(before.0 + 100);
+    assert!(get(&format!("{url}/v1/chains/7/indexed/{next}?wait=60s")).is_some(), "blocks flow on");
 }

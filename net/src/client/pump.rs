@@ -13,7 +13,7 @@ use super::shared::{News, Shared, Stopping, Welcomed};
 use super::status::clean;
 use super::tips::{Rounds, SourceTip};
 use super::{ChainState, Event};
-use crate::control::{ClientMessage, Entry, EntryState, RefusalCode, Resume, Tip};
+use crate::control::{ClientMessage, Entry, EntryState, RefusalCode, Resume};
 use crate::frame::MAX_SECTION_BLOCKS;
 
 /// The shortest pause between two turns that found nothing to do at once.
@@ -412,7 +412,7 @@ impl Pump {
                     if let Some(tip) = tip {
                         cell.set_tip(tip);
                     }
-                    tips.extend(flow.tip.hear(tip).map(|height| Tip { chain: cell.chain, height }));
+                    tips.extend(flow.tip.hear(tip).map(|height| (cell.chain, height)));
                 }
                 Err(error) => {
                     if !flow.tip.failed {
@@ -427,7 +427,7 @@ impl Pump {
             }
         }
         if !tips.is_empty() {
-            self.shared.outbox.say(self.connection, ClientMessage::Tips(tips));
+            self.shared.outbox.say_tips(self.connection, tips);
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Disconnect, Event, FollowStatus,
     Status,
 };
-use crate::control::{ClientMessage, Entry, MAX_CHAINS, RefusalCode};
+use crate::control::{ClientMessage, Entry, MAX_CHAINS, RefusalCode, Tip};
 use crate::frame::FrameBuffer;
 
 /// How many frame buffers are kept for use again.
@@ -108,8 +108,17 @@ pub(super) enum News {
 /// of its own.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    messages: Mutex<(u64, Vec<ClientMessage>)>,
+    unsaid: Mutex<Unsaid>,
     news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Unsaid {
+    /// Number of the connection.
+    connection: u64,
+    messages: Vec<ClientMessage>,
+    /// Of each chain the newest only: a main chain that does not read makes nothing pile up here.
+    tips: BTreeMap<ChainId, Height>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,15 +339,21 @@ impl Cell {
 impl Outbox {
     /// Forgets what is left and takes messages of this connection only.
     pub(super) fn begin(&self, connection: u64) {
-        let mut messages = lock(&self.messages);
-        messages.0 = connection;
-        messages.1.clear();
+        *lock(&self.unsaid) = Unsaid { connection, ..Unsaid::default() };
     }
 
     pub(super) fn say(&self, connection: u64, message: ClientMessage) {
-        let mut messages = lock(&self.messages);
-        if messages.0 == connection {
-            messages.1.push(message);
+        self.add(connection, |unsaid| unsaid.messages.push(message));
+    }
+
+    pub(super) fn say_tips(&self, connection: u64, tips: impl IntoIterator<Item = (ChainId, Height)>) {
+        self.add(connection, |unsaid| unsaid.tips.extend(tips));
+    }
+
+    fn add(&self, connection: u64, add: impl FnOnce(&mut Unsaid)) {
+        let mut unsaid = lock(&self.unsaid);
+        if unsaid.connection == connection {
+            add(&mut unsaid);
             self.news.notify_one();
         }
     }
@@ -346,7 +361,14 @@ impl Outbox {
     /// Waits for messages and takes them.
     pub(super) async fn take(&self) -> Vec<ClientMessage> {
         self.news.notified().await;
-        std::mem::take(&mut lock(&self.messages).1)
+        let mut unsaid = lock(&self.unsaid);
+        let mut messages = std::mem::take(&mut unsaid.messages);
+        let tips = std::mem::take(&mut unsaid.tips);
+        if !tips.is_empty() {
+            let tips = tips.into_iter().map(|(chain, height)| Tip { chain, height });
+            messages.push(ClientMessage::Tips(tips.collect()));
+        }
+        messages
     }
 }
 

@@ -80,16 +80,12 @@ impl Verifier {
         }
     }
 
-    /// Checks the newest header that a welcome names: what was followed is durable, so it can be no older.
+    /// Checks the newest header that a welcome names against the one that was followed at its height.
+    ///
+    /// An older one alone shows nothing: what is durable may be followed a moment before it is announced. A main chain
+    /// that has gone back is found out by the next block that it makes, whose parent is another one.
     pub(super) fn check_head(&self, head: Option<&MainHeader>) -> Result<(), Box<Contradiction>> {
         let (Some(before), Some(head)) = (self.before, head) else { return Ok(()) };
-        if head.height < before.height {
-            let detail = format!(
-                "the newest one is {}, but {} was durable before: it has lost blocks or went back",
-                head.height, before.height
-            );
-            return Err(self.wrong("height", detail, head, None));
-        }
         let (ours, theirs) = (before.hash(), head.hash());
         if head.height == before.height && ours != theirs {
             let detail = format!("its hash is {theirs}, but {ours} was durable before at this height");

@@ -114,7 +114,7 @@ impl Worker {
             loop {
                 match order {
                     Order::Begin(begin) => self.begin(*begin),
-                    Order::Block(block) => self.block(&block),
+                    Order::Block(block) => self.block(*block),
                 }
                 if since.elapsed() >= SETTLE_AFTER {
                     break;
@@ -153,7 +153,7 @@ impl Worker {
         Ok(next)
     }
 
-    fn block(&mut self, block: &Incoming) {
+    fn block(&mut self, block: Incoming) {
         if self.stream.is_none() {
             return;
         }
@@ -162,9 +162,11 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, block: &Incoming) -> Result<(), Failure> {
+    fn take(&mut self, block: Incoming) -> Result<(), Failure> {
         let Some(verifier) = &mut self.verifier else { return Ok(()) };
-        let missing = match verifier.check(&block.header, &block.proofs) {
+        // The room is given back when the sink has taken it.
+        let Incoming { header, proofs, _room } = block;
+        let missing = match verifier.check(&header, &proofs) {
             Ok(missing) => missing,
             Err(found) => return Err(self.contradicted(found)),
         };
@@ -172,9 +174,8 @@ impl Worker {
             self.shared.change_follow(|follow| follow.pruned = Some((first, last)));
             self.shared.tell(Event::Pruned { first, last });
         }
-        let taken = FollowedBlock { header: block.header, chains: block.proofs.clone() };
-        self.sink.take(taken).map_err(Failure::Sink)?;
-        self.taken = Some((block.header, self.taken.map_or(0, |(_, count)| count) + 1));
+        self.sink.take(FollowedBlock { header, chains: proofs }).map_err(Failure::Sink)?;
+        self.taken = Some((header, self.taken.map_or(0, |(_, count)| count) + 1));
         Ok(())
     }
 
