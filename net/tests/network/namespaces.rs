@@ -39,7 +39,9 @@ const PREFIX: &str = "mainstem-";
 
 /// Both namespaces. Dropping them takes them away, with all that runs on them in the kernel.
 #[derive(Debug)]
-pub(crate) struct Namespaces(());
+pub(crate) struct Namespaces {
+    names: [String; 2],
+}
 
 impl Namespaces {
     /// Why there can be none here, and what to do; nothing when all that it takes is there.
@@ -60,34 +62,35 @@ impl Namespaces {
     /// Two hosts with a perfect path of 1500 bytes between them.
     pub(crate) fn create() -> io::Result<Self> {
         sweep();
+        let pid = std::process::id();
+        // From here on, dropping it takes away what there is.
+        let made = Self { names: ["near", "far"].map(|host| format!("{PREFIX}{pid}-{host}")) };
+        let [near, far] = &made.names;
+        ip(&["netns", "add", near])?;
+        ip(&["netns", "add", far])?;
+        ip(&["link", "add", CABLE, "netns", near, "type", "veth", "peer", "name", CABLE, "netns", far])?;
         for host in HOSTS {
-            run("ip", &["netns", "add", &name(host)], None)?;
-        }
-        let made = Self(());
-        let (near, far) = (name(Host::Near), name(Host::Far));
-        ip(&["link", "add", CABLE, "netns", &near, "type", "veth", "peer", "name", CABLE, "netns", &far])?;
-        for host in HOSTS {
-            let name = name(host);
-            ip(&["-n", &name, "addr", "add", &format!("{}/24", host.ip()), "dev", CABLE])?;
+            let name = made.name(host);
+            ip(&["-n", name, "addr", "add", &format!("{}/24", host.ip()), "dev", CABLE])?;
             // Datagrams that were sent together (GSO) travel and are lost one by one, as behind a real network card.
-            ip(&["-n", &name, "link", "set", CABLE, "gso_max_segs", "1", "up"])?;
+            ip(&["-n", name, "link", "set", CABLE, "gso_max_segs", "1", "up"])?;
             // As wide as the cable, so that a relay on loopback carries what the cable does.
-            ip(&["-n", &name, "link", "set", "lo", "mtu", "1500", "up"])?;
+            ip(&["-n", name, "link", "set", "lo", "mtu", "1500", "up"])?;
         }
         Ok(made)
     }
 
     /// A program on one of them: name it and its arguments in the command that is returned.
+    #[allow(dead_code, reason = "not all who share this file need it")]
     pub(crate) fn exec(&self, host: Host) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &name(host)]);
+        command.args(["netns", "exec", self.name(host)]);
         command
     }
 
     /// The name of one of them, as `ip` knows it.
-    #[allow(dead_code, reason = "not all who share this file need it")]
-    pub(crate) fn name(&self, host: Host) -> String {
-        name(host)
+    pub(crate) fn name(&self, host: Host) -> &str {
+        &self.names[host as usize]
     }
 
     /// Of what comes in on either host, loses so many of a thousand datagrams at random.
@@ -107,40 +110,35 @@ impl Namespaces {
             "table inet bad\ndelete table inet bad\ntable inet bad {{\n chain input {{\n  type filter hook input priority 0\n  \
              iifname \"{CABLE}\" meta l4proto udp {verdict}\n }}\n}}\n"
         );
-        HOSTS
-            .into_iter()
-            .try_for_each(|host| run("ip", &["netns", "exec", &name(host), "nft", "-f", "-"], Some(&rules)))
+        self.names
+            .iter()
+            .try_for_each(|name| run("ip", &["netns", "exec", name, "nft", "-f", "-"], Some(&rules)))
     }
 
     /// Makes the path carry packets of so many bytes at most.
     pub(crate) fn set_mtu(&self, bytes: u32) -> io::Result<()> {
         let bytes = bytes.to_string();
-        HOSTS.into_iter().try_for_each(|host| ip(&["-n", &name(host), "link", "set", CABLE, "mtu", &bytes]))
+        self.names.iter().try_for_each(|name| ip(&["-n", name, "link", "set", CABLE, "mtu", &bytes]))
     }
 
     /// Lets so many megabits a second pass each way; 50 ms' worth may wait.
     #[allow(dead_code, reason = "not all who share this file need it")]
     pub(crate) fn set_rate(&self, megabits: u32) -> io::Result<()> {
         let rate = format!("{megabits}mbit");
-        HOSTS.into_iter().try_for_each(|host| {
-            let name = name(host);
-            let queue = ["root", "tbf", "rate", &rate, "burst", "32kb", "latency", "50ms"];
-            run("tc", &[&["-n", &name, "qdisc", "replace", "dev", CABLE][..], &queue].concat(), None)
+        let queue = ["root", "tbf", "rate", &rate, "burst", "32kb", "latency", "50ms"];
+        self.names.iter().try_for_each(|name| {
+            run("tc", &[&["-n", name, "qdisc", "replace", "dev", CABLE][..], &queue].concat(), None)
         })
     }
 }
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
-        for host in HOSTS {
+        for name in &self.names {
             // What is left the next process sweeps away.
-            let _ = run("ip", &["netns", "del", &name(host)], None);
+            let _ = ip(&["netns", "del", name]);
         }
     }
-}
-
-fn name(host: Host) -> String {
-    format!("{PREFIX}{}-{host:?}", std::process::id()).to_lowercase()
 }
 
 /// Takes namespaces away whose process is no more.

@@ -1,7 +1,7 @@
 //! Paths that are cut, and ends that move: the client finds its way back, to exactly the block that is wanted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use engine::cache::Cache;
@@ -11,7 +11,7 @@ use engine::lane::{Lane, LaneEnds};
 use engine::source::{Source, SourceError};
 use engine::store::memory::MemoryReader;
 use engine::sync::Doorbell;
-use mainstem_net::client::{Client, ClientConfig, Event};
+use mainstem_net::client::{Client, ClientConfig, Event, Lookup};
 use mainstem_net::server::{NodeKeys, Parts, Server, ServerConfig};
 
 use crate::faults::LOOPBACK;
@@ -158,6 +158,32 @@ fn a_server_that_goes_on_at_another_address_is_found_there_and_nothing_is_lost_o
     let line = Line { main, relay, world, client, told };
     line.assert_arrives(700, 2);
     assert_eq!(line.world.side(1).resumed, [1, 101]);
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_is_followed_when_the_old_address_falls_silent() {
+    let Line { main, relay, world, client, .. } = Line::new(NEVER, &Path::default());
+    drop(client);
+    let elsewhere = Relay::start(2, LOOPBACK, main.addr(), &Path::default()).unwrap();
+    let leads_to = Arc::new(Mutex::new(relay.addr()));
+    let mut config = with_idle_timeout(client_config(relay.addr(), &identity(1)), NEVER);
+    config.server = "main.example.org:9481".into();
+    config.address_check_after = Duration::from_millis(200);
+    config.transport.keep_alive = Some(Duration::from_millis(300));
+    let current = Arc::clone(&leads_to);
+    config.lookup = Lookup::new(move |_| Ok(vec![*current.lock().unwrap()]));
+    world.change(1, |side| side.made = 200);
+    let (client, told) = start(config, &world);
+    wait_durable(&main, 1, 200);
+
+    relay.cut(true);
+    *leads_to.lock().unwrap() = elsewhere.addr();
+    world.change(1, |side| side.made = 700);
+    wait_durable(&main, 1, 700);
+    main.assert_holds(ChainId(1), 700);
+    assert_eq!(client.status().connections, 2);
+    assert_eq!(world.side(1).resumed, [1, 101, 201]);
+    assert!(!told.any(|event| matches!(event, Event::Refused { .. })));
 }
 
 #[test]

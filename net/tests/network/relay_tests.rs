@@ -86,7 +86,7 @@ fn a_path_without_faults_passes_everything_in_order_both_ways() {
     let jitter = Duration::from_millis(5);
     for path in [Path::default(), Path { jitter, ..Path::default() }] {
         let ends = Ends::new(&path);
-        assert_eq!(ends.send(200, 100, 199), Vec::from_iter(0..200));
+        assert_eq!(ends.send(200, 100, 199), (0..200).collect::<Vec<_>>());
         assert_eq!(ends.relay.counts(Way::Up), Counts { came: 200, went: 200, ..Counts::default() });
 
         ends.client.send_to(&[0; 4], ends.relay.addr()).unwrap();

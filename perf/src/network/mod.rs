@@ -15,13 +15,14 @@ mod namespaces;
 #[path = "../../../net/tests/network/relay.rs"]
 mod relay;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use net::frame::BLOCK_BYTES;
 use serde::Serialize;
 
+use crate::child::Child;
 use crate::table::{Output, Progress, Spread, Table};
 use path::{Conditions, Site};
 use role::{Kind, Sample, Told};
@@ -29,7 +30,7 @@ use role::{Kind, Sample, Told};
 const EXAMPLES: &str = "\
 Examples:
   mainstem-perf network                               every path
-  mainstem-perf network --paths loss1,rtt50           two of them
+  mainstem-perf network --paths loss1,rtt50 --cuts 0  two of them, and no cuts
   mainstem-perf network --without-namespaces          the relay does everything, on loopback
 
 Namespaces take root, ip and nft (Debian: apt-get install iproute2 nftables). Without them, and with
@@ -43,6 +44,9 @@ pub(crate) struct Network {
     /// The paths that are measured, by name; by default all
     #[arg(long, value_delimiter = ',')]
     paths: Vec<String>,
+    /// Then, over a path with nothing else wrong, cut it for so many seconds; 0 leaves this out
+    #[arg(long, value_delimiter = ',', default_value = "1,5,15")]
+    cuts: Vec<f64>,
     /// Runs of each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
     runs: u32,
@@ -82,6 +86,15 @@ struct Row {
     told: [Told; 3],
 }
 
+#[derive(Serialize)]
+struct CutRow {
+    cut: f64,
+    namespaces: bool,
+    back: Spread,
+    quinn: Spread,
+    quinn_defaults: Spread,
+}
+
 impl Network {
     pub(crate) fn run(&self) -> Result<()> {
         if self.role.is_set() {
@@ -111,7 +124,8 @@ impl Network {
             "of quinn",
             "of its defaults",
         ]);
-        let progress = Progress::new(chosen.len() as u64 * u64::from(self.runs) * 3);
+        let cuts: Vec<_> = self.cuts.iter().copied().filter(|seconds| *seconds > 0.0).collect();
+        let progress = Progress::new((chosen.len() + cuts.len()) as u64 * u64::from(self.runs) * 3);
         for path in chosen {
             let row = self.measure(path, missing.is_none(), &progress)?;
             let cells = [
@@ -126,13 +140,33 @@ impl Network {
             progress.note(&format!("{}: {:?}", row.path, row.told));
             table.row(cells, &row)?;
         }
+        let mut back = Table::new(&[
+            "path cut for, s",
+            "Mainstem goes on after, s",
+            "quinn, same settings",
+            "quinn, its defaults",
+        ]);
+        for seconds in &cuts {
+            let row = self.cut(*seconds, missing.is_none(), &progress)?;
+            let figures = [row.back, row.quinn, row.quinn_defaults];
+            let cells =
+                [format!("{seconds}")].into_iter().chain(figures.map(|figure| format!("{figure:.2}")));
+            back.row(cells, &row)?;
+        }
         drop(progress);
         let where_ = if missing.is_none() { "two namespaces" } else { "a relay on loopback" };
         let method = format!(
             "over {where_}, {} runs of {} s after {} s each, median (lowest to highest); {} chains",
             self.runs, self.seconds, self.warm_up, self.chains
         );
-        table.finish(&self.output, &method)
+        table.finish(&self.output, &method)?;
+        if !cuts.is_empty() {
+            back.finish(
+                &Output { json: None },
+                "seconds from the healing of the path to the first bytes that arrive",
+            )?;
+        }
+        Ok(())
     }
 
     fn measure(&self, path: &Conditions, namespaces: bool, progress: &Progress) -> Result<Row> {
@@ -169,8 +203,49 @@ impl Network {
         })
     }
 
-    /// Bytes a second, and what the sender told.
-    fn once(&self, path: &Conditions, namespaces: bool, kind: Kind, seed: u64) -> Result<(f64, Told)> {
+    /// Cuts the path for a while, and measures how long after it was healed something arrives.
+    fn cut(&self, seconds: f64, namespaces: bool, progress: &Progress) -> Result<CutRow> {
+        let mut back: [Vec<f64>; 3] = Default::default();
+        for run in 0..self.runs {
+            for (place, kind) in Kind::ALL.into_iter().enumerate() {
+                progress.say(format!("cut for {seconds} s, run {} of {}: {kind:?}", run + 1, self.runs));
+                back[place].push(self.cut_once(seconds, namespaces, kind)?);
+                progress.step();
+            }
+        }
+        let [back, quinn, quinn_defaults] = back.map(Spread::of);
+        Ok(CutRow { cut: seconds, namespaces, back, quinn, quinn_defaults })
+    }
+
+    fn cut_once(&self, seconds: f64, namespaces: bool, kind: Kind) -> Result<f64> {
+        let (mut site, mut receiver, _sender) = self.set_up(&path::GOOD, namespaces, kind, 0)?;
+        std::thread::sleep(Duration::from_secs_f64(self.warm_up));
+        site.cut(true)?;
+        std::thread::sleep(Duration::from_secs_f64(seconds));
+        let before: Sample = receiver.ask("sample")?;
+        let healed = Instant::now();
+        site.cut(false)?;
+        loop {
+            let now: Sample = receiver.ask("sample")?;
+            let waited = healed.elapsed().as_secs_f64();
+            if now.bytes > before.bytes {
+                return Ok(waited);
+            }
+            if waited > 120.0 {
+                bail!("nothing arrived within two minutes after a cut of {seconds} s, {kind:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Receiver and sender, connected.
+    fn set_up(
+        &self,
+        path: &Conditions,
+        namespaces: bool,
+        kind: Kind,
+        seed: u64,
+    ) -> Result<(Site, Child, Child)> {
         let mut site = Site::new(path, namespaces)?;
         let mut receiver = site.receiver(&role::Setup::Receive {
             kind,
@@ -181,6 +256,12 @@ impl Network {
         let target = site.between(receiver.hear()?, seed)?;
         let mut sender = site.sender(&role::Setup::Send { kind, target, chains: self.chains })?;
         let () = sender.hear().context("it does not connect")?;
+        Ok((site, receiver, sender))
+    }
+
+    /// Bytes a second, and what the sender told.
+    fn once(&self, path: &Conditions, namespaces: bool, kind: Kind, seed: u64) -> Result<(f64, Told)> {
+        let (_site, mut receiver, mut sender) = self.set_up(path, namespaces, kind, seed)?;
         std::thread::sleep(Duration::from_secs_f64(self.warm_up));
         let begin: Sample = receiver.ask("sample")?;
         std::thread::sleep(Duration::from_secs_f64(self.seconds));

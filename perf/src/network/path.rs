@@ -28,7 +28,7 @@ pub(super) struct Conditions {
     rate: Option<u32>,
 }
 
-const GOOD: Conditions = Conditions {
+pub(super) const GOOD: Conditions = Conditions {
     name: "good",
     about: "nothing wrong",
     loss: 0,
@@ -136,12 +136,21 @@ impl Site {
         Ok(address)
     }
 
+    /// Cuts the path, or heals it.
+    pub(super) fn cut(&mut self, cut: bool) -> Result<()> {
+        if let Some(namespaces) = &self.namespaces {
+            return namespaces.cut(cut).context("nft cannot cut the path");
+        }
+        let relay = self.relay.as_mut().context("without namespaces there is a relay")?;
+        relay.ask(if cut { "cut" } else { "heal" })
+    }
+
     fn start(&self, host: Host, name: &'static str, setup: &Setup) -> Result<Child> {
         let own = std::env::current_exe().context("the path of this program is not known")?;
         let mut arguments: Vec<String> = Vec::new();
         let mut program = own.to_string_lossy().into_owned();
         if let Some(namespaces) = &self.namespaces {
-            arguments.extend(["netns".into(), "exec".into(), namespaces.name(host), program]);
+            arguments.extend(["netns".into(), "exec".into(), namespaces.name(host).to_owned(), program]);
             program = "ip".into();
         }
         arguments.extend(["network".into(), "--setup".into(), serde_json::to_string(setup)?]);

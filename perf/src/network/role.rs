@@ -27,7 +27,7 @@ use quinn::{Connection, Endpoint, TransportConfig};
 use serde::{Deserialize, Serialize};
 
 use super::path::Relayed;
-use super::relay::{Relay, Way};
+use super::relay::Relay;
 use crate::child::{answer, setup, tell};
 use crate::swarm::world::{World, blocks, parent, server_identity};
 
@@ -107,7 +107,10 @@ impl Role {
 fn relay(seed: u64, upstream: SocketAddr, path: &Relayed) -> Result<()> {
     let relay = Relay::start(seed, (Ipv4Addr::LOCALHOST, 0).into(), upstream, &path.path())?;
     tell(&relay.addr())?;
-    answer(|_| Ok(format!("{:?} {:?}", relay.counts(Way::Up), relay.counts(Way::Down)).into()))
+    answer(|order| {
+        relay.cut(order == "cut");
+        Ok(serde_json::Value::Null)
+    })
 }
 
 #[derive(Debug)]
