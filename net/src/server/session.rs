@@ -1,7 +1,6 @@
 //! A session: one connection of one node, from its hello to its end.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -11,17 +10,18 @@ use engine::lane::SessionId;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
 
+use super::Shared;
 use super::chains::{Chains, Fault, PeerChain};
-use super::follow::{self, Wanted};
+use super::follow::Wanted;
 use super::pool::Share;
 use super::sessions::{LastRefusal, PeerInfo};
 use super::windows::Window;
-use super::{Shared, ingest};
-use crate::control::{
-    CLOSE_DONE, ClientMessage, ControlError, Hello, Message, ReceiveError, RefusalCode, ServerMessage,
-    Welcome, receive, shorten,
-};
-use crate::reactor::{Either, Handle, race};
+use crate::control::{CLOSE_DONE, ControlError, ReceiveError, RefusalCode, shorten};
+use crate::reactor::Handle;
+
+mod serve;
+
+use serve::Admitted;
 
 /// The longest reason in a QUIC close, in bytes: it shares a datagram with the rest.
 const MAX_REASON_BYTES: usize = 512;
@@ -292,166 +292,6 @@ impl Session {
     }
 }
 
-/// A session among the open ones. Whatever ends it, a panic too, its connection is closed, its chains are given up and
-/// it is taken out.
-struct Admitted {
-    shared: Arc<Shared>,
-    session: Arc<Session>,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.shared.sessions.remove(&self.session);
-        self.shared.counts.sessions_closed.one();
-        // Closed already, unless this is a panic: then its data streams would keep it alive, and nobody would listen.
-        self.session.connection.close(CLOSE_DONE, b"the session ended");
-        self.session.window().end(&self.shared.windows);
-        self.session.chains().release();
-        // Those that stand by may speak now. Also if it spoke for none any more: what it gave up last may not have
-        // been told.
-        self.shared.heralds.tell();
-    }
-}
-
-impl Admitted {
-    async fn serve(&self, handle: &Handle) -> Result<(), End> {
-        let (shared, session) = (&self.shared, &self.session);
-        let limit = shared.config.hello_timeout;
-        let (mut send, mut receive, hello) = handle
-            .timeout(limit, Box::pin(greet(&session.connection)))
-            .await
-            .map_err(|_| too_slow(format!("no hello within {limit:?}")))??;
-        tracing::info!(
-            session = session.id.0, key = %session.presented, address = %session.address,
-            software = ?hello.software, chains = hello.chains.len(), "a session began"
-        );
-        shared.counts.control_messages.one();
-        let _ = session.software.set(hello.software);
-        let (welcome, refusal) = {
-            // First the head, then the lanes: the entries ack what the head has indexed.
-            let head = shared.heralds.head().map(|head| Box::new(head.header));
-            let mut chains = session.chains();
-            let entries = chains.claim(&shared.parts.cache, &hello.chains);
-            let (main_chain, genesis_hash) = (shared.parts.main_chain, shared.parts.genesis_hash);
-            let refusal = chains.refusal().or_else(|| too_many_refused(shared, &chains));
-            (Welcome { main_chain, genesis_hash, head, chains: entries }, refusal)
-        };
-        drop(hello.chains);
-        if let Some(fault) = refusal {
-            return Err(End::Fault(fault));
-        }
-        if let Some(head) = &welcome.head {
-            session.told_header(head.height, shared.parts.clock.monotonic());
-        }
-        let mut out = Vec::new();
-        ServerMessage::Welcome(welcome).encode(&mut out);
-        self.write(handle, &mut send, &out).await?;
-        drop(out);
-        // By reference: a race keeps its futures twice.
-        let listen = pin!(self.listen(handle, &mut receive));
-        let tell = pin!(self.tell(handle, &mut send));
-        let accept = pin!(ingest::accept(shared, session, handle));
-        let follow = pin!(follow::run(shared, session, handle));
-        let (control, data) = (pin!(race(listen, tell)), pin!(race(accept, follow)));
-        let (Either::Left(end) | Either::Right(end)) = race(control, data).await;
-        let (Either::Left(end) | Either::Right(end)) = end;
-        end
-    }
-
-    /// Reads the control stream.
-    async fn listen(&self, handle: &Handle, stream: &mut RecvStream) -> Result<(), End> {
-        let (shared, session) = (&self.shared, &self.session);
-        let mut body = Vec::new();
-        loop {
-            let message = receive(stream, &mut body).await?.ok_or(End::Done)?;
-            shared.counts.control_messages.one();
-            if body.capacity() > CONTROL_BUFFER {
-                body = Vec::new();
-            }
-            match message {
-                ClientMessage::Hello(_) => {
-                    return Err(End::Fault((RefusalCode::BadMessage, "a second hello; expected one".into())));
-                }
-                ClientMessage::Resume(resume) => {
-                    session.chains().resume(&shared.parts.cache, resume).map_err(End::Fault)?;
-                    session.news.notify_one();
-                }
-                ClientMessage::Leave(chain) => {
-                    if session.chains().leave(chain).map_err(End::Fault)? {
-                        shared.heralds.tell();
-                    }
-                }
-                ClientMessage::Tips(tips) => {
-                    if session.chains().tips(&tips).map_err(End::Fault)? {
-                        session.news.notify_one();
-                    }
-                }
-                ClientMessage::Follow(from) => session.wanted.ask(from),
-            }
-            // A peer that always has more to say must not keep the reactor to itself.
-            handle.yield_now().await;
-        }
-    }
-
-    /// Writes the control stream: whenever there is news, all that the peer does not know yet.
-    async fn tell(&self, handle: &Handle, stream: &mut SendStream) -> Result<(), End> {
-        let (shared, session) = (&self.shared, &self.session);
-        let mut out = Vec::new();
-        // When a speaker may have been silent for long enough to take its place.
-        let mut wait = None;
-        loop {
-            match wait {
-                // Either way it is looked at.
-                Some(wait) => drop(handle.timeout(wait, session.news.notified()).await),
-                None => session.news.notified().await,
-            }
-            let taken;
-            (taken, wait) =
-                session.chains().take_over(shared.parts.clock.monotonic(), shared.config.takeover_after);
-            if taken > 0 {
-                shared.counts.take_overs.add(taken);
-                tracing::info!(session = session.id.0, key = %session.presented, taken, "took over from silent speakers");
-                shared.heralds.tell();
-            }
-            // First the head, then the lanes: what a header has indexed is acked with it or before the next one.
-            let newest = shared.heralds.head();
-            session.chains().collect(&mut out);
-            let now = shared.parts.clock.monotonic();
-            if let Some(newest) = newest
-                && let Some(due) = session.header_due(newest.header.height, now, shared.config.header_pace)
-                && (due || !out.is_empty())
-            {
-                session.told_header(newest.header.height, now);
-                ServerMessage::Header(Box::new(newest.header)).encode(&mut out);
-            }
-            if !out.is_empty() {
-                self.write(handle, stream, &out).await?;
-                out.clear();
-                out.shrink_to(CONTROL_BUFFER);
-            }
-        }
-    }
-
-    async fn write(&self, handle: &Handle, stream: &mut SendStream, bytes: &[u8]) -> Result<(), End> {
-        let limit = self.shared.config.control_timeout;
-        match handle.timeout(limit, stream.write_all(bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(quinn::WriteError::ConnectionLost(error))) => Err(End::Gone(error)),
-            Ok(Err(_)) => Err(End::Done),
-            Err(_) => Err(too_slow(format!("the control stream was not read for {limit:?}"))),
-        }
-    }
-}
-
-/// Waits for the control stream and the hello on it.
-async fn greet(connection: &Connection) -> Result<(SendStream, RecvStream, Hello), End> {
-    let (send, mut stream) = connection.accept_bi().await.map_err(End::Gone)?;
-    match receive(&mut stream, &mut Vec::new()).await?.ok_or(End::Done)? {
-        ClientMessage::Hello(hello) => Ok((send, stream, hello)),
-        _ => Err(End::Fault((RefusalCode::BadMessage, "the first message is no hello; expected one".into()))),
-    }
-}
-
 impl From<ReceiveError> for End {
     fn from(error: ReceiveError) -> Self {
         let code = match error {
@@ -466,18 +306,6 @@ impl From<ReceiveError> for End {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Chains that cannot be served cost as much memory as those that can.
-fn too_many_refused(shared: &Shared, chains: &Chains) -> Option<Fault> {
-    let (refused, most) = (chains.refused(), shared.config.max_refused_chains);
-    let served = chains.counts().0 - refused;
-    (refused > served.saturating_add(most)).then(|| {
-        let detail = format!(
-            "{refused} chains of the hello cannot be served and {served} can; expected at most {most} more than can"
-        );
-        (RefusalCode::NoChain, detail)
-    })
 }
 
 pub(super) fn too_slow(detail: String) -> End {
