@@ -15,14 +15,14 @@ use crate::keys::{KeyState, KeysFile, chains_of};
 use crate::settings::ConfigArgs;
 
 const EXAMPLES: &str = "\
-The genesis document registers the keys of side-chain nodes for good. What changes since stands in `keys.toml` of the
+The genesis document registers the keys of side-chain nodes for good. What changes since stands in `keys.toml` of the \
 data directory; a node that runs follows each change within a second.
 
 Examples:
   mainstem keys list --data main
-  mainstem keys rotate OLD NEW --keep-old --data main   both are let in while the side chain's operator changes over
+  mainstem keys rotate OLD NEW --keep-old --data main   both are good while its owner changes over
   mainstem keys rotate OLD NEW --data main              and then only the new one
-  mainstem keys revoke KEY --data main                  a key was stolen: its connections end";
+  mainstem keys revoke KEY --data main                  it was stolen: its connections end";
 
 /// Keys: make or show this node's, revoke or rotate those of side-chain nodes
 #[derive(Args)]
@@ -92,7 +92,7 @@ enum Action {
 /// Where the data directory is.
 #[derive(Args)]
 struct Place {
-    /// The data directory
+    /// The data directory [default: mainstem-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Configuration file, if it is not in the data directory

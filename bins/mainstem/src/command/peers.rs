@@ -26,7 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   mainstem peers                                who is connected to the node on this machine
   mainstem peers --watch                        the same, every second
-  mainstem peers 3b6a27bc                       the chains of one node, by the first digits of its key
+  mainstem peers 3b6a27bc                       the chains of one node, by the start of its key
   mainstem peers --refused                      only who was refused, why, and what to do
   mainstem peers --node http://10.0.0.5:9480 --json
 
