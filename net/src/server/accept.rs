@@ -89,9 +89,13 @@ async fn greet(handshake: Handshake, place: Place, reactor: usize, handle: Handl
     drop(turned_away);
     // Every established connection has one: the handshake demands it.
     let Some(presented) = peer_key(&connection) else { return };
-    // A future of its own, so that what this one needs is not kept for as long as the session lives.
-    Box::pin(session::run(shared, reactor, handle, connection, presented)).await;
-    drop(place);
+    // A task of its own, so that what this one needs is not kept for as long as the session lives; and a box of its own,
+    // since a task keeps the future that it is made of twice.
+    let session = Box::pin(session::run(shared, reactor, handle.clone(), connection, presented));
+    handle.spawn(async move {
+        session.await;
+        drop(place);
+    });
 }
 
 /// A handshake under way, counted.

@@ -27,7 +27,8 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &Arc<Session>, handle:
             handle: handle.clone(),
             number: stream.id().index(),
         };
-        handle.spawn(data.run(stream));
+        // In a box of its own: a task keeps the future that it is made of twice.
+        handle.spawn(Box::pin(data.run(stream)));
     }
 }
 
