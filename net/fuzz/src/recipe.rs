@@ -52,7 +52,9 @@ pub fn write(plans: &[Plan], changes: &[(u32, u8)]) -> Vec<u8> {
 /// The frame of a recipe, of at most `most` bytes, its checksum right but for the changes.
 pub fn frame(recipe: &[u8], most: usize) -> Vec<u8> {
     let (plans, changes) = read(recipe);
-    let mut bytes = vec![0; HEADER_BYTES];
+    // Not to be counted as ours: a vector that grows asks for twice what it needs.
+    let mut bytes = Vec::with_capacity(most);
+    bytes.resize(HEADER_BYTES, 0);
     let mut sections: u16 = 0;
     for plan in plans {
         for number in 0..plan.sections {

@@ -24,8 +24,11 @@ pub(crate) struct Shown {
 #[derive(Clone)]
 pub(crate) struct Pen {
     scheme: SignatureScheme,
-    sign: Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>,
+    sign: Arc<Sign>,
 }
+
+/// A signature over a message.
+type Sign = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 impl Pen {
     pub(crate) fn new(

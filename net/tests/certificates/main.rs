@@ -1,5 +1,5 @@
 //! Who does not get in: a matrix of faults of certificates and handshakes, each tried on a running server and each
-//! refused before a session begins, while an honest node goes on. And the same from the other side: servers that the
+//! refused before a session begins, and counted, while an honest node goes on. And the same from the other side: servers that the
 //! client does not talk to.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::chain::{ChainId, NodeKey};
-use mainstem_net::control::{ClientMessage, Hello, Message};
+use mainstem_net::control::{ClientMessage, Hello, Message, RefusalCode};
 use mainstem_net::endpoint::{self, Bind, Limits};
 use mainstem_net::identity::{ALPN, Refusal, refusal};
 use mainstem_net::reactor::{Handle, Reactor};
+use mainstem_net::server::{Counters, KeyChanges};
 use quinn::{ConnectionError, TransportErrorCode};
 use rustls::SignatureScheme;
 use rustls::crypto::ring as provider;
@@ -29,6 +30,8 @@ const LONG: Duration = Duration::from_secs(30);
 const HONEST: u8 = 1;
 /// Registered, and abused by whoever may not use it.
 const REGISTERED: u8 = 2;
+/// Registered, and struck off.
+const REVOKED: u8 = 4;
 const STRANGER: u8 = 3;
 
 // Alerts of RFC 8446 section 6.
@@ -160,6 +163,7 @@ fn faults() -> Vec<Fault> {
             DECRYPT_ERROR,
         ),
         fault("a key that is not registered", &Shown::of(STRANGER), ACCESS_DENIED),
+        fault("a key that was struck off", &Shown::of(REVOKED), ACCESS_DENIED),
         fault(
             "a key that anyone can sign for",
             &Shown {
@@ -253,7 +257,7 @@ impl Scene {
     fn new() -> Self {
         let sides = [
             side(u32::from(HONEST), &[&identity(HONEST)]),
-            side(u32::from(REGISTERED), &[&identity(REGISTERED)]),
+            side(u32::from(REGISTERED), &[&identity(REGISTERED), &identity(REVOKED)]),
         ];
         let main = Main::start(&sides, 64);
         let world = World::new(&[u32::from(HONEST)], 0);
@@ -275,6 +279,10 @@ impl Scene {
         wait_durable(&self.main, u32::from(HONEST), made);
     }
 
+    fn counters(&self) -> Counters {
+        self.main.server.peer_list().counters()
+    }
+
     fn answer(&self, config: quinn::ClientConfig) -> Answer {
         let handle = self.reactor.handle();
         let attempt = try_it(handle.clone(), self.endpoint.clone(), config, self.main.addr());
@@ -287,9 +295,16 @@ fn no_fault_of_certificate_or_handshake_gets_in_and_honest_nodes_go_on() {
     let mut scene = Scene::new();
     let faults = faults();
     assert!(faults.len() >= 12);
+    scene.main.keys.set(KeyChanges { revoked: [key(REVOKED)].into(), ..KeyChanges::default() });
     let mut wrong = Vec::new();
     for Fault { name, config, answer } in faults {
+        let before = scene.counters();
         let got = scene.answer(config);
+        // Of another version of QUIC nothing is begun.
+        let failed = before.handshakes_failed + u64::from(answer != Answer::Version);
+        // A client hears of it a moment before the server has written it down.
+        wait_until(&format!("it is counted: {name}"), || scene.counters().handshakes_failed >= failed);
+        assert_eq!(scene.counters().handshakes_failed, failed, "{name}");
         if got != answer {
             wrong.push(format!("{name}: {got:?} instead of {answer:?}"));
         }
@@ -302,6 +317,13 @@ fn no_fault_of_certificate_or_handshake_gets_in_and_honest_nodes_go_on() {
     wait_durable(&scene.main, u32::from(REGISTERED), 1);
     let sessions: Vec<_> = scene.main.server.peers().iter().map(|peer| peer.session).collect();
     assert_eq!(sessions, [1, 2]);
+    // Three keys are those of nobody: the stranger's, the one that anyone can sign for, and the one that is no point.
+    let counters = scene.counters();
+    assert_eq!((counters.handshakes_unknown_key, counters.handshakes_revoked_key), (3, 1));
+    let refusals = scene.main.server.peer_list().refusals();
+    let of = |seed| refusals.iter().find(|refusal| refusal.key == key(seed)).map(|refusal| refusal.code);
+    assert_eq!(of(STRANGER), Some(RefusalCode::UnknownKey));
+    assert_eq!(of(REVOKED), Some(RefusalCode::Revoked));
 }
 
 /// The matrix would prove nothing if these tools could not get in at all.
