@@ -72,14 +72,26 @@ pub(super) async fn watch(
 struct Seen {
     /// Datagrams.
     heard: u64,
-    /// Frames of the kinds that a peer has to acknowledge, and that are sent again until it does.
+    /// Frames of the kinds that a peer has to acknowledge, and that are sent again until it does: whoever waits for
+    /// credit sends nothing but that it is blocked.
     said: u64,
 }
 
 impl Seen {
     fn of(connection: &Connection) -> Self {
         let stats = connection.stats();
-        Self { heard: stats.udp_rx.datagrams, said: stats.frame_tx.stream + stats.frame_tx.ping }
+        let sent = &stats.frame_tx;
+        let said = sent.stream
+            + sent.ping
+            + sent.data_blocked
+            + sent.stream_data_blocked
+            + sent.max_data
+            + sent.max_stream_data
+            + sent.stop_sending
+            + sent.reset_stream
+            + sent.path_challenge
+            + sent.path_response;
+        Self { heard: stats.udp_rx.datagrams, said }
     }
 }
 
