@@ -108,10 +108,8 @@ impl Network {
         let chosen =
             |path: &&Conditions| self.paths.is_empty() || self.paths.iter().any(|name| name == path.name);
         let chosen: Vec<_> = all.iter().filter(chosen).collect();
-        let missing = match self.without_namespaces {
-            true => Some("as asked".to_owned()),
-            false => namespaces::Namespaces::missing(),
-        };
+        let asked = self.without_namespaces.then(|| "as asked".to_owned());
+        let missing = asked.or_else(namespaces::Namespaces::missing);
         if let Some(missing) = &missing {
             eprintln!("network namespaces are left out: {missing}; a relay on loopback does what they would");
         }
