@@ -6,7 +6,7 @@ use quinn::{ConnectionError, TransportErrorCode};
 
 use crate::by_hand::*;
 use crate::scene::{NODES, Scene};
-use crate::stack::{self, Plan, burn, stream, uni};
+use crate::stack::{self, NOTHING, Plan, burn, stream, uni};
 use crate::support::*;
 
 #[test]
@@ -39,14 +39,14 @@ fn fragments_that_never_join_end_the_connection_when_there_are_too_many() {
             out.extend(stream(uni(0), next, b"x"));
             next += 2;
         }
-        if out.is_empty() { vec![1] } else { out }
+        if out.is_empty() { NOTHING.to_vec() } else { out }
     });
     let (handle, server) = (scene.reactor.handle(), scene.main.addr());
-    let config = stack::client(&identity(NODES[0]), &server_identity(), plan);
+    let config = stack::client(&identity(NODES[0]), &server_identity(), plan.clone());
     let error = scene.hostile(async move {
         let mut raw = Raw::connect(handle.clone(), server, config).await.unwrap();
         raw.hello(&[1]).await;
-        burn(handle, raw.connection.clone()).await
+        burn(handle, raw.connection.clone(), plan).await
     });
     let ConnectionError::ConnectionClosed(close) = &error else { panic!("{error}") };
     assert_eq!(close.error_code, TransportErrorCode::INTERNAL_ERROR, "{error}");

@@ -19,7 +19,7 @@ use mainstem_net::reactor::{Handle, Reactor};
 use mainstem_net::server::ServerConfig;
 use quinn::{Connection, Endpoint};
 
-use crate::stack::{self, Plan, burn, stream, uni};
+use crate::stack::{self, NOTHING, Plan, burn, stream, uni};
 use crate::support::*;
 
 /// What a hostile peer may hold, in bytes.
@@ -114,6 +114,7 @@ fn set(config: &mut ServerConfig, budget: &str) {
     config.handshake_burst = 10_000;
     config.max_sessions_per_key = IDLE_PEERS;
     // Nobody is to be gone before it was measured what he holds.
+    config.hello_timeout = Duration::from_secs(300);
     config.frame_timeout = Duration::from_secs(300);
     config.frame_least_rate = 0;
     config.control_timeout = Duration::from_secs(300);
@@ -177,9 +178,9 @@ impl Peers {
         read: bool,
     ) -> (Connection, quinn::SendStream) {
         let granted = (self.handle(), plan.granted());
-        let connection = self.connect(stack::client(&identity(seed), &server_identity(), plan));
+        let connection = self.connect(stack::client(&identity(seed), &server_identity(), plan.clone()));
         let greeted = self.within(greet(connection.clone(), chains, read, Some(granted)));
-        drop(self.handle().spawn(burn(self.handle(), connection)));
+        drop(self.handle().spawn(burn(self.handle(), connection, plan)));
         greeted
     }
 
@@ -255,7 +256,7 @@ fn filling(hello: usize, every: usize, part: usize) -> Plan {
         let held: u64 = ends[1..].iter().filter(|end| **end > 1).sum();
         let left = granted.saturating_sub(hello as u64 + sent + held) as usize;
         let most = left.min(room.saturating_sub(24));
-        let nothing = vec![1];
+        let nothing = NOTHING.to_vec();
         let whole = MAX_FRAME_BYTES as u64 - 1;
         if sent < whole {
             let mut data = vec![7; most.min((whole - sent) as usize)];
@@ -269,8 +270,11 @@ fn filling(hello: usize, every: usize, part: usize) -> Plan {
             sent += data.len() as u64;
             return if data.is_empty() { nothing } else { frame };
         }
-        if !packets.is_multiple_of(every) || most < 2 {
+        if most < 2 {
             return nothing;
+        }
+        if !packets.is_multiple_of(every) {
+            return vec![1, 1];
         }
         let number = 1 + packets / every % 7;
         let data = vec![7; most.min(room / part).max(1) - 1];
@@ -318,7 +322,7 @@ fn a_hostile_peer_with_a_registered_key_holds_two_mebibytes_at_most() {
         let each = held(&process, &peers, what, |seed| {
             let chains = if long { longest_hello(seed) } else { vec![ChainId(seed.into())] };
             let plan = plan.map_or_else(
-                || Plan::frames(|_, _| vec![1]),
+                || Plan::frames(|_, _| NOTHING.to_vec()),
                 |(every, part)| filling(hello(chains.clone()).len(), every, part),
             );
             peers.hostile(seed, plan, chains, !long)

@@ -5,7 +5,7 @@ use quinn::{ConnectionError, TransportErrorCode};
 
 use crate::by_hand::Raw;
 use crate::scene::{NODES, Scene};
-use crate::stack::{self, Plan, burn, stream, uni, varint};
+use crate::stack::{self, NOTHING, Plan, burn, stream, uni, varint};
 use crate::support::*;
 
 struct Case {
@@ -145,11 +145,11 @@ fn cases() -> Vec<Case> {
 /// Connects with a stack that lies, says hello, and burns its fuel until the server has enough.
 fn lie(scene: &Scene, plan: Plan) -> ConnectionError {
     let (handle, server) = (scene.reactor.handle(), scene.main.addr());
-    let config = stack::client(&identity(NODES[0]), &server_identity(), plan);
+    let config = stack::client(&identity(NODES[0]), &server_identity(), plan.clone());
     scene.hostile(async move {
         let mut raw = Raw::connect(handle.clone(), server, config).await.unwrap();
         raw.hello(&[1]).await;
-        burn(handle, raw.connection.clone()).await
+        burn(handle, raw.connection.clone(), plan).await
     })
 }
 
@@ -160,7 +160,7 @@ fn frames_that_are_not_allowed_end_the_connection_with_the_error_of_the_rfc() {
     for Case { name, frames, error } in cases() {
         let got = lie(
             &scene,
-            Plan::frames(move |room, _| if room >= frames.len() { frames.clone() } else { vec![1] }),
+            Plan::frames(move |room, _| if room >= frames.len() { frames.clone() } else { NOTHING.to_vec() }),
         );
         match got {
             ConnectionError::ConnectionClosed(close) if close.error_code == error => {}
@@ -210,12 +210,12 @@ fn floods_of_frames_that_ask_for_answers_are_answered_at_the_servers_pace() {
     for flood in floods {
         let (handle, server) = (scene.reactor.handle(), scene.main.addr());
         let plan = Plan::frames(move |room, _| flood(room));
-        let config = stack::client(&identity(NODES[0]), &server_identity(), plan);
+        let config = stack::client(&identity(NODES[0]), &server_identity(), plan.clone());
         let rounds = scene.rounds();
         let alive = scene.hostile(async move {
             let mut raw = Raw::connect(handle.clone(), server, config).await.unwrap();
             raw.hello(&[1]).await;
-            let burning = handle.spawn(burn(handle.clone(), raw.connection.clone()));
+            let burning = handle.spawn(burn(handle.clone(), raw.connection.clone(), plan));
             handle.sleep(std::time::Duration::from_millis(500)).await;
             let alive = raw.connection.close_reason().is_none();
             raw.connection.close(0_u32.into(), b"");

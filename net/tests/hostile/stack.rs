@@ -6,7 +6,7 @@
 //! What the server says about limits is not heard.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     deaf: bool,
     /// How many bytes the server lets the connection send (MAX_DATA), for plans that keep to that.
     granted: Arc<AtomicU64>,
+    /// The plan had nothing to send last time: the fuel need not burn so fast.
+    idle: Arc<AtomicBool>,
 }
 
 /// Makes frames of at most so many bytes; the second number is what the server has granted the connection in all.
@@ -37,7 +39,12 @@ pub(crate) type Maker = dyn FnMut(usize, u64) -> Vec<u8> + Send;
 
 impl Plan {
     pub(crate) fn frames(make: impl FnMut(usize, u64) -> Vec<u8> + Send + 'static) -> Self {
-        Self { frames: Some(Arc::new(Mutex::new(make))), deaf: false, granted: Arc::default() }
+        Self {
+            frames: Some(Arc::new(Mutex::new(make))),
+            deaf: false,
+            granted: Arc::default(),
+            idle: Arc::default(),
+        }
     }
 
     /// What the server has granted the connection so far, of a connection with this plan.
@@ -46,7 +53,7 @@ impl Plan {
     }
 
     pub(crate) fn deaf() -> Self {
-        Self { frames: None, deaf: true, granted: Arc::default() }
+        Self { frames: None, deaf: true, granted: Arc::default(), idle: Arc::default() }
     }
 }
 
@@ -62,11 +69,18 @@ pub(crate) fn client(identity: &Identity, server: &Identity, plan: Plan) -> quin
     config
 }
 
+/// What a plan gives that has nothing to send now: a PING.
+pub(crate) const NOTHING: &[u8] = &[1];
+
 /// The number of the fuel among the streams: high, so that plans have the low ones for themselves.
 pub(crate) const FUEL: u64 = 40;
 
-/// Opens the fuel of a connection whose stack lies, and burns it until the connection ends, some at a time.
-pub(crate) async fn burn(handle: Handle, connection: quinn::Connection) -> quinn::ConnectionError {
+/// Opens the fuel of a connection whose stack lies as `plan` says, and burns it until the connection ends, some at a time.
+pub(crate) async fn burn(
+    handle: Handle,
+    connection: quinn::Connection,
+    plan: Plan,
+) -> quinn::ConnectionError {
     let mut streams = Vec::new();
     for _ in 0..=FUEL {
         match connection.open_uni().await {
@@ -76,8 +90,13 @@ pub(crate) async fn burn(handle: Handle, connection: quinn::Connection) -> quinn
     }
     let mut fuel = streams.pop().unwrap();
     let chunk = vec![0; 32 << 10];
-    while fuel.write_all(&chunk).await.is_ok() {
-        handle.sleep(Duration::from_millis(2)).await;
+    loop {
+        let idle = plan.idle.load(Ordering::Relaxed);
+        let (bytes, pause) = if idle { (1, 100) } else { (chunk.len(), 2) };
+        if fuel.write_all(&chunk[..bytes]).await.is_err() {
+            break;
+        }
+        handle.sleep(Duration::from_millis(pause)).await;
     }
     connection.closed().await
 }
@@ -251,6 +270,7 @@ fn forge(payload: &mut [u8], plan: &Plan) {
                     let granted = plan.granted.load(Ordering::Relaxed);
                     let frames = (make.lock().unwrap())(region.len(), granted);
                     assert!(frames.len() <= region.len(), "the frames of a plan fit");
+                    plan.idle.store(frames == NOTHING, Ordering::Relaxed);
                     region[..frames.len()].copy_from_slice(&frames);
                     // PADDING.
                     region[frames.len()..].fill(0);
