@@ -1,18 +1,17 @@
-//! Endpoints over real sockets on loopback: who gets in, who does not, and that bytes arrive as they were sent.
+//! Endpoints over real sockets on loopback: who gets in, and that bytes arrive as they were sent. Who does not get in, and why,
+//! is in `tests/certificates`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use engine::chain::NodeKey;
 use mainstem_net::endpoint::{Bind, Limits, client_config, connect, open, server_config};
-use mainstem_net::identity::{ALPN, Identity, Refusal, peer_key, refusal};
+use mainstem_net::identity::{Identity, Refusal, peer_key, refusal};
 use mainstem_net::reactor::{Handle, Reactor};
-use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, SendDatagramError};
-use rustls::pki_types::PrivatePkcs8KeyDer;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -197,146 +196,6 @@ fn a_server_with_another_key_is_refused_by_the_client() {
     assert!(matches!(refusal(&at_server), Some(Refusal::ByPeer { .. })), "{at_server}");
 }
 
-/// A client that believes any server, to try what a stranger could try.
-mod stranger {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, SignatureScheme};
-
-    #[derive(Debug)]
-    struct Credulous;
-
-    impl ServerCertVerifier for Credulous {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            vec![SignatureScheme::ED25519]
-        }
-    }
-
-    pub(super) fn builder() -> ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-        ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(std::sync::Arc::new(Credulous))
-    }
-}
-
-fn quic(mut tls: rustls::ClientConfig, alpn: &[u8]) -> quinn::ClientConfig {
-    tls.alpn_protocols = vec![alpn.to_vec()];
-    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
-}
-
-/// The client's private key, as rcgen takes it.
-fn rcgen_key(seed: [u8; 32]) -> (rcgen::KeyPair, PrivatePkcs8KeyDer<'static>) {
-    let header =
-        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-    let der = PrivatePkcs8KeyDer::from([&header[..], &seed[..]].concat());
-    (rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519).unwrap(), der)
-}
-
-#[test]
-fn a_client_without_certificate_is_refused() {
-    let (at_client, at_server) = Pair::new().refused(quic(stranger::builder().with_no_client_auth(), ALPN));
-    assert_eq!(refusal(&at_client), Some(Refusal::NoCertificate), "{at_client}");
-    assert!(matches!(refusal(&at_server), Some(Refusal::ByUs { .. })), "{at_server}");
-}
-
-#[test]
-fn another_protocol_is_refused() {
-    let (key, der) = rcgen_key([2; 32]);
-    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
-    let tls = stranger::builder().with_client_auth_cert(vec![certificate.into()], der.into()).unwrap();
-    let (at_client, _) = Pair::new().refused(quic(tls, b"mainstem/2"));
-    assert_eq!(refusal(&at_client), Some(Refusal::OtherProtocol), "{at_client}");
-}
-
-/// The certificate is public, anyone can send it; only the holder of the key can sign the handshake.
-#[test]
-fn the_certificate_of_another_without_his_key_is_refused() {
-    let (key, _) = rcgen_key([2; 32]);
-    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
-    let (_, thief) = rcgen_key([3; 32]);
-    let signer = rustls::crypto::ring::sign::any_supported_type(&thief.into()).unwrap();
-    let stolen = rustls::sign::CertifiedKey::new(vec![certificate.into()], signer);
-    let tls =
-        stranger::builder().with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(stolen)));
-    let (at_client, at_server) = Pair::new().refused(quic(tls, ALPN));
-    assert!(matches!(refusal(&at_client), Some(Refusal::ByPeer { .. })), "{at_client}");
-    let Some(Refusal::ByUs { reason }) = refusal(&at_server) else { panic!("{at_server}") };
-    assert!(reason.contains("BadSignature"), "{reason}");
-}
-
-#[test]
-fn a_key_of_another_kind_and_a_chain_are_refused() {
-    let p256 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&p256).unwrap();
-    let der = PrivatePkcs8KeyDer::from(p256.serialize_der());
-    let of_p256 = stranger::builder().with_client_auth_cert(vec![certificate.into()], der.into()).unwrap();
-
-    let (key, der) = rcgen_key([2; 32]);
-    let good = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
-    let (other_key, _) = rcgen_key([3; 32]);
-    let other = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&other_key).unwrap();
-    let chain =
-        stranger::builder().with_client_auth_cert(vec![good.into(), other.into()], der.into()).unwrap();
-
-    let pair = Pair::new();
-    for tls in [of_p256, chain] {
-        let (at_client, at_server) = pair.refused(quic(tls, ALPN));
-        assert!(refusal(&at_client).is_some(), "{at_client}");
-        assert!(refusal(&at_server).is_some(), "{at_server}");
-    }
-}
-
-/// Any name and any dates: what counts is the key.
-#[test]
-fn a_foreign_certificate_over_a_known_key_gets_in_whatever_its_dates() {
-    let (key, der) = rcgen_key([2; 32]);
-    let mut params = rcgen::CertificateParams::new(vec!["elsewhere.example".to_owned()]).unwrap();
-    params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-    params.not_after = rcgen::date_time_ymd(2001, 1, 2);
-    let certificate = params.self_signed(&key).unwrap();
-    let tls = stranger::builder().with_client_auth_cert(vec![certificate.into()], der.into()).unwrap();
-    let pair = Pair::new();
-    let server = pair.server.clone();
-    let accepted = pair.server_reactor.handle().spawn(async move {
-        let connection = server.accept().await.unwrap().await.unwrap();
-        peer_key(&connection)
-    });
-    let connecting = connect(&pair.client, quic(tls, ALPN), pair.address()).unwrap();
-    let _connection = within(&pair.client_reactor.handle(), connecting).unwrap();
-    assert_eq!(accepted.wait().unwrap(), Some(client_identity().public()));
-}
-
 #[test]
 fn a_restarted_server_tells_its_former_clients_at_once() {
     let pair = Pair::new();
@@ -427,53 +286,6 @@ fn sockets_that_share_a_port_serve_it_together() {
     }
     let (first, second) = (first.stats().accepted_handshakes, second.stats().accepted_handshakes);
     assert_eq!(first + second, 8);
-}
-
-/// A resumed session would not show its certificate again, and a key that was struck off would get in.
-#[test]
-fn a_revoked_key_does_not_get_in_by_resuming_a_session() {
-    let reactor = Reactor::spawn_thread("server").unwrap();
-    let registered = Arc::new(AtomicBool::new(true));
-    let knows = registered.clone();
-    let config = server_config(
-        &server_identity(),
-        Arc::new(move |_: &NodeKey| knows.load(Ordering::Relaxed)),
-        &Limits::default(),
-    )
-    .unwrap();
-    let pair = Pair {
-        server: open(&reactor.handle(), &Bind::new(loopback()), &server_identity(), Some(config)).unwrap(),
-        server_reactor: reactor,
-        ..Pair::new()
-    };
-    // Willing to resume, as rustls is by default.
-    let (key, der) = rcgen_key([2; 32]);
-    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
-    let mut tls = stranger::builder().with_client_auth_cert(vec![certificate.into()], der.into()).unwrap();
-    tls.enable_early_data = true;
-    let config = quic(tls, ALPN);
-
-    let server = pair.server.clone();
-    let greeted = pair.server_reactor.handle().spawn(async move {
-        let connection = server.accept().await.unwrap().await.unwrap();
-        let mut stream = connection.open_uni().await.unwrap();
-        stream.write_all(b"welcome").await.unwrap();
-        stream.finish().unwrap();
-        connection.closed().await
-    });
-    let connecting = connect(&pair.client, config.clone(), pair.address()).unwrap();
-    within(&pair.client_reactor.handle(), async move {
-        let connection = connecting.await.unwrap();
-        // By then a ticket would have come as well.
-        let greeting = connection.accept_uni().await.unwrap().read_to_end(64).await.unwrap();
-        assert_eq!(greeting, b"welcome");
-        connection.close(0_u32.into(), b"");
-    });
-    greeted.wait().unwrap();
-
-    registered.store(false, Ordering::Relaxed);
-    let (at_client, _) = pair.refused(config);
-    assert_eq!(refusal(&at_client), Some(Refusal::KeyNotRegistered), "{at_client}");
 }
 
 #[test]

@@ -387,6 +387,9 @@ fn no_session_is_resumed_and_no_data_comes_early() {
         handle.block_on(welcomed(connection.clone())).unwrap();
         connection.close(0_u32.into(), b"done");
     }
+    // So a key that is struck off does not get in by what it was once.
+    scene.main.keys.set(KeyChanges { revoked: [key(REGISTERED)].into(), ..KeyChanges::default() });
+    assert_eq!(scene.answer(config), Answer::Alert(ACCESS_DENIED));
 }
 
 /// What a server may show that is not ours.
