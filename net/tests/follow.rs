@@ -717,7 +717,7 @@ impl Wire {
         let (from, to, who, off) =
             (Arc::clone(&inner), Arc::clone(&outer), Arc::clone(&client), Arc::clone(&cut));
         std::thread::spawn(move || {
-            let mut bytes = [0; 65_536];
+            let mut bytes = vec![0; 65_536];
             while let Ok((length, sender)) = from.recv_from(&mut bytes) {
                 *who.lock().unwrap() = Some(sender);
                 if !off.load(Ordering::Relaxed) {
@@ -727,7 +727,7 @@ impl Wire {
         });
         let off = Arc::clone(&cut);
         std::thread::spawn(move || {
-            let mut bytes = [0; 65_536];
+            let mut bytes = vec![0; 65_536];
             while let Ok((length, _)) = outer.recv_from(&mut bytes) {
                 let client = *client.lock().unwrap();
                 if let Some(client) = client.filter(|_| !off.load(Ordering::Relaxed)) {

@@ -1,6 +1,7 @@
 //! The command line. Every option can be given by the environment too: `--main-key` as `TRIBUTARY_MAIN_KEY`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,6 +94,10 @@ pub(crate) struct Keeping {
     /// Begin with this main block when nothing is kept yet, 1 for everything; by default with the next one that comes
     #[arg(long, env = "TRIBUTARY_FOLLOW_FROM", value_name = "HEIGHT", value_parser = height, requires = "keep")]
     pub(crate) follow_from: Option<Height>,
+
+    /// Keep at least this many of the newest main blocks, and drop older ones; by default all are kept
+    #[arg(long, env = "TRIBUTARY_KEEP_BLOCKS", value_name = "N", requires = "keep")]
+    pub(crate) keep_blocks: Option<NonZeroU64>,
 
     /// Serve what is kept over HTTP at this address, such as 127.0.0.1:9490 (docs/tributary.md); off by default
     #[arg(long, env = "TRIBUTARY_SERVE", value_name = "ADDR", requires = "keep")]
@@ -420,6 +425,8 @@ mod tests {
             "tributary sim --chain 1 --key k --main-key 12",
             "tributary sim COMMON --chain 1 --serve 127.0.0.1:0",
             "tributary sim COMMON --chain 1 --follow-from 1",
+            "tributary sim COMMON --chain 1 --keep-blocks 10",
+            "tributary sim COMMON --chain 1 --keep d --keep-blocks 0",
             "tributary sim COMMON --chain 1 --keep d --follow-from 0",
             "tributary sim COMMON --chain 1 --keep d --serve localhost",
             "tributary sim COMMON --chain 1 --address-check 0s",

@@ -88,7 +88,7 @@ struct Kept {
 impl Kept {
     fn start(keeping: &Keeping, chains: Vec<ChainId>) -> Result<Self> {
         let Some(dir) = &keeping.keep else { return Ok(Self::default()) };
-        let store = Arc::new(Store::open(dir)?);
+        let store = Arc::new(Store::open(dir)?.keep_blocks(keeping.keep_blocks));
         let keeper = Arc::new(Keeper::new(Arc::clone(&store), keeping.follow_from));
         let client = Arc::new(OnceLock::new());
         let server = match keeping.serve {

@@ -38,7 +38,9 @@ impl fmt::Debug for EventSink {
 
 /// Finds the addresses of `host:port`. May block.
 #[derive(Clone)]
-pub struct Lookup(Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>);
+pub struct Lookup(Arc<Find>);
+
+type Find = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 impl Lookup {
     /// Asks `find`, each time on a thread of its own.

@@ -53,7 +53,7 @@ pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::Client
             break "every chain has stopped".to_owned();
         }
         shared.set_connection(ConnectionState::Connecting);
-        let reason = match race(shared.stop.notified(), link.live(chains)).await {
+        let reason = match race(shared.stop.notified(), Box::pin(link.live(chains))).await {
             Either::Right(reason) => reason,
             Either::Left(()) => continue,
         };

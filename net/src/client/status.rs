@@ -208,7 +208,8 @@ impl Disconnect {
     }
 
     pub(super) fn contradicted(contradiction: Arc<Contradiction>) -> Self {
-        Self { contradiction: Some(Arc::clone(&contradiction)), ..Self::lasting(contradiction.to_string()) }
+        let text = contradiction.to_string();
+        Self { contradiction: Some(contradiction), ..Self::lasting(text) }
     }
 
     fn refused(code: RefusalCode, text: &str) -> Self {

@@ -16,6 +16,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +25,7 @@ use engine::proof::ChainProof;
 use net::client::{Contradiction, FollowedBlock};
 use redb::{
     Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    ReadableTableMetadata as _, TableDefinition, WriteTransaction,
+    ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,8 @@ const INDEXED_BYTES: usize = 8 + 4 + 32 + 4;
 pub struct Store {
     path: PathBuf,
     database: Database,
+    /// How many main blocks are kept at least; all of them without.
+    keep_blocks: Option<NonZeroU64>,
     newest: Mutex<Option<MainHeader>>,
 }
 
@@ -177,7 +180,7 @@ impl Store {
                 }
                 error => database(&path, error),
             })?;
-        let store = Self { path, database, newest: Mutex::new(None) };
+        let store = Self { path, database, keep_blocks: None, newest: Mutex::new(None) };
         store.prepare()?;
         if is_new {
             // The file's name is in the directory's data.
@@ -186,6 +189,13 @@ impl Store {
         let newest = store.last_header()?;
         *store.newest() = newest;
         Ok(store)
+    }
+
+    /// Keeps this many of the newest main blocks, and drops older ones now and then: when there are a sixteenth and 64
+    /// more.
+    #[must_use]
+    pub fn keep_blocks(self, keep_blocks: Option<NonZeroU64>) -> Self {
+        Self { keep_blocks, ..self }
     }
 
     /// Where it is.
@@ -240,6 +250,14 @@ impl Store {
                     encode(height, proof, &mut value);
                     indexed.insert((proof.chain_id.0, proof.first_height.0), &value[..])?;
                 }
+            }
+            if let Some(keep) = self.keep_blocks.map(NonZeroU64::get)
+                && headers.len()? > keep.saturating_add(keep / 16 + 64)
+            {
+                let before = last.header.height.0.saturating_sub(keep - 1);
+                headers.retain_in(..before, |_, _| false)?;
+                gaps.retain(|_, last| last >= before)?;
+                drop_indexed(&mut indexed, before)?;
             }
             Ok(())
         })?;
@@ -480,6 +498,29 @@ impl Store {
 
 fn database(path: &Path, error: impl Into<redb::Error>) -> KeepError {
     KeepError::Database { path: path.to_owned(), error: Box::new(error.into()) }
+}
+
+/// Drops the parts of main blocks below `before`. Those of a chain ascend, so only what goes is read.
+fn drop_indexed(
+    indexed: &mut Table<'_, (u32, u64), &'static [u8]>,
+    before: u64,
+) -> Result<(), redb::StorageError> {
+    let is_old = |value: &[u8]| value.first_chunk().is_none_or(|height| u64::from_le_bytes(*height) < before);
+    let mut from = (0, 0);
+    loop {
+        let Some((key, old)) =
+            indexed.range(from..)?.next().transpose()?.map(|(k, v)| (k.value(), is_old(v.value())))
+        else {
+            return Ok(());
+        };
+        if old {
+            indexed.remove(key)?;
+            from = key;
+        } else {
+            let Some(next) = key.0.checked_add(1) else { return Ok(()) };
+            from = (next, 0);
+        }
+    }
 }
 
 fn encode(main_height: Height, proof: &ChainProof, out: &mut Vec<u8>) {

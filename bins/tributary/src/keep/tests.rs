@@ -1,4 +1,5 @@
 use std::fs;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use engine::chain::{ChainId, Hash, Height, MainHeader};
@@ -136,6 +137,32 @@ fn next_moves_only_when_what_was_taken_is_durable() {
     assert_eq!(keeper.newest(), store.header(Height(4)).unwrap());
     assert_eq!(keeper.indexed(OURS[0]), Some(world.followed(4, 4)[0].chains[0].last_height()));
     assert_eq!(keeper.indexed(ChainId(3)), None);
+}
+
+#[test]
+fn of_blocks_that_are_too_many_the_newest_are_kept() {
+    const KEEP: u64 = 20;
+    let world = World::new(100, 150);
+    let dir = TempDir::new().unwrap();
+    let open = || Store::open(dir.path()).unwrap().keep_blocks(NonZeroU64::new(KEEP));
+    let head = world.head();
+    let store = open();
+    // With a gap that is dropped like the rest.
+    for batch in [world.followed(1, 4), world.followed(6, head)].concat().chunks(4) {
+        store.append(batch).unwrap();
+    }
+    drop(store);
+    let store = open();
+    let contents = store.contents().unwrap();
+    let (first, last) = contents.range.unwrap();
+    assert!(last.0 == head && (KEEP..=KEEP + KEEP / 16 + 65).contains(&contents.headers), "{contents:?}");
+    assert_eq!((contents.headers, contents.gaps.len()), (head - first.0 + 1, 0));
+    for chain in OURS {
+        let parts = store.indexed(chain, Height(1), 1_000).unwrap();
+        let kept = world.followed(first.0, head);
+        let expected = kept.iter().flat_map(|block| &block.chains).filter(|proof| proof.chain_id == chain);
+        assert!(parts.iter().map(|part| &part.proof).eq(expected), "chain {chain}");
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub use server::Server;
 
 use std::time::Duration;
 
-const MAX_CONNECTIONS: usize = 256;
+/// Each may hold a page of some 1 MB that its reader does not take.
+const MAX_CONNECTIONS: usize = 64;
 const MAX_BODY_BYTES: usize = 256 << 10;
 const MAX_PAGE: usize = 1_000;
 /// Items in one answer, unless asked for more or fewer.

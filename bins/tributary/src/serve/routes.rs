@@ -86,7 +86,7 @@ async fn status(State(here): Here, uri: Uri) -> Answer<Json<views::Status>> {
     let mut chains = Vec::new();
     for chain in client.iter().flat_map(|client| &client.chains) {
         let newest = here.store.newest_indexed(chain.chain).map_err(unreadable)?;
-        chains.push(views::Chain::new(chain, newest.map(|indexed| indexed.proof.last_height())));
+        chains.push(views::SideChain::new(chain, newest.map(|indexed| indexed.proof.last_height())));
     }
     let (connection, head, follow) = match client {
         Some(client) => ((&client.connection).into(), client.head, client.follow),
@@ -262,7 +262,7 @@ impl Serving {
         let problem = match newest {
             Some(newest) if height <= newest => {
                 let detail = format!(
-                    "chain {chain}: height {height} was indexed in a main block that is not kept here (--follow-from, or \
+                    "chain {chain}: height {height} was indexed in a main block that is not kept here (--follow-from, --keep-blocks, or \
                      it was pruned before it came); ask a node of the main chain for its proof"
                 );
                 Problem::new(StatusCode::NOT_FOUND, "not-kept", "The main block is not kept", detail)

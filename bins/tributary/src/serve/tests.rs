@@ -216,11 +216,12 @@ fn a_proof_of_another_chain_is_verified_against_what_is_kept() {
     assert!(new["reason"].as_str().unwrap().contains("cannot be compared yet"), "{new}");
 }
 
+type Forge = fn(&mut engine::proof::Proof);
+
 #[test]
 fn forged_proofs_are_refused_with_the_reason() {
     let case = Case::new(1, 9);
     let right = case.world.proof(ChainId(3), 5, Some(8));
-    type Forge = fn(&mut engine::proof::Proof);
     let forged: [(&str, Forge); 7] = [
         ("side_path", |proof| proof.block.hash.0[0] ^= 1),
         ("side_path", |proof| proof.block.tx_root.0[31] ^= 1),

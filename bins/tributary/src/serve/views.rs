@@ -16,7 +16,7 @@ pub(super) struct Status {
     /// The newest durable main block that the main chain has told of.
     pub(super) head: Option<Head>,
     pub(super) kept: Kept,
-    pub(super) chains: Vec<Chain>,
+    pub(super) chains: Vec<SideChain>,
     /// What the main chain said against itself, newest last.
     pub(super) evidence: Vec<Evidence>,
 }
@@ -83,7 +83,7 @@ pub(super) struct Kept {
 }
 
 #[derive(Serialize, Debug)]
-pub(super) struct Chain {
+pub(super) struct SideChain {
     pub(super) chain_id: ChainId,
     pub(super) chain: String,
     pub(super) state: &'static str,
@@ -98,7 +98,7 @@ pub(super) struct Chain {
     pub(super) error: Option<String>,
 }
 
-impl Chain {
+impl SideChain {
     pub(super) fn new(status: &ChainStatus, indexed: Option<Height>) -> Self {
         let state = match status.state {
             ChainState::Offline => "offline",
