@@ -1,7 +1,7 @@
 //! QUIC endpoints on a reactor, and the limits of their connections: what a peer can make us hold.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -200,14 +200,22 @@ pub fn server_config(
     known: Arc<dyn KnownKeys>,
     limits: &Limits,
 ) -> Result<ServerConfig, EndpointError> {
-    Ok(Door::new(identity, known, limits)?.config)
+    Ok(Door::new(identity, known, limits)?.config.clone())
 }
 
 /// QUIC of a server that wants to know, handshake by handshake, which key it turned away.
-#[derive(Clone)]
 pub(crate) struct Door {
     doorkeeper: Doorkeeper,
     config: ServerConfig,
+    /// Not in use by a handshake.
+    desks: Mutex<Vec<Arc<Desk>>>,
+}
+
+/// QUIC for one handshake at a time. Connections keep it for as long as they live, and share it by then: one for each
+/// would be a kilobyte each.
+pub(crate) struct Desk {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) turned_away: Arc<TurnedAway>,
 }
 
 impl Door {
@@ -232,7 +240,7 @@ impl Door {
             .max_incoming(1_024)
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(16 << 20);
-        Ok(Self { doorkeeper, config })
+        Ok(Self { doorkeeper, config, desks: Mutex::default() })
     }
 
     /// For endpoints.
@@ -240,11 +248,21 @@ impl Door {
         &self.config
     }
 
-    /// For one connection. Takes a few allocations, no cryptography.
-    pub(crate) fn one(&self, turned_away: Arc<TurnedAway>) -> Arc<ServerConfig> {
-        let mut config = self.config.clone();
-        config.crypto = crypto_of(self.doorkeeper.tls(turned_away));
-        Arc::new(config)
+    /// For a handshake; to be given back when that has ended.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        let desk = self.desks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        desk.unwrap_or_else(|| {
+            let turned_away = Arc::<TurnedAway>::default();
+            let mut config = self.config.clone();
+            config.crypto = crypto_of(self.doorkeeper.tls(Arc::clone(&turned_away)));
+            Arc::new(Desk { config: Arc::new(config), turned_away })
+        })
+    }
+
+    /// The handshake has ended.
+    pub(crate) fn give_back(&self, desk: Arc<Desk>) {
+        desk.turned_away.take();
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
     }
 }
 

@@ -10,7 +10,7 @@
 //! done before it hears of the refusal; it then finds the connection closed when it first reads ([`refusal`]).
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::chain::NodeKey;
 use quinn::{ConnectionError, TransportErrorCode};
@@ -61,7 +61,18 @@ pub(crate) struct Doorkeeper {
 }
 
 /// The key that was turned away in a handshake, if one was. A connection that fails has no key to ask for.
-pub(crate) type TurnedAway = OnceLock<NodeKey>;
+#[derive(Debug, Default)]
+pub(crate) struct TurnedAway(Mutex<Option<NodeKey>>);
+
+impl TurnedAway {
+    fn set(&self, key: NodeKey) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    pub(crate) fn take(&self) -> Option<NodeKey> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 impl Doorkeeper {
     pub(crate) fn new(identity: &Identity, known: Arc<dyn KnownKeys>) -> Self {
@@ -197,8 +208,7 @@ impl ClientCertVerifier for ClientVerifier {
         if self.known.identify(&key).is_some() {
             Ok(ClientCertVerified::assertion())
         } else {
-            // One certificate a handshake, so it is set once.
-            let _ = self.turned_away.set(key);
+            self.turned_away.set(key);
             // Becomes the alert access_denied, which [`refusal`] reads as such.
             Err(CertificateError::ApplicationVerificationFailure.into())
         }

@@ -6,13 +6,13 @@
 //! an address is refused for what it may not have sent.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use quinn::{Endpoint, Incoming};
 
 use super::door::Place;
 use super::{Shared, session};
+use crate::endpoint::Desk;
 use crate::identity::peer_key;
 use crate::reactor::Handle;
 
@@ -60,22 +60,22 @@ fn admit(shared: &Arc<Shared>, reactor: usize, handle: &Handle, incoming: Incomi
 
 async fn greet(handshake: Handshake, place: Place, reactor: usize, handle: Handle, incoming: Incoming) {
     let peer = incoming.remote_address();
-    let shared = Arc::clone(&handshake.0);
+    let shared = Arc::clone(&handshake.shared);
     let counts = &shared.counts;
-    let turned_away = Arc::new(OnceLock::new());
+    let desk = handshake.desk();
     let failed = |why: &dyn std::fmt::Display| {
         counts.handshakes_failed.one();
         tracing::debug!(%peer, %why, "no handshake");
     };
-    let connecting = match incoming.accept_with(shared.quic.one(Arc::clone(&turned_away))) {
+    let connecting = match incoming.accept_with(Arc::clone(&desk.config)) {
         Ok(connecting) => connecting,
         Err(error) => return failed(&error),
     };
     let connection = match handle.timeout(shared.config.hello_timeout, connecting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
-            if let Some(key) = turned_away.get() {
-                shared.turned_away(key, peer);
+            if let Some(key) = desk.turned_away.take() {
+                shared.turned_away(&key, peer);
             }
             return failed(&error);
         }
@@ -86,7 +86,6 @@ async fn greet(handshake: Handshake, place: Place, reactor: usize, handle: Handl
     };
     counts.handshakes_completed.one();
     drop(handshake);
-    drop(turned_away);
     // Every established connection has one: the handshake demands it.
     let Some(presented) = peer_key(&connection) else { return };
     // A task of its own, so that what this one needs is not kept for as long as the session lives; and a box of its own,
@@ -99,18 +98,26 @@ async fn greet(handshake: Handshake, place: Place, reactor: usize, handle: Handl
 }
 
 /// A handshake under way, counted.
-struct Handshake(Arc<Shared>);
+struct Handshake {
+    shared: Arc<Shared>,
+    desk: Arc<Desk>,
+}
 
 impl Handshake {
     fn begin(shared: &Arc<Shared>) -> Self {
         shared.handshakes.fetch_add(1, Ordering::Relaxed);
         shared.counts.handshakes_started.one();
-        Self(Arc::clone(shared))
+        Self { shared: Arc::clone(shared), desk: shared.quic.desk() }
+    }
+
+    fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
     }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+        self.shared.handshakes.fetch_sub(1, Ordering::Relaxed);
+        self.shared.quic.give_back(self.desk());
     }
 }

@@ -27,7 +27,7 @@ use serve::Admitted;
 const MAX_REASON_BYTES: usize = 512;
 
 /// What is kept between two messages on the control stream, of either direction.
-const CONTROL_BUFFER: usize = 1 << 10;
+const CONTROL_BUFFER: usize = 256;
 
 /// What a session's tasks, the herald and callers share.
 #[derive(Debug)]

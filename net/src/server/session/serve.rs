@@ -66,7 +66,7 @@ impl Admitted {
         }
         let mut out = Vec::new();
         ServerMessage::Welcome(welcome).encode(&mut out);
-        self.write(handle, &mut send, &out).await?;
+        Box::pin(self.write(handle, &mut send, &out)).await?;
         drop(out);
         // By reference: a race keeps its futures twice.
         let listen = pin!(self.listen(handle, &mut receive));
@@ -146,7 +146,8 @@ impl Admitted {
                 ServerMessage::Header(Box::new(newest.header)).encode(&mut out);
             }
             if !out.is_empty() {
-                self.write(handle, stream, &out).await?;
+                // In a box: it is needed for a moment now and then, and would be a part of every idle session.
+                Box::pin(self.write(handle, stream, &out)).await?;
                 out.clear();
                 out.shrink_to(CONTROL_BUFFER);
             }
