@@ -380,7 +380,7 @@ impl Chain {
         let since = *self.ahead_since.get_or_insert(now);
         let waited = now.saturating_sub(since);
         if waited < patience {
-            return Some(patience - waited);
+            return Some(patience.saturating_sub(waited));
         }
         match lane.take_over(key, session, self.tip, now, patience) {
             Ok(Some(_)) => {
