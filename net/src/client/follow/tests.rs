@@ -125,6 +125,11 @@ fn everything_that_cannot_be_is_refused_by_the_name_of_its_field() {
         );
         assert!(found.to_string().contains(field), "{found}");
         assert_eq!(found.proof.is_some(), matches!(field, "indexed" | "first_height"), "case {number}");
+        assert_eq!(
+            verifier.check(&blocks[3].0, &blocks[3].1),
+            Ok(None),
+            "case {number}: the right one is taken still"
+        );
     }
 }
 

@@ -101,13 +101,20 @@ impl Verifier {
         proofs: &[ChainProof],
     ) -> Result<Option<(Height, Height)>, Box<Contradiction>> {
         let missing = self.check_header(header)?;
+        let mut last = None;
+        for proof in proofs {
+            self.check_proof(header, proof, last, missing.is_some())?;
+            last = Some(proof.chain_id);
+        }
+        // Only now, when all of it is right: of a block that is not, nothing is held against the one that is.
         if missing.is_some() {
             self.chains.values_mut().for_each(|known| known.complete = false);
         }
-        let mut last = None;
         for proof in proofs {
-            self.check_proof(header, proof, last)?;
-            last = Some(proof.chain_id);
+            if let Some(known) = self.chains.get_mut(&proof.chain_id) {
+                known.indexed = Some(proof.last_height());
+                known.complete = known.served;
+            }
         }
         self.before = Some(*header);
         self.wanted = Some(header.height.next());
@@ -155,11 +162,13 @@ impl Verifier {
         Ok(missing)
     }
 
+    /// Checks a chain's part, which comes after that of `last`; `after_gap` when main blocks were left out before.
     fn check_proof(
-        &mut self,
+        &self,
         header: &MainHeader,
         proof: &ChainProof,
         last: Option<ChainId>,
+        after_gap: bool,
     ) -> Result<(), Box<Contradiction>> {
         let wrong = |field, detail: String| {
             Err(self.wrong(field, format!("chain {}: {detail}", proof.chain_id), header, Some(proof)))
@@ -173,20 +182,16 @@ impl Verifier {
         if let Err(error) = proof.verify(header) {
             return wrong("indexed", error.to_string());
         }
-        let (first, next) = (proof.first_height, known.indexed.map(Height::next));
-        match next {
-            Some(next) if first < next || (known.complete && first > next) => {
-                let least = if known.complete { "" } else { " or above" };
+        let (first, complete) = (proof.first_height, known.complete && !after_gap);
+        match known.indexed.map(Height::next) {
+            Some(next) if first < next || (complete && first > next) => {
+                let least = if complete { "" } else { " or above" };
                 wrong(
                     "first_height",
                     format!("{first}; expected {next}{least}, after what was indexed before"),
                 )
             }
-            _ => {
-                let (indexed, served) = (Some(proof.last_height()), known.served);
-                self.chains.insert(proof.chain_id, Known { indexed, complete: served, served });
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
