@@ -180,6 +180,15 @@ pub(super) struct Local {
     pub(super) ready: RefCell<VecDeque<Arc<Task>>>,
     pub(super) tasks: RefCell<Tasks>,
     pub(super) timers: RefCell<Timers>,
+    /// The task that runs has taken datagrams from a socket.
+    received: Cell<bool>,
+}
+
+impl Local {
+    /// Said by the socket, of the task that runs.
+    pub(super) fn note_receive(&self) {
+        self.received.set(true);
+    }
 }
 
 thread_local! {
@@ -189,6 +198,7 @@ thread_local! {
             ready: RefCell::new(VecDeque::new()),
             tasks: RefCell::new(Tasks::new()),
             timers: RefCell::new(Timers::new()),
+            received: Cell::new(false),
         }
     };
 }
@@ -233,11 +243,7 @@ impl Core {
 
     /// Tasks, then messages, sockets and timers, each in bounded portions, so that none starves the others.
     fn turn(&mut self, local: &Local) -> bool {
-        for _ in 0..TASKS_PER_TURN {
-            let next = local.ready.borrow_mut().pop_front();
-            let Some(next) = next else { break };
-            task::run(&local.tasks, &next);
-        }
+        run_tasks(local);
         if self.should_stop(local) {
             return false;
         }
@@ -332,9 +338,39 @@ impl Core {
     }
 }
 
+/// Runs tasks in the order in which they became ready, but empties a socket before anything else runs.
+///
+/// quinn's endpoint receives for 50 us and then puts itself behind the connections that it has woken. If those ran now,
+/// each would find one packet or two and answer them by themselves. With a thousand busy connections the rest of what
+/// they are to get waits in the socket for hundreds of milliseconds meanwhile, and nothing is ever sent in one piece:
+/// 5 to 6 datagrams a send instead of 10, and a third more processor time for each byte. So the endpoint runs again at
+/// once, up to [`RECEIVES_IN_A_ROW`] times.
+fn run_tasks(local: &Local) {
+    for _ in 0..TASKS_PER_TURN {
+        let next = local.ready.borrow_mut().pop_front();
+        let Some(next) = next else { return };
+        let mut runs = 0;
+        loop {
+            local.received.set(false);
+            task::run(&local.tasks, &next);
+            runs += 1;
+            // It wakes itself last of all if it has left something in the socket.
+            let mut ready = local.ready.borrow_mut();
+            let again = local.received.get() && ready.back().is_some_and(|last| Arc::ptr_eq(last, &next));
+            if !again || runs == RECEIVES_IN_A_ROW {
+                break;
+            }
+            ready.pop_back();
+        }
+    }
+}
+
 /// How many tasks run before the reactor looks after messages, sockets and timers again. A poll of a QUIC task is
 /// bounded to some 100 us by quinn, so a turn takes a few ms at most; a look costs one cheap system call.
 const TASKS_PER_TURN: usize = 61;
+
+/// Each takes quinn's 50 us: at most 5 ms, in which a core takes some 15 MB.
+const RECEIVES_IN_A_ROW: usize = 100;
 
 /// The rest waits for the next turn, which then does not sleep.
 const MESSAGES_PER_TURN: usize = 1024;
@@ -343,3 +379,34 @@ const EVENTS_PER_TURN: usize = 256;
 
 /// The token of the reactor's own waker.
 const WAKER: Token = Token(0);
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use super::super::Reactor;
+    use super::*;
+
+    #[test]
+    fn who_receives_runs_again_before_the_others_but_not_for_ever() {
+        let reactor = Reactor::spawn_thread("order").unwrap();
+        let handle = reactor.handle();
+        let seen = reactor.handle().block_on(async move {
+            let runs = Arc::new(AtomicUsize::new(0));
+            let (counted, shared) = (runs.clone(), handle.shared.clone());
+            // As an endpoint does whose socket has more than it takes at a time.
+            let receiver = handle.spawn(poll_fn(move |cx| {
+                on_reactor(&shared, Local::note_receive);
+                if counted.fetch_add(1, Ordering::Relaxed) == 3 * RECEIVES_IN_A_ROW {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }));
+            let other = handle.spawn(async move { runs.load(Ordering::Relaxed) });
+            (other.await, receiver.await)
+        });
+        assert_eq!(seen, Ok((Ok(RECEIVES_IN_A_ROW), Ok(()))));
+    }
+}

@@ -21,7 +21,7 @@ use mio::{Interest, Token};
 use quinn::udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
-use super::core::{Message, Shared};
+use super::core::{Local, Message, Shared, on_reactor};
 
 /// A bound socket.
 #[derive(Debug)]
@@ -152,6 +152,7 @@ impl AsyncUdpSocket for UdpSocket {
                     if !drained {
                         self.readable.store(true, Ordering::Release);
                     }
+                    on_reactor(&self.shared, Local::note_receive);
                     return Poll::Ready(Ok(received));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
