@@ -21,6 +21,7 @@ use crate::udp;
 
 const WRITE_BYTES: usize = 64 << 10;
 const MESSAGE_BYTES: usize = 64;
+const HANDSHAKES_AT_ONCE: usize = 50;
 
 /// Does what the parent says, and tells what it has done whenever the parent sends a line. Ends with its input.
 pub(crate) fn run(spec: &Spec) -> Result<()> {
@@ -211,31 +212,31 @@ fn send(spec: &Spec, to: &Listening, load: Load, counts: &Arc<Counts>) -> Result
             return Ok(vec![seat]);
         }
     };
-    let (ready, all_ready) = std::sync::mpsc::channel();
-    for _ in 0..connections {
-        let (client, counts, ready, spawn) =
-            (client.clone(), counts.clone(), ready.clone(), seat.spawn.clone());
-        (seat.spawn)(Box::pin(async move {
-            let connection = client.connect().await;
-            if let Ok(connection) = &connection {
-                counts.keep(connection);
-                for _ in 0..streams {
-                    spawn(Box::pin(flood(connection.clone())));
-                }
-                if matches!(load, Load::Echo) {
-                    spawn(Box::pin(echo(connection.clone(), counts.clone())));
-                }
-            }
-            let _ = ready.send(connection);
-        }));
-        // A hundred handshakes at a time, so that none waits for so long that it fails.
-        if !matches!(load, Load::Bulk { .. }) || connections <= 100 {
-            all_ready.recv()?.context("no connection")?;
+    // Who is connected says nothing yet: handshakes in the midst of a flood would be another measurement.
+    let mut connected = Vec::new();
+    while connected.len() < connections {
+        let (ready, all_ready) = std::sync::mpsc::channel();
+        // So many at a time, so that none waits for so long that it fails.
+        for _ in 0..(connections - connected.len()).min(HANDSHAKES_AT_ONCE) {
+            let (client, ready) = (client.clone(), ready.clone());
+            (seat.spawn)(Box::pin(async move {
+                // The other end is there until the channel is closed below.
+                let _ = ready.send(client.connect().await);
+            }));
+        }
+        drop(ready);
+        for connection in all_ready {
+            connected.push(connection.context("no connection")?);
         }
     }
-    drop(ready);
-    for connection in all_ready {
-        connection.context("no connection")?;
+    for connection in connected {
+        counts.keep(&connection);
+        for _ in 0..streams {
+            (seat.spawn)(Box::pin(flood(connection.clone())));
+        }
+        if matches!(load, Load::Echo) {
+            (seat.spawn)(Box::pin(echo(connection, counts.clone())));
+        }
     }
     Ok(vec![seat])
 }

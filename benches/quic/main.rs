@@ -92,8 +92,8 @@ impl Bench<'_> {
         ]);
         let mut limits = Vec::new();
         for &connections in &plan.connections {
+            limits.push(parent::run_udp(self.args, plan.warm_up, plan.measured)?);
             for &streams in &plan.streams {
-                limits.push(parent::run_udp(self.args, plan.warm_up, plan.measured)?);
                 let load = Load::Bulk { connections, streams };
                 let rows =
                     self.rounds(|engine| parent::run(self.args, engine, load, plan.warm_up, plan.measured))?;
