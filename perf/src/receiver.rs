@@ -100,7 +100,7 @@ fn config(setup: &Setup) -> Result<ServerConfig> {
         let nodes = setup.worlds.iter().map(|world| world.nodes as usize).sum::<usize>().max(1);
         config.max_sessions = config.max_sessions.max(nodes);
         config.max_connections_per_address = config.max_connections_per_address.max(2 * nodes);
-        (config.handshakes_per_address, config.handshake_burst) = (1 << 20, 1 << 20);
+        (config.handshakes_per_address, config.handshake_burst) = (1_000_000, 1_000_000);
     }
     Ok(config)
 }
@@ -244,8 +244,8 @@ impl Persist {
                 }
             }
             self.shared.blocks.fetch_add(leaves, Ordering::Relaxed);
-            let second =
-                self.shared.heads.load(Ordering::Relaxed) && now - last_head >= Duration::from_secs(1);
+            let second = self.shared.heads.load(Ordering::Relaxed)
+                && now.saturating_sub(last_head) >= Duration::from_secs(1);
             if leaves > 0 || second {
                 last_head = now;
                 self.height += 1;

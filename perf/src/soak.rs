@@ -195,9 +195,9 @@ impl Soak {
             ["run", "--data", &data, "--ingest.addr", "127.0.0.1:0", "--api.addr", "127.0.0.1:0"]
                 .map(Into::into)
                 .into();
-        let connections = world.nodes.max(1_024).to_string();
+        // All nodes are at one address here.
         arguments.extend(
-            ["--ingest.max-connections", &connections, "--ingest.max-connections-per-address", &connections]
+            ["--ingest.handshakes-per-address", "1000000", "--ingest.handshake-burst", "1000000"]
                 .map(Into::into),
         );
         arguments.extend(["--log.filter", "warn"].map(Into::into));

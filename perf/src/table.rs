@@ -110,14 +110,9 @@ impl Progress {
         Self(bar)
     }
 
-    /// What is done now.
+    /// What is done now; of interest only to who watches.
     pub(crate) fn say(&self, what: impl Into<String>) {
-        let what = what.into();
-        if self.0.is_hidden() {
-            eprintln!("{what}");
-        } else {
-            self.0.set_message(what);
-        }
+        self.0.set_message(what.into());
     }
 
     /// A line that stays.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use engine::chain::{Height, NodeKey};
-use net::control::{ClientMessage, Resume, ServerMessage, Tip, receive};
+use net::control::{ClientMessage, EntryState, Resume, ServerMessage, Tip, receive};
 use net::endpoint::{self, Limits};
 use net::reactor::{Handle, Reactor};
 use quinn::Endpoint;
@@ -186,7 +186,7 @@ fn datagrams(shared: &Shared, initials: bool) -> Result<()> {
             bytes[1..6].copy_from_slice(&[0, 0, 0, 1, 8]);
             bytes[14] = 8;
             bytes[23] = 0;
-            bytes[24..26].copy_from_slice(&(0x4000_u16 | 1_174).to_be_bytes());
+            bytes[24..26].copy_from_slice(&(0x4000_u16 + 1_174).to_be_bytes());
         }
         // A full buffer of the system is a datagram less.
         let _ = socket.send_to(&bytes[..length], shared.setup.server);
@@ -281,7 +281,7 @@ async fn window(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()> 
         stream.write_all(&long_header()).await?;
         data.push((stream, (1 << 20) - 17));
     }
-    let piece = [0x5a; 16 << 10];
+    let piece = vec![0x5a; 16 << 10];
     loop {
         for (stream, left) in &mut data {
             let bytes = piece.len().min(*left);
@@ -341,28 +341,27 @@ async fn deaf(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()> {
     }
 }
 
-/// Sends what must be refused, and asks to go on: again and again what was sent before, or something else for it.
+/// Sends what must be refused, and asks to go on: blocks, and then for the same heights the same again or, on another
+/// branch, something else.
 async fn refused(shared: &Shared, endpoint: &Endpoint, index: u32, branch: u8) -> Result<()> {
     let mut peer = Peer::connect(shared, endpoint, index).await?;
     let mut data = peer.connection.open_uni().await?;
-    let mut frames = 0;
-    let bytes = frame(peer.chain, peer.received + 1, 64, 0);
-    data.write_all(&bytes).await?;
-    frames += 1;
-    let bytes = frame(peer.chain, peer.received + 1, 64, branch);
+    let (chain, mut frames, mut first) = (peer.chain, 0, peer.received + 1);
     loop {
+        let mut bytes = frame(chain, first, 64, 0);
+        bytes.extend(frame(chain, first, 64, branch));
         shared.count();
         shared.spend(bytes.len() + PACKET_BYTES).await;
         data.write_all(&bytes).await?;
-        frames += 1;
-        let chain = peer.chain;
+        frames += 2;
         peer.say(shared, &ClientMessage::Resume(Resume { chain, frames })).await?;
-        loop {
-            match receive(&mut peer.receive, &mut Vec::new()).await?.context("the server hung up")? {
-                ServerMessage::Position(_) => break,
-                _ => {}
+        first = loop {
+            let heard = receive(&mut peer.receive, &mut Vec::new()).await?.context("the server hung up")?;
+            if let ServerMessage::Position(entry) = heard {
+                let EntryState::Speaker(at) = entry.state else { bail!("{:?}", entry.state) };
+                break at.received.0 + 1;
             }
-        }
+        };
     }
 }
 

@@ -88,7 +88,7 @@ struct Pair {
     alone: Side,
     attacked: Side,
     /// The most that the server's resident memory grew by under attack, in bytes.
-    grown: i64,
+    grown: u64,
     attacker: attack::Sample,
     /// Share of a processor.
     attacker_cpu: f64,
@@ -131,7 +131,7 @@ impl Hostile {
         let progress = Progress::new(u64::from(self.runs) * self.attacks.len() as u64);
         progress.say("full speed");
         let full = self.full_speed()?;
-        progress.note(&format!("full speed: {full:.0} blocks/s"));
+        progress.note(&format!("full speed: {full} blocks/s"));
         for name in &self.attacks {
             let mut runs = Vec::new();
             for _ in 0..self.runs {
@@ -171,7 +171,7 @@ impl Hostile {
              attackers with {} Mbit/s together; {} runs of {} s alone and as long attacked; median (lowest to highest)",
             self.chains,
             self.connections,
-            full / 1e6,
+            full as f64 / 1e6,
             f64::from(self.chains) / MODEST.interval.as_secs_f64(),
             self.attackers,
             self.mbit,
@@ -182,7 +182,7 @@ impl Hostile {
     }
 
     /// What the honest load can do alone, in blocks a second.
-    fn full_speed(&self) -> Result<f64> {
+    fn full_speed(&self) -> Result<u64> {
         let (mut server, at) = self.server()?;
         let mut honest = self.honest(at, Load::Flat)?;
         honest.ask::<()>("go")?;
@@ -190,13 +190,13 @@ impl Hostile {
         let before: receiver::Sample = server.ask("sample")?;
         std::thread::sleep(Duration::from_secs_f64(self.seconds));
         let after: receiver::Sample = server.ask("sample")?;
-        Ok((after.blocks - before.blocks) as f64 * 1e9 / (after.at - before.at) as f64)
+        Ok((after.blocks - before.blocks) * 1_000 / ((after.at - before.at) / 1_000_000))
     }
 
-    fn half(&self, full: f64) -> Pace {
-        let interval = Duration::from_millis(5);
-        let batch = full / 2.0 / f64::from(self.chains) * interval.as_secs_f64();
-        Pace { interval, batch: (batch as u32).clamp(1, LANE_BLOCKS as u32 / 4) }
+    fn half(&self, full: u64) -> Pace {
+        let interval = Duration::from_millis(2);
+        let batch = full / 2 * interval.as_micros() as u64 / 1_000_000 / u64::from(self.chains);
+        Pace { interval, batch: batch.clamp(1, LANE_BLOCKS as u64 / 2) as u32 }
     }
 
     fn pair(&self, attack: &str, pace: Pace) -> Result<Pair> {
@@ -241,7 +241,7 @@ impl Hostile {
         Ok(Pair {
             alone,
             attacked,
-            grown: most as i64 - rss as i64,
+            grown: most.saturating_sub(rss),
             attacker: sample,
             attacker_cpu,
             refusals: more,
@@ -318,7 +318,7 @@ struct Pace {
 
 const MODEST: Pace = Pace { interval: Duration::from_millis(10), batch: 1 };
 
-const LANE_BLOCKS: usize = 4_096;
+const LANE_BLOCKS: usize = 16_384;
 const SETTLE: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(200);
 
