@@ -336,7 +336,7 @@ pub fn open(
     let ids = u64::from_le_bytes(*ids.first_chunk().expect("32 bytes begin with 8"));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
 
-    let socket = bind.socket().and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload));
+    let socket = bind.socket().and_then(|socket| reactor.udp_socket(socket));
     let failed = |source| EndpointError::Bind { address: bind.address, source };
     let socket = socket.map_err(failed)?;
     quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(reactor.clone()))

@@ -17,6 +17,7 @@
 //! Absent on purpose: files, TCP, blocking pools, work stealing. The API has a runtime of its own for those.
 
 mod core;
+mod inbound;
 mod socket;
 mod task;
 mod timer;
@@ -158,13 +159,12 @@ impl Handle {
         self.shared.name()
     }
 
-    /// Makes a bound socket one of the reactor's. `max_payload` is the largest datagram it is to take.
+    /// Makes a bound socket one of the reactor's.
     pub(crate) fn udp_socket(
         &self,
         socket: std::net::UdpSocket,
-        max_payload: u16,
     ) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
-        Ok(socket::UdpSocket::new(socket, self.shared.clone(), max_payload)?)
+        Ok(socket::UdpSocket::new(socket, self.shared.clone())?)
     }
 }
 
@@ -178,7 +178,7 @@ impl quinn::Runtime for Handle {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
-        self.udp_socket(socket, DEFAULT_MAX_PAYLOAD)
+        self.udp_socket(socket)
     }
 }
 
@@ -206,6 +206,3 @@ pub async fn race<A: Future, B: Future>(first: A, second: B) -> Either<A::Output
 
 /// How long tasks that keep waking each other may hold up the end of a dropped reactor.
 const DROP_GRACE: Duration = Duration::from_secs(1);
-
-/// What quinn assumes unless told otherwise: Ethernet's 1500 bytes less the headers of IP and UDP.
-const DEFAULT_MAX_PAYLOAD: u16 = 1472;
