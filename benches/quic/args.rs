@@ -109,7 +109,7 @@ pub(crate) struct Plan {
     pub(crate) runs: u32,
     pub(crate) measured: Duration,
     pub(crate) warm_up: Duration,
-    /// Of idle connections: their keep-alives come every 10 s.
+    /// Of idle connections: their keep-alives come every 20 s.
     pub(crate) idle: Duration,
 }
 
@@ -143,7 +143,7 @@ impl Args {
             runs: self.runs,
             measured: Duration::from_secs_f64(self.seconds),
             warm_up: Duration::from_secs_f64(self.warm_up),
-            idle: Duration::from_secs(10),
+            idle: Duration::from_secs(20),
         };
         if self.bench && !self.quick {
             return Ok(plan);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use ::engine::chain::NodeKey;
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use net::endpoint::{client_config, connect, server_config};
+use net::endpoint::{Limits, client_config, connect, server_config};
 use net::identity::Identity;
 use quinn::{ClientConfig, Connection, Endpoint};
 use rustix::thread::CpuSet;
@@ -136,7 +136,9 @@ impl Counts {
 
 fn receive(spec: &Spec, counts: &Arc<Counts>) -> Result<(Vec<Seat>, Listening)> {
     let identity = Identity::generate()?;
-    let config = server_config(&identity, Arc::new(|_: &NodeKey| true), &spec.tuning.limits())?;
+    // One side says that it is still there, as in the product.
+    let limits = Limits { keep_alive: None, ..spec.tuning.limits() };
+    let config = server_config(&identity, Arc::new(|_: &NodeKey| true), &limits)?;
     let mut bind = spec.tuning.bind(loopback());
     let mut seats = Vec::new();
     // A runtime of many threads has one socket, as its users have it.

@@ -27,9 +27,10 @@ pub struct Bind {
     /// Share the port with other sockets, one per reactor (`SO_REUSEPORT`): the kernel spreads peers over them by
     /// address. The number of this one among them; each has its own. Default: the port is not shared.
     pub share: Option<u16>,
-    /// Bytes asked for each of the socket's two buffers. Default 4 MiB: 5 ms at 6 Gbit/s, since a receiver that is
-    /// busy for longer than its buffer lasts loses datagrams. Systems grant less without `net.core.rmem_max` and
-    /// `wmem_max`; it is said once, in the log.
+    /// Bytes asked for each of the socket's two buffers. Default 32 MiB: each of a thousand busy peers has two
+    /// datagrams of 6,500 bytes under way at least, however much it is slowed down, and with 4 MiB a tenth of what they
+    /// send is lost. The memory is taken only while data wait in it. Systems grant less without `net.core.rmem_max`
+    /// and `wmem_max` or the capability CAP_NET_ADMIN; it is said once, in the log.
     pub socket_buffer_bytes: usize,
     /// The largest UDP payload that peers may send, in bytes, 1,200 to 65,527. Default 6,500: jumbo frames, and ten
     /// of them are one GSO send. The buffers of an endpoint take 2 to 3 MB whatever it is.
@@ -39,7 +40,7 @@ pub struct Bind {
 impl Bind {
     /// The defaults at `address`.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, share: None, socket_buffer_bytes: 4 << 20, max_udp_payload: MAX_DATAGRAM }
+        Self { address, share: None, socket_buffer_bytes: 32 << 20, max_udp_payload: MAX_DATAGRAM }
     }
 
     /// A socket bound so, as [`open`] makes its own: for measurements that are to differ in nothing else.
@@ -389,15 +390,28 @@ fn set_buffers(socket: &Socket, bytes: usize) -> io::Result<()> {
     // Linux reports twice what it granted: the other half is for its own bookkeeping.
     let halved = if cfg!(target_os = "linux") { 2 } else { 1 };
     let (receive, send) = (socket.recv_buffer_size()? / halved, socket.send_buffer_size()? / halved);
-    if receive.min(send) < bytes {
+    if receive.min(send) < bytes && !force_buffers(socket, bytes) {
         SAID.call_once(|| {
             tracing::info!(
                 asked = bytes, receive, send,
-                "the system grants smaller socket buffers than asked for; raise net.core.rmem_max and wmem_max for throughput"
+                "the system grants smaller socket buffers than asked for; for throughput raise net.core.rmem_max and wmem_max, or give CAP_NET_ADMIN"
             );
         });
     }
     Ok(())
+}
+
+/// Whether the system let us go beyond what it grants to everybody, for which it wants CAP_NET_ADMIN (socket(7)).
+#[cfg(target_os = "linux")]
+fn force_buffers(socket: &Socket, bytes: usize) -> bool {
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, bytes)
+        .and_then(|()| rustix::net::sockopt::set_socket_send_buffer_size_force(socket, bytes))
+        .is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn force_buffers(_: &Socket, _: usize) -> bool {
+    false
 }
 
 /// RFC 9000, the one version that is spoken here.

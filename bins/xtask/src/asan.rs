@@ -13,6 +13,7 @@ use crate::workspace;
 
 pub(crate) const LONG: &str = "\
 Run the tests of the package storage under AddressSanitizer, with the debug checks for undefined behaviour.
+What peers send is decoded under it by the fuzz targets in net/fuzz (`cargo xtask fuzz`).
 
 Builds into target/asan, apart from all other artifacts. Left out are the tests of crashes and of a \
 whole engine, which are slow. What follows `--` goes to the test programs: `cargo xtask asan -- map::` runs those of the maps.";

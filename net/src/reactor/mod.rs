@@ -11,6 +11,9 @@
 //!   timers ──────────────────────────────────┘                    └── sockets: recvmmsg + GRO, sendmsg + GSO
 //! ```
 //!
+//! Tasks run in the order in which they became ready. Who reads a socket goes on until it is empty, within bounds, before
+//! the connections run that it has woken: each then has all that came for it, and answers it in one piece.
+//!
 //! A task that panics ends alone and is reported; the others go on. A task that never yields stops its reactor:
 //! there is no preemption.
 //!

@@ -1,6 +1,7 @@
 //! How much memory of a server hostile peers can hold: measured from outside, in a process of its own.
 //!
-//! The bounds: 2 MiB for a hostile peer with a registered key that has delivered nothing, 40 KiB for an idle connection, and
+//! The bounds: 2 MiB for a hostile peer with a registered key that has delivered nothing (twice that for one that picks its
+//! packets, see [`HOSTILE_IN_BATCHES`]), 40 KiB for an idle connection, and
 //! for all together what the two budgets of [`ServerConfig`] say. Each is measured after the server is warm, as what the
 //! process has grown by.
 
@@ -19,11 +20,17 @@ use mainstem_net::reactor::{Handle, Reactor};
 use mainstem_net::server::ServerConfig;
 use quinn::{Connection, Endpoint};
 
+use crate::by_hand::{Raw, frame, section};
 use crate::stack::{self, NOTHING, Plan, burn, stream, uni};
 use crate::support::*;
 
 /// What a hostile peer may hold, in bytes.
 const HOSTILE: usize = 2 << 20;
+
+/// The same for a peer that picks its packets: quinn 0.11 keeps a whole batch of datagrams that the kernel delivered at once
+/// (GRO, 64 KiB) as long as one fragment of one of them is held, and counts that one datagram only. Five of them for each
+/// stream are below the threshold from which it copies what it keeps.
+const HOSTILE_IN_BATCHES: usize = 4 << 20;
 
 /// What an idle connection may hold, in bytes. A build that is not optimised keeps the state of tasks in more than twice the
 /// space; what counts is measured in an optimised one, with ten thousand connections (`perf/RESULTS.md`).
@@ -32,6 +39,9 @@ const IDLE: usize = if cfg!(debug_assertions) { 64 << 10 } else { 40 << 10 };
 /// How many there are at a time.
 const HOSTILE_PEERS: u8 = 24;
 const IDLE_PEERS: usize = 500;
+
+/// How many fill the budgets together: more than fit into them.
+const TOGETHER: u8 = 40;
 
 /// Registered keys, each with a chain of its own number.
 const KEYS: u8 = 200;
@@ -102,7 +112,7 @@ impl Drop for Process {
 fn a_process_that_serves() {
     let budget = std::env::var(SERVER_VAR).expect("started by a test");
     let sides: Vec<_> = (1..=KEYS).map(|seed| side(seed.into(), &[&identity(seed)])).collect();
-    let main = Main::start_with(&sides, 64, Stored::default(), |config| set(config, &budget));
+    let main = Main::start_with(&sides, LANE, Stored::default(), |config| set(config, &budget));
     println!("serves at {}", main.addr());
     // Until the test ends, however it does.
     let _ = std::io::stdin().read(&mut [0]);
@@ -177,9 +187,9 @@ impl Peers {
         chains: Vec<ChainId>,
         read: bool,
     ) -> (Connection, quinn::SendStream) {
-        let granted = (self.handle(), plan.granted());
+        let granted = Some((self.handle(), plan.granted()));
         let connection = self.connect(stack::client(&identity(seed), &server_identity(), plan.clone()));
-        let greeted = self.within(greet(connection.clone(), chains, read, Some(granted)));
+        let greeted = self.within(greet(connection.clone(), chains, read, granted));
         drop(self.handle().spawn(burn(self.handle(), connection, plan)));
         greeted
     }
@@ -226,6 +236,11 @@ async fn greet(
     (connection, send)
 }
 
+/// What a hello takes of the window.
+fn said(chains: &[ChainId]) -> Arc<AtomicU64> {
+    Arc::new(AtomicU64::new(hello(chains.to_vec()).len() as u64))
+}
+
 fn hello(chains: Vec<ChainId>) -> Vec<u8> {
     let mut hello = Vec::new();
     ClientMessage::Hello(Hello { software: "x".repeat(64), chains }).encode(&mut hello);
@@ -241,45 +256,44 @@ fn longest_hello(seed: u8) -> Vec<ChainId> {
 /// Chains of a hello that cannot be served, beside those that can.
 const MAX_UNKNOWN_CHAINS: usize = 256;
 
-/// First a frame of the longest, all but its last byte, which fills the memory for frames of a session that has delivered
-/// nothing; then on the other streams fragments behind a gap, as much as the window allows: each a part of its packet,
-/// and only in one of `every` packets, since memory is held by packets and not by bytes.
-fn filling(hello: usize, every: usize, part: usize) -> Plan {
+/// First a frame of the longest, all but its last byte, on the stream `first`, as far as the memory for frames goes; then on
+/// the later streams fragments behind a gap, as much as the window allows: each a part of its packet, and only in one of
+/// `every` packets, since memory is held by packets and not by bytes. `spent` is what was sent before.
+fn filling(spent: Arc<AtomicU64>, first: u64, every: usize, part: usize) -> Plan {
     let mut header = [0; 16];
     header[..4].copy_from_slice(&(MAX_FRAME_BYTES as u32 - 16).to_le_bytes());
     (header[4], header[6]) = (1, 1);
     let (mut sent, mut packets) = (0, 0_usize);
-    // The next offset of each of the other streams; the first byte never comes.
-    let mut ends = [1_u64; 8];
+    // The next offset of each of the later streams; the first byte never comes.
+    let mut ends: Vec<u64> = (first..7).map(|_| 1).collect();
     Plan::frames(move |room, granted| {
         packets += 1;
-        let held: u64 = ends[1..].iter().filter(|end| **end > 1).sum();
-        let left = granted.saturating_sub(hello as u64 + sent + held) as usize;
+        let held: u64 = ends.iter().filter(|end| **end > 1).sum();
+        let left = granted.saturating_sub(spent.load(Ordering::Relaxed) + sent + held) as usize;
         let most = left.min(room.saturating_sub(24));
-        let nothing = NOTHING.to_vec();
         let whole = MAX_FRAME_BYTES as u64 - 1;
         if sent < whole {
             let mut data = vec![7; most.min((whole - sent) as usize)];
+            if data.is_empty() || (sent == 0 && data.len() < 16) {
+                return NOTHING.to_vec();
+            }
             if sent == 0 {
-                if data.len() < 16 {
-                    return nothing;
-                }
                 data[..16].copy_from_slice(&header);
             }
-            let frame = stream(uni(0), sent, &data);
+            let frame = stream(uni(first), sent, &data);
             sent += data.len() as u64;
-            return if data.is_empty() { nothing } else { frame };
+            return frame;
         }
         if most < 2 {
-            return nothing;
+            return NOTHING.to_vec();
         }
         if !packets.is_multiple_of(every) {
             return vec![1, 1];
         }
-        let number = 1 + packets / every % 7;
+        let which = packets / every % ends.len();
         let data = vec![7; most.min(room / part).max(1) - 1];
-        let frame = stream(uni(number as u64), ends[number], &data);
-        ends[number] += data.len() as u64 + 1;
+        let frame = stream(uni(first + 1 + which as u64), ends[which], &data);
+        ends[which] += data.len() as u64 + 1;
         frame
     })
 }
@@ -309,7 +323,7 @@ fn held(
 }
 
 #[test]
-fn a_hostile_peer_with_a_registered_key_holds_two_mebibytes_at_most() {
+fn a_hostile_peer_with_a_registered_key_holds_no_more_than_it_may() {
     let figures = [
         ("a long hello, its welcome not read", None, true),
         ("that, a partial frame and fragments", Some((1, 3)), true),
@@ -323,14 +337,15 @@ fn a_hostile_peer_with_a_registered_key_holds_two_mebibytes_at_most() {
             let chains = if long { longest_hello(seed) } else { vec![ChainId(seed.into())] };
             let plan = plan.map_or_else(
                 || Plan::frames(|_, _| NOTHING.to_vec()),
-                |(every, part)| filling(hello(chains.clone()).len(), every, part),
+                |(every, part)| filling(said(&chains), 0, every, part),
             );
             peers.hostile(seed, plan, chains, !long)
         });
         (what, each)
     });
-    for (what, each) in figures {
-        assert!(each <= HOSTILE, "{what}: {each} bytes each, {figures:?}");
+    let most = [HOSTILE, HOSTILE, HOSTILE_IN_BATCHES];
+    for ((what, each), most) in figures.iter().zip(most) {
+        assert!(*each <= most, "{what}: {each} bytes each, expected {most} at most: {figures:?}");
     }
 }
 
@@ -350,16 +365,16 @@ fn an_idle_connection_takes_little() {
 
 #[test]
 fn all_peers_together_hold_no_more_than_the_budgets_say() {
-    let budget = "16";
+    let budget = "12";
     let config = config(budget);
     let process = Process::start(budget);
     let peers = Peers::new(process.address);
     peers.warm_up();
     let before = process.resident();
-    let all: Vec<_> = (1..=100)
+    let all: Vec<_> = (1..=TOGETHER)
         .map(|seed| {
             let chains = vec![ChainId(seed.into())];
-            let plan = filling(hello(chains.clone()).len(), 1, 3);
+            let plan = filling(said(&chains), 0, 1, 3);
             peers.hostile(seed, plan, chains, true)
         })
         .collect();
@@ -369,9 +384,71 @@ fn all_peers_together_hold_no_more_than_the_budgets_say() {
     }
     // What windows allow may take two and a half times as much: quinn lets a stream hold packets of which that part is
     // not data (its assembler's threshold), and 32 KiB of each stream in any case.
-    let streams = 100 * config.transport.data_streams as usize * (32 << 10);
-    let most = config.window_memory_bytes * 5 / 2 + config.frame_memory_bytes + streams + 100 * IDLE;
+    let streams = usize::from(TOGETHER) * config.transport.data_streams as usize * (32 << 10);
+    let most = config.window_memory_bytes * 5 / 2
+        + config.frame_memory_bytes
+        + streams
+        + usize::from(TOGETHER) * IDLE;
     println!("all together: {} KiB, of at most {} KiB", grown >> 10, most >> 10);
     assert!(grown <= most, "{grown} bytes, expected {most} at most");
     let _keep = Arc::new(all);
 }
+
+/// A node that delivers fast is lent more, and may turn hostile then. So it may hold more than others, but no more than it
+/// was lent, and it had to be worth that before.
+#[test]
+fn a_node_that_has_delivered_fast_holds_what_it_was_lent() {
+    let config = config("default");
+    let process = Process::start("default");
+    let peers = Peers::new(process.address);
+    peers.warm_up();
+    let nodes = 2;
+    let before = process.resident();
+    let all: Vec<_> = (1..=nodes)
+        .map(|seed: u8| {
+            let chains = vec![ChainId(seed.into())];
+            let spent = said(&chains);
+            let plan = filling(Arc::clone(&spent), 1, 1, 3);
+            let quic = stack::client(&identity(seed), &server_identity(), plan.clone());
+            let (handle, server, granted) = (peers.handle(), process.address, plan.granted());
+            let raw = peers.within(async move {
+                let mut raw = Raw::connect(handle.clone(), server, quic).await.unwrap();
+                raw.hello(&[seed.into()]).await;
+                // What our own hello takes is not what that one does.
+                spent.store(SAID_BY_HAND, Ordering::Relaxed);
+                for round in 0..DELIVERED_FRAMES {
+                    let bytes = frame(&[section(seed.into(), 1 + round * LANE as u64, LANE as u64)]);
+                    for piece in bytes.chunks(4 << 10) {
+                        let total =
+                            spent.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
+                        while granted.load(Ordering::Relaxed) < total {
+                            handle.sleep(Duration::from_millis(1)).await;
+                        }
+                        raw.send(piece).await;
+                    }
+                    raw.acked(seed.into(), (round + 1) * LANE as u64).await;
+                }
+                raw
+            });
+            drop(peers.handle().spawn(burn(peers.handle(), raw.connection.clone(), plan)));
+            raw
+        })
+        .collect();
+    let each = process.most().saturating_sub(before) / usize::from(nodes);
+    println!("one that has delivered: {} KiB", each >> 10);
+    for raw in &all {
+        assert_eq!(raw.connection.close_reason(), None);
+    }
+    // See above for the part that is not data.
+    let most = config.max_window_bytes as usize * 5 / 2 + config.session_frame_bytes + HOSTILE;
+    assert!(each <= most, "{each} bytes, expected {most} at most");
+}
+
+/// Blocks that a lane of the server takes ahead.
+const LANE: usize = 1_024;
+
+/// So many frames of as many blocks are delivered: 4 MB, which widens the window on a machine that has time for it.
+const DELIVERED_FRAMES: u64 = 60;
+
+/// A hello by hand of one chain: 5 bytes of header, version, "raw", count, chain.
+const SAID_BY_HAND: u64 = 5 + 2 + 1 + 3 + 4 + 4;

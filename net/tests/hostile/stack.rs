@@ -82,7 +82,7 @@ pub(crate) async fn burn(
     plan: Plan,
 ) -> quinn::ConnectionError {
     let mut streams = Vec::new();
-    for _ in 0..=FUEL {
+    while streams.last().is_none_or(|stream: &quinn::SendStream| stream.id().index() < FUEL) {
         match connection.open_uni().await {
             Ok(stream) => streams.push(stream),
             Err(error) => return error,
@@ -202,6 +202,7 @@ impl Session for Lying {
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
         let mut keys = self.inner.next_1rtt_keys()?;
         keys.local = Box::new(Forging { sealed: keys.local, plan: self.plan.clone() });
+        keys.remote = Box::new(Forging { sealed: keys.remote, plan: self.plan.clone() });
         Some(keys)
     }
 
