@@ -152,13 +152,13 @@ fn lock(chain: &Mutex<Chain>) -> MutexGuard<'_, Chain> {
 fn timed(times: u64, mut what: impl FnMut()) -> Duration {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
     };
     let begin = now();
     for _ in 0..times {
         what();
     }
-    now() - begin
+    now().saturating_sub(begin)
 }
 
 /// The mean of two threads that begin together.

@@ -55,7 +55,7 @@ impl Times {
 /// Processor time of all threads of this process so far.
 pub(crate) fn cpu_nanos() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
 /// A value of /proc/self/status, in bytes.

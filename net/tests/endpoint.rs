@@ -308,9 +308,10 @@ fn large_datagrams_are_discovered_where_the_path_carries_them() {
     let found = within(&pair.client_reactor.handle(), async move {
         let connection = connecting.await.unwrap();
         let mut stream = connection.open_uni().await.unwrap();
+        let data = vec![7; 1 << 16];
         // A probe goes out whenever the one before it is answered, along with the data.
         while connection.stats().path.current_mtu < Limits::default().max_mtu {
-            stream.write_all(&[7; 1 << 16]).await.unwrap();
+            stream.write_all(&data).await.unwrap();
         }
         connection.close(0_u32.into(), b"found");
         connection.stats().path.current_mtu

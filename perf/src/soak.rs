@@ -48,6 +48,9 @@ pub(crate) struct Soak {
     /// Where to put the data directory while it runs; removed afterwards. Choose the disk to be measured
     #[arg(long, default_value = "mainstem-soak")]
     data: PathBuf,
+    /// The program to run; by default it is built first, like this one
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// More flags of `mainstem run`, such as --node="--ingest.reactors=2"
     #[arg(long = "node", value_name = "FLAG", allow_hyphen_values = true)]
     node: Vec<String>,
@@ -71,7 +74,7 @@ struct Run {
 
 impl Soak {
     pub(crate) fn run(&self) -> Result<()> {
-        let program = build("mainstem")?;
+        let program = self.program.clone().map_or_else(|| build("mainstem"), Ok)?;
         let mut table = Table::new(&[
             "chains x connections",
             "blocks",
