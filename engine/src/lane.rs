@@ -206,6 +206,22 @@ impl Lane {
         self.observer.cursors()
     }
 
+    /// Newest height stored for good and highest height that may be sent, as in [`Position`]. Takes no lock.
+    pub fn credit(&self) -> (Height, Height) {
+        let (indexed, limit) = self.observer.room();
+        (Height(indexed), Height(limit.min(Height::MAX.0)))
+    }
+
+    /// To be called now and then: a lane in which nothing is left, and to which nothing new has come since the last
+    /// time, gives its memory back.
+    pub fn rest(&self) {
+        let mut tail = self.tail();
+        let received = tail.producer.received();
+        if std::mem::replace(&mut tail.rests_at, received) == received {
+            tail.give_back();
+        }
+    }
+
     /// Asks to speak for the chain. A node that connects again takes over from its own older session, never the
     /// other way round, or two sessions would take the chain from each other for ever; while a newer session or
     /// another node of the chain speaks, the claim stands by.
@@ -252,11 +268,9 @@ impl Lane {
         Ok(Some(self.position_in(&mut tail)))
     }
 
-    /// Where the lane stands, and whether this session speaks for it.
-    pub fn standing(&self, session: SessionId) -> (Position, bool) {
-        let mut tail = self.tail();
-        let speaks = tail.speaker.is_some_and(|(speaker, _)| speaker == session);
-        (self.position_in(&mut tail), speaks)
+    /// Whether this session speaks for the chain.
+    pub fn is_speaker(&self, session: SessionId) -> bool {
+        self.tail().speaker.is_some_and(|(speaker, _)| speaker == session)
     }
 
     /// Ends a session's claim, if it still holds one.
@@ -337,7 +351,6 @@ impl Lane {
     }
 
     fn position_in(&self, tail: &mut Tail) -> Position {
-        tail.rest();
         Position {
             durable: Height(self.cursors().indexed),
             received: Height(tail.producer.received()),
@@ -358,15 +371,6 @@ impl Tail {
             self.heard = None;
         }
         self.speaker = Some((session, key));
-    }
-
-    /// Called now and then. A lane that rests for a moment keeps its memory; one that has had nothing new since the last
-    /// time does not.
-    fn rest(&mut self) {
-        let received = self.producer.received();
-        if std::mem::replace(&mut self.rests_at, received) == received {
-            self.give_back();
-        }
     }
 
     /// Gives memory back, if nothing is left.

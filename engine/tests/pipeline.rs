@@ -633,9 +633,9 @@ fn a_silent_speaker_is_replaced_by_a_node_that_has_more() {
     assert_eq!(take(3, at(11)), None, "the speaker was heard a moment ago");
     push(SESSION, 3, at(12)).unwrap();
     assert_eq!(take(4, at(13)), None);
-    assert_eq!(lane.standing(SESSION), (lane.position(), true));
+    assert!(lane.is_speaker(SESSION));
     assert_eq!(take(4, at(14)), Some(lane.position()));
-    assert_eq!((lane.standing(SESSION).1, lane.standing(second).1), (false, true));
+    assert_eq!((lane.is_speaker(SESSION), lane.is_speaker(second)), (false, true));
     assert_eq!(push(SESSION, 4, at(14)), Err(Refusal::NotSpeaker { chain: ChainId(1) }));
 
     // Who is new gets its time, also when nothing has come for long.

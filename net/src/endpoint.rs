@@ -17,7 +17,7 @@ use ring::hmac;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::identity::{Doorkeeper, Identity, KnownKeys, SERVER_NAME, TurnedAway, client_tls};
-use crate::reactor::Handle;
+use crate::reactor::{Handle, Vouched};
 
 /// Where and how to bind.
 #[derive(Debug, Clone)]
@@ -35,12 +35,21 @@ pub struct Bind {
     /// The largest UDP payload that peers may send, in bytes, 1,200 to 65,527. Default 6,500: jumbo frames, and ten
     /// of them are one GSO send. The buffers of an endpoint take 2 to 3 MB whatever it is.
     pub max_udp_payload: u16,
+    /// The peers that are no strangers: batches of their datagrams are handed on whole, all others one by one, so that
+    /// nobody can make us hold much more than its windows allow. Default: none, and no difference is made.
+    pub vouched: Option<Arc<Vouched>>,
 }
 
 impl Bind {
     /// The defaults at `address`.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, share: None, socket_buffer_bytes: 32 << 20, max_udp_payload: MAX_DATAGRAM }
+        Self {
+            address,
+            share: None,
+            socket_buffer_bytes: 32 << 20,
+            max_udp_payload: MAX_DATAGRAM,
+            vouched: None,
+        }
     }
 
     /// A socket bound so, as [`open`] makes its own: for measurements that are to differ in nothing else.
@@ -337,7 +346,9 @@ pub fn open(
     let ids = u64::from_le_bytes(*ids.first_chunk().expect("32 bytes begin with 8"));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
 
-    let socket = bind.socket().and_then(|socket| reactor.udp_socket(socket));
+    let socket = bind
+        .socket()
+        .and_then(|socket| reactor.udp_socket(socket, bind.max_udp_payload, bind.vouched.clone()));
     let failed = |source| EndpointError::Bind { address: bind.address, source };
     let socket = socket.map_err(failed)?;
     quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(reactor.clone()))

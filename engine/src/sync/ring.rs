@@ -118,6 +118,13 @@ pub struct Cursors {
 pub struct Observer<T>(Arc<Shared<T>>);
 
 impl<T> Observer<T> {
+    /// Newest height that is stored for good, and the newest one that there is room for.
+    pub fn room(&self) -> (u64, u64) {
+        // Relaxed: two numbers for a sender; no slot is touched by what they say.
+        let indexed = self.0.indexed.load(Ordering::Relaxed);
+        (indexed, indexed + self.0.capacity)
+    }
+
     /// The cursors, oldest first, so that `indexed <= finalized <= received` holds in the snapshot.
     pub fn cursors(&self) -> Cursors {
         // Acquire, each: pairs with the Release store of the cursor's owner, so that the cursors read

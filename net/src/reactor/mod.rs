@@ -20,8 +20,8 @@
 //! Absent on purpose: files, TCP, blocking pools, work stealing. The API has a runtime of its own for those.
 
 mod core;
-mod inbound;
 mod socket;
+mod strangers;
 mod task;
 mod timer;
 
@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use self::core::{Core, Message, Shared, Stop, on_reactor};
 use self::task::BoxFuture;
 
+pub use self::strangers::Vouched;
 pub use self::task::{Join, TaskLost};
 pub use self::timer::{Elapsed, Sleep};
 
@@ -162,12 +163,14 @@ impl Handle {
         self.shared.name()
     }
 
-    /// Makes a bound socket one of the reactor's.
+    /// Makes a bound socket one of the reactor's. `max_payload` is the largest datagram it is to take.
     pub(crate) fn udp_socket(
         &self,
         socket: std::net::UdpSocket,
+        max_payload: u16,
+        vouched: Option<Arc<Vouched>>,
     ) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
-        Ok(socket::UdpSocket::new(socket, self.shared.clone())?)
+        Ok(socket::UdpSocket::new(socket, self.shared.clone(), max_payload, vouched)?)
     }
 }
 
@@ -181,7 +184,7 @@ impl quinn::Runtime for Handle {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
-        self.udp_socket(socket)
+        self.udp_socket(socket, DEFAULT_MAX_PAYLOAD, None)
     }
 }
 
@@ -209,3 +212,6 @@ pub async fn race<A: Future, B: Future>(first: A, second: B) -> Either<A::Output
 
 /// How long tasks that keep waking each other may hold up the end of a dropped reactor.
 const DROP_GRACE: Duration = Duration::from_secs(1);
+
+/// What quinn assumes unless told otherwise: Ethernet's 1500 bytes less the headers of IP and UDP.
+const DEFAULT_MAX_PAYLOAD: u16 = 1472;

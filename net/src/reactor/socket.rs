@@ -22,7 +22,7 @@ use quinn::udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
 use super::core::{Local, Message, Shared, on_reactor};
-use super::inbound::Inbound;
+use super::strangers::{Stash, Vouched};
 
 /// A bound socket.
 #[derive(Debug)]
@@ -31,8 +31,11 @@ pub(super) struct UdpSocket {
     state: UdpSocketState,
     shared: Arc<Shared>,
     token: usize,
+    receive_segments: usize,
+    /// Whose batches are handed on whole; without it everybody's.
+    vouched: Option<Arc<Vouched>>,
     /// Touched by the endpoint's task alone.
-    inbound: Mutex<Inbound>,
+    stash: Mutex<Stash>,
     /// There may be something to receive. Set by events, cleared before each attempt, so that an event that comes
     /// during the attempt is not lost.
     readable: AtomicBool,
@@ -45,13 +48,20 @@ pub(super) struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Takes a bound socket over.
-    pub(super) fn new(io: std::net::UdpSocket, shared: Arc<Shared>) -> io::Result<Arc<Self>> {
+    /// Takes a bound socket over. `max_payload` is the largest datagram that the endpoint takes.
+    pub(super) fn new(
+        io: std::net::UdpSocket,
+        shared: Arc<Shared>,
+        max_payload: u16,
+        vouched: Option<Arc<Vouched>>,
+    ) -> io::Result<Arc<Self>> {
         // Sets the socket non-blocking, among much else.
         let state = UdpSocketState::new((&io).into())?;
         let token = shared.new_token();
         let socket = Arc::new(Self {
-            inbound: Mutex::new(Inbound::new()),
+            receive_segments: receive_segments(state.gro_segments(), max_payload),
+            vouched,
+            stash: Mutex::default(),
             io,
             state,
             token,
@@ -131,16 +141,12 @@ impl AsyncUdpSocket for UdpSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let mut inbound = lock(&self.inbound);
+        let mut stash = lock(&self.stash);
+        if !stash.is_empty() {
+            on_reactor(&self.shared, Local::note_receive);
+            return Poll::Ready(Ok(stash.hand_on(bufs, meta)));
+        }
         loop {
-            if !inbound.is_empty() {
-                let handed = inbound.hand_on(bufs, meta);
-                if handed > 0 {
-                    on_reactor(&self.shared, Local::note_receive);
-                    return Poll::Ready(Ok(handed));
-                }
-                continue;
-            }
             if !self.readable.swap(false, Ordering::AcqRel) {
                 let mut reader = lock(&self.reader);
                 if !reader.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -152,13 +158,18 @@ impl AsyncUdpSocket for UdpSocket {
                 }
                 continue;
             }
-            match inbound.receive(|bufs, meta| self.state.recv((&self.io).into(), bufs, meta)) {
+            match self.state.recv((&self.io).into(), bufs, meta) {
                 Ok(received) => {
                     // A batch that is not full ended because the queue was empty; what comes later makes an edge.
-                    let drained = SHORT_BATCH_MEANS_EMPTY && received < BATCH_SIZE;
+                    let drained = SHORT_BATCH_MEANS_EMPTY && received < bufs.len().min(BATCH_SIZE);
                     if !drained {
                         self.readable.store(true, Ordering::Release);
                     }
+                    if let Some(vouched) = &self.vouched {
+                        stash.keep(bufs, &mut meta[..received], vouched);
+                    }
+                    on_reactor(&self.shared, Local::note_receive);
+                    return Poll::Ready(Ok(received));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
@@ -179,9 +190,8 @@ impl AsyncUdpSocket for UdpSocket {
         self.state.max_gso_segments()
     }
 
-    /// As we hand them on, see [`Inbound`].
     fn max_receive_segments(&self) -> usize {
-        1
+        self.receive_segments
     }
 
     fn may_fragment(&self) -> bool {
@@ -223,6 +233,15 @@ impl Drop for Poller {
     }
 }
 
+/// quinn allots `max_payload` times this much memory to each of the [`BATCH_SIZE`] buffers of an endpoint. With GRO
+/// the kernel joins datagrams of one sender up to 64 KiB, not up to the number of segments times their greatest
+/// size: more is never used, and with jumbo frames would be 13 MB.
+fn receive_segments(gro_segments: usize, max_payload: u16) -> usize {
+    gro_segments.min(MAX_GRO_BYTES.div_ceil(usize::from(max_payload.max(1))))
+}
+
+const MAX_GRO_BYTES: usize = 65_536;
+
 /// recvmmsg fills as many buffers as there are datagrams. Elsewhere quinn-udp receives one at a time.
 const SHORT_BATCH_MEANS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
@@ -246,7 +265,7 @@ mod tests {
         let reactor = Reactor::spawn_thread("full").unwrap();
         let handle = reactor.handle();
         let io = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let socket = UdpSocket::new(io, handle.shared.clone()).unwrap();
+        let socket = UdpSocket::new(io, handle.shared.clone(), 1472, None).unwrap();
         let mut pollers: Vec<_> = (0..3).map(|_| socket.clone().create_io_poller()).collect();
         let waited = reactor.handle().block_on(async move {
             for _ in 0..100 {
@@ -259,5 +278,14 @@ mod tests {
             assert!(lock(&socket.writers).is_empty());
         });
         assert_eq!(waited, Ok(()));
+    }
+
+    #[test]
+    fn the_buffers_of_an_endpoint_hold_what_gro_joins_and_little_more() {
+        for (gro, payload) in [(64, 1_200), (64, 1_472), (64, 6_500), (64, 65_527), (1, 1_472)] {
+            let bytes = receive_segments(gro, payload) * usize::from(payload);
+            assert!(bytes >= MAX_GRO_BYTES.min(gro * usize::from(payload)), "{gro} of {payload}");
+            assert!(bytes < MAX_GRO_BYTES + usize::from(payload), "{gro} of {payload}");
+        }
     }
 }

@@ -224,14 +224,14 @@ impl Chains {
     }
 
     /// Appends all that the peer is to be told: refusals, positions, acks of what has moved since the last time.
-    /// Chains that stand by claim again. Bounded by the number of chains, however long it was not called.
-    pub(super) fn collect(&mut self, out: &mut Vec<u8>) {
+    /// With `claims`, speakers may have come and gone: chains that stand by claim again, and those that another session
+    /// has taken over are refused. Bounded by the number of chains, however long it was not called.
+    pub(super) fn collect(&mut self, out: &mut Vec<u8>, claims: bool) {
         let mut acks = Vec::new();
         let mut promoted = 0;
         let mut deposed = 0;
         for chain in &mut self.table {
-            let standing = chain.lane.as_ref().map(|lane| lane.standing(self.session));
-            if let (State::Speaking, Some((_, false))) = (chain.state, standing) {
+            if claims && chain.state == State::Speaking && !chain.speaks(self.session) {
                 // As for a section that comes too late: it asks anew, and says which of its frames are from before.
                 let refusal = Refusal::NotSpeaker { chain: chain.id };
                 self.last_refusal = Some(chain.refuse(&refusal));
@@ -241,16 +241,17 @@ impl Chains {
                 let (code, detail) = *refused;
                 ServerMessage::Refused(Refused { chain: chain.id, code, detail }).encode(out);
             }
-            if chain.state == State::Standby && chain.promoted(self.key, self.session) {
+            if claims && chain.state == State::Standby && chain.promoted(self.key, self.session) {
                 promoted += 1;
                 chain.position = true;
             }
             if std::mem::take(&mut chain.position) {
                 ServerMessage::Position(chain.entry()).encode(out);
-            } else if let Some((Position { durable, limit, .. }, _)) = standing
-                && chain.told != (durable, limit)
+            } else if let Some(credit) = chain.lane.as_ref().map(|lane| lane.credit())
+                && chain.told != credit
             {
-                chain.told = (durable, limit);
+                chain.told = credit;
+                let (durable, limit) = credit;
                 acks.push(Ack { chain: chain.id, durable, limit });
             }
         }
@@ -259,6 +260,11 @@ impl Chains {
         if !acks.is_empty() {
             ServerMessage::Ack(acks).encode(out);
         }
+    }
+
+    /// Lets lanes that rest give their memory back.
+    pub(super) fn rest(&self) {
+        self.table.iter().filter_map(|chain| chain.lane.as_ref()).for_each(|lane| lane.rest());
     }
 
     /// Gives all chains up.
@@ -325,6 +331,10 @@ impl Chain {
             }
             None => State::Refused(RefusalCode::UnknownChain),
         };
+    }
+
+    fn speaks(&self, session: SessionId) -> bool {
+        self.lane.as_ref().is_some_and(|lane| lane.is_speaker(session))
     }
 
     /// Claims again; whether the session speaks now.

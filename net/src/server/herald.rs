@@ -5,6 +5,7 @@
 //! none of its business it hears at the pace of headers. Looking at a session's lanes takes some tens of nanoseconds
 //! each, waking its task and sending a datagram some microseconds.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::chain::Height;
@@ -18,18 +19,27 @@ use crate::reactor::Handle;
 pub(super) struct Heralds {
     head: Mutex<Option<Head>>,
     /// One for each reactor.
-    news: Box<[Notify]>,
+    news: Box<[News]>,
+}
+
+#[derive(Debug, Default)]
+struct News {
+    rung: Notify,
+    /// Speakers may have come or gone since the sessions were last looked at.
+    claims: AtomicBool,
 }
 
 impl Heralds {
     pub(super) fn new(reactors: usize, head: Option<&Head>) -> Self {
-        Self { head: Mutex::new(head.copied()), news: (0..reactors).map(|_| Notify::new()).collect() }
+        Self { head: Mutex::new(head.copied()), news: (0..reactors).map(|_| News::default()).collect() }
     }
 
-    /// Makes every session look at its lanes.
+    /// A speaker has come or gone: makes every session look at its lanes, who stands by and who has lost its place.
     pub(super) fn tell(&self) {
         for news in &self.news {
-            news.notify_one();
+            // Release: pairs with the Acquire swap in `run`. What was done to the lanes is seen by whoever sees this.
+            news.claims.store(true, Ordering::Release);
+            news.rung.notify_one();
         }
     }
 
@@ -46,10 +56,12 @@ pub(super) async fn run(shared: Arc<Shared>, reactor: usize, handle: Handle) {
     while !shared.is_closing() {
         if owed {
             // Either way it is time to look.
-            let _ = handle.timeout(shared.config.header_pace, news.notified()).await;
+            let _ = handle.timeout(shared.config.header_pace, news.rung.notified()).await;
         } else {
-            news.notified().await;
+            news.rung.notified().await;
         }
+        // Acquire: pairs with the Release store in `tell`.
+        let claims = news.claims.swap(false, Ordering::Acquire);
         let head = shared.heralds.head().map_or(Height(0), |head| head.header.height);
         let (now, is_new) = (shared.parts.clock.monotonic(), head > seen);
         seen = head;
@@ -60,7 +72,11 @@ pub(super) async fn run(shared: Arc<Shared>, reactor: usize, handle: Handle) {
             }
             let header = session.header_due(head, now, shared.config.header_pace);
             owed |= header.is_some();
-            if header == Some(true) || session.chains().stirred() {
+            let stirred = session.chains().stirred(claims);
+            if claims && stirred {
+                session.note_claims();
+            }
+            if header == Some(true) || stirred {
                 session.news.notify_one();
             }
         });
@@ -80,7 +96,8 @@ impl ServerHeads {
 
 impl HeadSink for ServerHeads {
     fn publish(&mut self, head: &Head) {
-        *self.0.heralds.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(*head);
-        self.0.heralds.tell();
+        let heralds = &self.0.heralds;
+        *heralds.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(*head);
+        heralds.news.iter().for_each(|news| news.rung.notify_one());
     }
 }

@@ -49,7 +49,7 @@ use tokio::sync::Notify;
 
 use crate::control::RefusalCode;
 use crate::endpoint::{self, Bind, EndpointError};
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Vouched};
 
 pub use chains::{PeerChain, PeerChainState};
 pub use config::ServerConfig;
@@ -114,6 +114,8 @@ struct Shared {
     config: ServerConfig,
     parts: Parts,
     quic: endpoint::Door,
+    /// Who is no stranger, by reactor.
+    vouched: Box<[Arc<Vouched>]>,
     door: Door,
     heralds: Heralds,
     sessions: Sessions,
@@ -139,11 +141,13 @@ impl Server {
         let count = config.reactors.get();
         let mut local_addr = config.addr;
         let mut ingests = Vec::with_capacity(count);
+        let vouched: Box<[Arc<Vouched>]> = (0..count).map(|_| Arc::default()).collect();
         for index in 0..count {
             let reactor = Reactor::spawn_thread(&format!("ingest-{index}")).map_err(ServerError::Reactor)?;
             // All of them share the port that the first one gets.
             let mut bind = Bind::new(local_addr);
             bind.share = (count > 1).then_some(index as u16);
+            bind.vouched = Some(Arc::clone(&vouched[index]));
             let endpoint =
                 endpoint::open(&reactor.handle(), &bind, &config.identity, Some(quic.config().clone()))?;
             local_addr = endpoint.local_addr().map_err(ServerError::Reactor)?;
@@ -156,6 +160,7 @@ impl Server {
             windows: Windows::new(&config),
             door: Door::new(&config),
             quic,
+            vouched,
             ledger: Ledger::default(),
             counts: Counts::default(),
             // Before anybody comes in: no change is missed.

@@ -7,10 +7,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::ServerConfig;
 use crate::frame::FrameBuffer;
 
-/// How many buffers are kept for use again, and how many bytes they may have together: as many as are in use at a time
-/// when peers are fast, and little beside the budget.
-const KEPT: usize = 64;
-const KEPT_BYTES: usize = 16 << 20;
+/// How many buffers are kept for use again, and how many bytes they may have together: about as many as are in use at a
+/// time when a thousand peers are fast. Fresh memory costs more than all else that is done with a frame.
+const KEPT: usize = 512;
+const KEPT_BYTES: usize = 32 << 20;
 
 /// What one session may still have of the budget at a time, in bytes. It is reserved by what frames announce and kept
 /// until they are complete, so without this a few peers that announce long frames and send nothing would hold all

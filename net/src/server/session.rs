@@ -26,6 +26,9 @@ use serve::Admitted;
 /// The longest reason in a QUIC close, in bytes: it shares a datagram with the rest.
 const MAX_REASON_BYTES: usize = 512;
 
+/// Who has delivered nothing for so many ms is a stranger again.
+const QUIET_MS: u64 = 2_000;
+
 /// What is kept between two messages on the control stream, of either direction.
 const CONTROL_BUFFER: usize = 256;
 
@@ -56,6 +59,10 @@ pub(super) struct Session {
     pub(super) memory: Share,
     /// How far the peer may send ahead. Locked once or twice a frame.
     window: Mutex<Window>,
+    /// The address that we have vouched for, since it delivers.
+    vouched: Mutex<Option<SocketAddr>>,
+    /// Speakers may have come or gone since it last looked. By tasks of one thread.
+    claims: AtomicBool,
     /// It was refused as a whole: once is enough.
     refused: AtomicBool,
     connection: Connection,
@@ -105,6 +112,8 @@ pub(super) async fn run(
         header_at: AtomicU64::new(0),
         memory: Share::new(&shared.config),
         window: Mutex::new(Window::new(&shared.windows, now)),
+        vouched: Mutex::new(None),
+        claims: AtomicBool::new(false),
         refused: AtomicBool::new(false),
         address: connection.remote_address(),
         connection,
@@ -195,12 +204,45 @@ impl Session {
         }
         drop(window);
         self.set_window(wider);
+        if blocks > 0 {
+            self.vouched().get_or_insert_with(|| {
+                let address = self.connection.remote_address();
+                shared.vouched[self.reactor].vouch(address);
+                address
+            });
+        }
     }
 
-    /// Takes back what it does not use.
+    /// Takes back what it, and its lanes, do not use.
     pub(super) fn review(&self, shared: &Shared, now: Duration) {
+        self.chains().rest();
+        let quiet = millis(now).saturating_sub(self.last_frame.load(Ordering::Relaxed)) > QUIET_MS;
+        let moved = self.vouched().is_some_and(|address| address != self.connection.remote_address());
+        if quiet || moved {
+            self.retract(shared);
+        }
         let lower = self.window().review(&shared.windows, now);
         self.set_window(lower);
+    }
+
+    /// Has the session look who speaks, when it is woken next.
+    pub(super) fn note_claims(&self) {
+        self.claims.store(true, Ordering::Relaxed);
+    }
+
+    fn take_claims(&self) -> bool {
+        self.claims.swap(false, Ordering::Relaxed)
+    }
+
+    /// Makes it a stranger again.
+    fn retract(&self, shared: &Shared) {
+        if let Some(address) = self.vouched().take() {
+            shared.vouched[self.reactor].retract(address);
+        }
+    }
+
+    fn vouched(&self) -> MutexGuard<'_, Option<SocketAddr>> {
+        self.vouched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_window(&self, bytes: Option<u32>) {

@@ -1,7 +1,6 @@
 //! What people, and the herald, want to know of a session's chains.
 
 use engine::chain::{ChainId, Height};
-use engine::lane::Position;
 
 use super::{Chain, Chains, State};
 use crate::control::RefusalCode;
@@ -58,20 +57,21 @@ impl Chains {
         behind.fold(None, |sum, behind| Some(sum.unwrap_or(0_u64).saturating_add(behind)))
     }
 
-    /// Whether there may be something to tell: `collect` would find something, or a place to take.
-    pub(in super::super) fn stirred(&self) -> bool {
+    /// Whether there may be something to tell: `collect` would find something, or a place to take. Takes locks only if
+    /// `claims` may have changed.
+    pub(in super::super) fn stirred(&self, claims: bool) -> bool {
         self.table.iter().any(|chain| {
-            let Some(lane) = &chain.lane else { return chain.refused.is_some() || chain.position };
             if chain.refused.is_some() || chain.position {
                 return true;
             }
-            let (Position { durable, limit, .. }, speaks) = lane.standing(self.session);
-            chain.told != (durable, limit)
-                || match chain.state {
-                    State::Speaking => !speaks,
-                    State::Standby => lane.speaker().is_none(),
-                    State::Refused(_) | State::Left => false,
-                }
+            let Some(lane) = &chain.lane else { return false };
+            chain.told != lane.credit()
+                || (claims
+                    && match chain.state {
+                        State::Speaking => !chain.speaks(self.session),
+                        State::Standby => lane.speaker().is_none(),
+                        State::Refused(_) | State::Left => false,
+                    })
         })
     }
 }

@@ -51,7 +51,7 @@ fn hash(height: u64) -> Hash {
 /// What the peer is told.
 fn told(chains: &mut Chains) -> Vec<ServerMessage> {
     let mut out = Vec::new();
-    chains.collect(&mut out);
+    chains.collect(&mut out, true);
     let (mut rest, mut messages) = (&out[..], Vec::new());
     while let Some((header, body)) = rest.split_first_chunk::<MESSAGE_HEADER_BYTES>() {
         let header = MessageHeader::parse::<ServerMessage>(header).unwrap();

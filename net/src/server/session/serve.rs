@@ -27,6 +27,7 @@ impl Drop for Admitted {
         // Closed already, unless this is a panic: then its data streams would keep it alive, and nobody would listen.
         self.session.connection.close(CLOSE_DONE, b"the session ended");
         self.session.window().end(&self.shared.windows);
+        self.session.retract(&self.shared);
         self.session.chains().release();
         // Those that stand by may speak now. Also if it spoke for none any more: what it gave up last may not have
         // been told.
@@ -136,7 +137,7 @@ impl Admitted {
             }
             // First the head, then the lanes: what a header has indexed is acked with it or before the next one.
             let newest = shared.heralds.head();
-            session.chains().collect(&mut out);
+            session.chains().collect(&mut out, session.take_claims());
             let now = shared.parts.clock.monotonic();
             if let Some(newest) = newest
                 && let Some(due) = session.header_due(newest.header.height, now, shared.config.header_pace)
