@@ -18,6 +18,8 @@ pub struct Keeper {
     /// Where to begin in an empty store; `None`: with what comes.
     from: Option<Height>,
     gathered: Mutex<Gathered>,
+    /// Which main chain it is, if it could not be kept yet.
+    unmet: Mutex<Option<(ChainId, Hash)>>,
     /// The newest height that is durable, for those who wait.
     durable: watch::Sender<Height>,
 }
@@ -34,7 +36,13 @@ impl Keeper {
     /// newest block.
     pub fn new(store: Arc<Store>, from: Option<Height>) -> Self {
         let newest = store.newest_header().map_or(Height(0), |header| header.height);
-        Self { store, from, gathered: Mutex::default(), durable: watch::Sender::new(newest) }
+        Self {
+            store,
+            from,
+            gathered: Mutex::default(),
+            unmet: Mutex::new(None),
+            durable: watch::Sender::new(newest),
+        }
     }
 
     /// Tells the newest height that is durable, as it changes.
@@ -47,9 +55,20 @@ impl Keeper {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn unmet(&self) -> MutexGuard<'_, Option<(ChainId, Hash)>> {
+        // Written in one step.
+        self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self) -> Result<(), KeepError> {
         // If it cannot be written, it is asked for again.
         let Gathered { blocks, .. } = std::mem::take(&mut *self.gathered());
+        let unmet = *self.unmet();
+        if let Some((main_chain, genesis_hash)) = unmet {
+            // First: nobody could tell later whose blocks they are.
+            self.store.meet(main_chain, genesis_hash)?;
+            *self.unmet() = None;
+        }
         self.store.append(&blocks)?;
         if let Some(last) = blocks.last() {
             self.durable.send_replace(last.header.height);
@@ -60,11 +79,13 @@ impl Keeper {
 
 impl MainSink for Keeper {
     fn meet(&self, main_chain: ChainId, genesis_hash: Hash) -> Result<(), String> {
+        *self.unmet() = None;
         match self.store.meet(main_chain, genesis_hash) {
             Err(error @ KeepError::OtherMainChain { .. }) => Err(error.to_string()),
             // Neither a full disk nor a broken one keeps blocks from being sent. Keeping them fails next, and says so.
             Err(error) => {
                 tracing::error!(%error, "which main chain it is could not be kept");
+                *self.unmet() = Some((main_chain, genesis_hash));
                 Ok(())
             }
             Ok(()) => Ok(()),
@@ -81,7 +102,7 @@ impl MainSink for Keeper {
 
     fn indexed(&self, chain: ChainId) -> Option<Height> {
         match self.store.newest_indexed(chain) {
-            Ok(newest) => newest.map(|indexed| indexed.proof.last_height()),
+            Ok(newest) => newest,
             Err(error) => {
                 // What follows cannot be compared; that it cannot be read, is told when it is asked for.
                 tracing::error!(%chain, %error, "what is kept of a chain cannot be read");

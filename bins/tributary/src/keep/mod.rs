@@ -6,10 +6,12 @@
 //!                                                                                        ^ API, many readers
 //! ```
 
+mod error;
 mod keeper;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub use error::KeepError;
 pub use keeper::Keeper;
-pub use store::{Contents, Evidence, Gap, Indexed, KeepError, Store};
+pub use store::{Contents, Evidence, Gap, Indexed, Store};

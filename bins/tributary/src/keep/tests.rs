@@ -1,12 +1,18 @@
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use engine::chain::{ChainId, Hash, Height, MainHeader};
-use net::client::{Contradiction, MainSink as _};
-use redb::{Database, TableDefinition};
+use engine::proof::ChainProof;
+use net::client::{Contradiction, FollowedBlock, MainSink as _};
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, StorageBackend, TableDefinition};
 use tempfile::TempDir;
 
+use super::store::Opener;
 use super::*;
 use crate::testing::{OURS, World};
 
@@ -188,4 +194,208 @@ fn contradictions_are_kept_once_each_and_not_without_end() {
     assert_eq!(details, (4..20).map(|number| format!("number {number}")).collect::<Vec<_>>());
     assert_eq!(evidence[0].proof.as_ref(), Some(&block.chains[0]));
     assert_eq!(evidence[0].hash, block.header.hash());
+}
+
+/// A file on a disk that can be full: then nothing is written, as the system would have it.
+#[derive(Debug)]
+struct Disk {
+    file: FileBackend,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn check(&self) -> io::Result<()> {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        if self.is_full.load(Ordering::Relaxed) { Err(full()) } else { Ok(()) }
+    }
+
+    /// A store on such a disk.
+    fn store(dir: &TempDir, is_full: &Arc<AtomicBool>) -> Arc<Store> {
+        let is_full = Arc::clone(is_full);
+        let open = move |builder: &mut Builder, path: &Path| -> Result<Database, DatabaseError> {
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+            let file = FileBackend::new(file)?;
+            builder.create_with_backend(Self { file, is_full: Arc::clone(&is_full) })
+        };
+        Arc::new(Store::open_with(dir.path(), Opener(Box::new(open))).unwrap())
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+}
+
+#[test]
+fn a_disk_that_was_full_and_has_room_again_goes_on() {
+    let world = World::new(100, 8);
+    let dir = TempDir::new().unwrap();
+    let is_full = Arc::new(AtomicBool::new(false));
+    let store = Disk::store(&dir, &is_full);
+    let keeper = Keeper::new(Arc::clone(&store), Some(Height(1)));
+    let follow = |from, to| {
+        world.followed(from, to).into_iter().try_for_each(|block| keeper.take(block))?;
+        keeper.settle()
+    };
+    keeper.meet(world.main().0, world.main().1).unwrap();
+    follow(1, 3).unwrap();
+    for round in 0..3 {
+        is_full.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let from = keeper.next().unwrap().0;
+            follow(from, from + 1).unwrap_err();
+            assert_eq!(*keeper.durable().borrow(), Height(3 + round));
+        }
+        is_full.store(false, Ordering::Relaxed);
+        keeper.meet(world.main().0, world.main().1).unwrap();
+        let next = keeper.next().unwrap().0;
+        assert_eq!(next, 4 + round, "nothing that failed is taken for kept");
+        follow(next, next).unwrap();
+        assert_eq!(store.header(Height(next)).unwrap(), Some(world.followed(next, next)[0].header));
+    }
+    let contents = store.contents().unwrap();
+    assert_eq!((contents.headers, contents.gaps.len(), contents.main), (6, 0, Some(world.main())));
+}
+
+#[test]
+fn no_block_is_kept_before_it_is_kept_of_which_main_chain() {
+    let world = World::new(100, 3);
+    let dir = TempDir::new().unwrap();
+    let is_full = Arc::new(AtomicBool::new(false));
+    let store = Disk::store(&dir, &is_full);
+    let keeper = Keeper::new(Arc::clone(&store), Some(Height(1)));
+    is_full.store(true, Ordering::Relaxed);
+    keeper.meet(world.main().0, world.main().1).unwrap();
+    is_full.store(false, Ordering::Relaxed);
+    keeper.take(world.followed(1, 1).remove(0)).unwrap();
+    keeper.settle().unwrap();
+    assert_eq!(store.contents().unwrap().main, Some(world.main()));
+}
+
+#[test]
+fn after_an_unclean_end_the_file_is_not_looked_through() {
+    let world = World::new(100, 6);
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    store.append(&world.followed(1, 5)).unwrap();
+    // As it is on the disk while the program runs: what a sudden end would leave.
+    let copy = TempDir::new().unwrap();
+    fs::copy(store.path(), copy.path().join("main.redb")).unwrap();
+    let looked = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&looked);
+    let opener = Opener(Box::new(move |builder, path| {
+        let seen = Arc::clone(&seen);
+        builder.set_repair_callback(move |_| {
+            seen.fetch_add(1, Ordering::Relaxed);
+        });
+        builder.create(path)
+    }));
+    let store = Store::open_with(copy.path(), opener).unwrap();
+    assert_eq!(store.newest_header().unwrap().height, Height(5));
+    assert_eq!(looked.load(Ordering::Relaxed), 0);
+}
+
+/// Main blocks that nobody made, each with `chains` chains of one block: the store does not verify.
+fn made_up(heights: impl Iterator<Item = u64>, chains: u32) -> Vec<FollowedBlock> {
+    let header = World::new(100, 1).followed(1, 1)[0].header;
+    let part = |chain, height| ChainProof {
+        chain_id: ChainId(chain),
+        first_height: Height(height),
+        count: 1,
+        chain_root: Hash::ZERO,
+        index: 0,
+        side_path: Vec::new(),
+    };
+    heights
+        .map(|height| FollowedBlock {
+            header: MainHeader { height: Height(height), ..header },
+            chains: (1..=chains).map(|chain| part(chain, height)).collect(),
+        })
+        .collect()
+}
+
+#[test]
+fn what_was_indexed_is_known_also_when_its_block_is_kept_no_more() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap().keep_blocks(NonZeroU64::new(10));
+    store.append(&made_up(1..=5, 2)).unwrap();
+    store.append(&made_up(6..=200, 1)).unwrap();
+    let contents = store.contents().unwrap();
+    assert_eq!((contents.headers, contents.range), (10, Some((Height(191), Height(200)))));
+    assert_eq!(store.find(ChainId(2), Height(5)).unwrap(), None);
+    assert_eq!(store.newest_indexed(ChainId(2)).unwrap(), Some(Height(5)));
+    let keeper = Keeper::new(Arc::new(store), None);
+    assert_eq!(keeper.indexed(ChainId(2)), Some(Height(5)), "none of it may come again");
+    drop(keeper);
+
+    // A file of a program that did not note it.
+    let database = Database::create(dir.path().join("main.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let newest: TableDefinition<'_, u32, u64> = TableDefinition::new("newest");
+    assert!(transaction.delete_table(newest).unwrap());
+    transaction.commit().unwrap();
+    drop(database);
+    assert_eq!(open(&dir).newest_indexed(ChainId(1)).unwrap(), Some(Height(200)));
+}
+
+#[test]
+fn blocks_are_counted_and_a_gap_counts_for_none() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap().keep_blocks(NonZeroU64::new(20));
+    store.append(&made_up(1..=50, 1)).unwrap();
+    store.append(&made_up(1_000_000..1_000_050, 1)).unwrap();
+    let contents = store.contents().unwrap();
+    assert_eq!((contents.headers, contents.gaps.len()), (20, 0), "{contents:?}");
+    store.append(&made_up(2_000_000..2_000_010, 1)).unwrap();
+    assert_eq!(store.contents().unwrap().headers, 30, "not enough that are too many");
+    store.append(&made_up(2_000_010..2_000_066, 1)).unwrap();
+    assert_eq!(store.contents().unwrap().range, Some((Height(2_000_046), Height(2_000_065))));
+}
+
+#[test]
+fn of_very_many_that_are_too_many_only_some_go_at_once() {
+    let dir = TempDir::new().unwrap();
+    open(&dir).append(&made_up(1..=6_000, 2)).unwrap();
+    let store = Store::open(dir.path()).unwrap().keep_blocks(NonZeroU64::new(10));
+    let mut headers = 6_000;
+    for height in 6_001.. {
+        store.append(&made_up(height..=height, 2)).unwrap();
+        let contents = store.contents().unwrap();
+        assert!(contents.headers + 4_200 > headers, "{} of {headers}", contents.headers);
+        headers = contents.headers;
+        let first = contents.range.unwrap().0;
+        for chain in OURS {
+            let part = store.indexed(chain, Height(1), 1).unwrap().remove(0);
+            assert!(part.main_height >= first, "each part has its header");
+        }
+        if headers < 100 {
+            break;
+        }
+        assert!(height < 6_010, "it does not end: {headers}");
+    }
 }

@@ -14,8 +14,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use engine::chain::{ChainId, Hash, Height};
-use engine::proof::Proof;
+use engine::chain::{ChainId, Hash, Height, MainHeader};
+use engine::proof::{ChainProof, Proof};
 use net::client::Monitor;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::params::{self, Params};
 use super::problem::{self, Problem};
 use super::{MAX_BODY_BYTES, MAX_WAIT, TIMEOUT, views};
-use crate::keep::{Contents, Indexed, KeepError, Store};
+use crate::keep::{Contents, KeepError, Store};
 
 /// The routes, for those who ask for another.
 pub(super) const PATHS: [&str; 6] = [
@@ -86,7 +86,7 @@ async fn status(State(here): Here, uri: Uri) -> Answer<Json<views::Status>> {
     let mut chains = Vec::new();
     for chain in client.iter().flat_map(|client| &client.chains) {
         let newest = here.store.newest_indexed(chain.chain).map_err(unreadable)?;
-        chains.push(views::SideChain::new(chain, newest.map(|indexed| indexed.proof.last_height())));
+        chains.push(views::SideChain::new(chain, newest));
     }
     let (connection, head, follow) = match client {
         Some(client) => ((&client.connection).into(), client.head, client.follow),
@@ -153,8 +153,8 @@ async fn indexed_in(State(here): Here, params: Params<(String, String)>, uri: Ur
     let mut news = here.durable.clone();
     loop {
         news.mark_unchanged();
-        let problem = match here.store.find(chain, height).map_err(unreadable)? {
-            Some(found) => return here.indexed_in(found),
+        let problem = match here.store.locate(chain, height).map_err(unreadable)? {
+            Some((header, proof)) => return indexed_answer(header, proof),
             None => here.not_indexed(chain, height)?,
         };
         // Whether time is up or tributary ends, this is how it stands.
@@ -236,26 +236,9 @@ impl Serving {
             .with("chain_id", chain.0))
     }
 
-    fn indexed_in(&self, found: Indexed) -> Answer<Response> {
-        let Indexed { main_height, proof } = found;
-        let header = self.store.header(main_height).map_err(unreadable)?;
-        let header = header.ok_or_else(|| {
-            Problem::internal(format!(
-                "main block {main_height} is named by chain {} and missing",
-                proof.chain_id
-            ))
-        })?;
-        // It was verified when it came: this is about the disk.
-        proof
-            .verify(&header)
-            .map_err(|error| Problem::internal(format!("main block {main_height}: {error}")))?;
-        Ok(unchanging(Json(views::IndexedIn { hash: header.hash(), header, proof })))
-    }
-
     /// Why there is nothing about a height of a chain, and what is known instead.
     fn not_indexed(&self, chain: ChainId, height: Height) -> Answer<Problem> {
         let newest = self.store.newest_indexed(chain).map_err(unreadable)?;
-        let newest = newest.map(|indexed| indexed.proof.last_height());
         let first = self.store.indexed(chain, Height(1), 1).map_err(unreadable)?;
         let first = first.first().map(|indexed| indexed.proof.first_height);
         let followed = self.store.newest_header().map(|header| header.height);
@@ -311,6 +294,14 @@ impl Serving {
             None => format!("header {hash} at height {height}, which cannot be compared: none is kept yet"),
         })
     }
+}
+
+fn indexed_answer(header: MainHeader, proof: ChainProof) -> Answer<Response> {
+    // It was verified when it came: this is about the disk.
+    proof
+        .verify(&header)
+        .map_err(|error| Problem::internal(format!("main block {}: {error}", header.height)))?;
+    Ok(unchanging(Json(views::IndexedIn { hash: header.hash(), header, proof })))
 }
 
 fn unreadable(error: KeepError) -> Problem {

@@ -1,3 +1,4 @@
+use std::num::NonZeroU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +25,12 @@ impl Case {
         let world = World::new(100, 12);
         let dir = TempDir::new().unwrap();
         let store = Arc::new(Store::open(dir.path()).unwrap());
+        let new = Self::serve(world, dir, store);
+        new.follow(from, to);
+        new
+    }
+
+    fn serve(world: World, dir: TempDir, store: Arc<Store>) -> Self {
         store.meet(world.main().0, world.main().1).unwrap();
         let keeper = Keeper::new(Arc::clone(&store), None);
         let serving = Serving {
@@ -33,9 +40,7 @@ impl Case {
             chains: Vec::new(),
         };
         let server = Server::start(([127, 0, 0, 1], 0).into(), serving).unwrap();
-        let new = Self { world, store, keeper, server, _dir: dir };
-        new.follow(from, to);
-        new
+        Self { world, store, keeper, server, _dir: dir }
     }
 
     fn follow(&self, from: u64, to: u64) {
@@ -214,6 +219,22 @@ fn a_proof_of_another_chain_is_verified_against_what_is_kept() {
     assert_eq!((&verdict["verified"], &verdict["trusted"]["height"]), (&true.into(), &6.into()), "{verdict}");
     let new = case.verify(&json(case.world.proof(other, case.world.newest(other), None)));
     assert!(new["reason"].as_str().unwrap().contains("cannot be compared yet"), "{new}");
+}
+
+#[test]
+fn a_height_whose_block_is_kept_no_more_was_indexed_all_the_same() {
+    let world = World::new(100, 80);
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap().keep_blocks(NonZeroU64::new(4));
+    let (gone, mut rest) = (world.followed(1, 1).remove(0), world.followed(2, world.head()));
+    // The chain has nothing in what is kept.
+    rest.iter_mut().for_each(|block| block.chains.clear());
+    store.append(&[&[gone], &rest[..]].concat()).unwrap();
+    let case = Case::serve(world, dir, Arc::new(store));
+    let problem = case.refuses("/v1/chains/2/indexed/1", 404, "not-kept", &["--keep-blocks"]);
+    assert_eq!(problem["newest_indexed"], 2);
+    assert_eq!(problem["oldest_indexed"], Value::Null);
+    case.refuses("/v1/chains/2/indexed/3", 404, "not-indexed", &["up to 2"]);
 }
 
 type Forge = fn(&mut engine::proof::Proof);
