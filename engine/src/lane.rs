@@ -222,22 +222,45 @@ impl Lane {
         }
     }
 
-    /// Asks to speak for the chain. A node that connects again takes over from its own older session, never the
-    /// other way round, or two sessions would take the chain from each other for ever; while a newer session or
-    /// another node of the chain speaks, the claim stands by.
+    /// Asks to speak for the chain, as a session does when it begins. A node that connects again takes over from its own
+    /// older session, never the other way round; while a newer session or another node of the chain speaks, the claim
+    /// stands by.
+    ///
+    /// # Errors
+    /// The key is not registered.
     pub fn claim(&self, key: NodeKey, session: SessionId) -> Result<Claim, Refusal> {
+        self.ask(key, session, |(other, speaker)| speaker == key && other.0 <= session.0)
+    }
+
+    /// Asks to speak for the chain again, as a session does later on. It takes the place of nobody, its own key's older
+    /// session included: or that one, having taken over from a session that was silent, would be replaced by it at once,
+    /// and so on for ever.
+    ///
+    /// # Errors
+    /// The key is not registered.
+    pub fn reclaim(&self, key: NodeKey, session: SessionId) -> Result<Claim, Refusal> {
+        self.ask(key, session, |(other, _)| other == session)
+    }
+
+    /// Appoints the session, if nobody speaks or one whom it `replaces`.
+    fn ask(
+        &self,
+        key: NodeKey,
+        session: SessionId,
+        replaces: impl Fn((SessionId, NodeKey)) -> bool,
+    ) -> Result<Claim, Refusal> {
         if !self.nodes.contains(&key) {
             return Err(Refusal::UnknownKey { chain: self.chain, key });
         }
         let mut tail = self.tail();
-        if tail.speaker.is_some_and(|(other, speaker)| speaker != key || other.0 > session.0) {
+        if tail.speaker.is_some_and(|speaker| !replaces(speaker)) {
             return Ok(Claim::Standby(self.position_in(&mut tail)));
         }
         tail.appoint(session, key);
         Ok(Claim::Speaker(self.position_in(&mut tail)))
     }
 
-    /// Takes the place of a speaker that is silent: another one, of which nothing has come for `patience` though the
+    /// Takes the place of a speaker that is silent: another session, newer or older, of whatever key, of which nothing has come for `patience` though the
     /// block at `tip`, which the claimant has, could be sent. A speaker that is new counts as heard when this is asked
     /// for the first time. `None` when there is nothing to take over.
     ///
@@ -256,8 +279,8 @@ impl Lane {
         }
         let mut tail = self.tail();
         let received = tail.producer.received();
-        let newer = |(other, speaker): (SessionId, NodeKey)| speaker == key && other.0 >= session.0;
-        if tip.0 <= received || tail.producer.limit() == received || tail.speaker.is_some_and(newer) {
+        let own = tail.speaker.is_some_and(|(speaker, _)| speaker == session);
+        if tip.0 <= received || tail.producer.limit() == received || own {
             return Ok(None);
         }
         let heard = *tail.heard.get_or_insert(now);

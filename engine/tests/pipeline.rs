@@ -646,12 +646,33 @@ fn a_silent_speaker_is_replaced_by_a_node_that_has_more() {
     assert!(matches!(lane.claim(KEY, SESSION), Ok(Claim::Speaker(_))));
     assert_eq!((take(5, at(50)), take(5, at(51))), (None, None));
     assert!(take(5, at(52)).is_some());
-    // Of nobody it is taken at once; from a newer session of the same key never.
+    // Of nobody it is taken at once, from oneself never.
     lane.release(second);
     assert!(take(5, at(52)).is_some());
-    assert_eq!(lane.take_over(OTHER_KEY, SESSION, Height(5), at(99), patience), Ok(None));
+    assert_eq!((take(5, at(98)), take(5, at(99))), (None, None));
     let stranger = NodeKey([9; 32]);
     assert!(lane.take_over(stranger, SESSION, Height(5), at(99), patience).is_err());
+}
+
+#[test]
+fn a_silent_session_is_replaced_by_an_older_one_of_its_key_and_does_not_take_the_place_back() {
+    let lane = idle_lane();
+    let (patience, at) = (Duration::from_secs(2), Duration::from_secs);
+    let (older, newer) = (SessionId(1), SessionId(2));
+    let take = |session, now| lane.take_over(KEY, session, Height(9), now, patience).unwrap().is_some();
+    let speaks = |claim| matches!(claim, Ok(Claim::Speaker(_)));
+    assert!(speaks(lane.claim(KEY, older)) && speaks(lane.claim(KEY, newer)));
+    assert!(!take(older, at(1)), "it is new");
+    assert!(take(older, at(3)));
+    // Only silence costs the older one its place again.
+    assert!(!speaks(lane.reclaim(KEY, newer)));
+    assert!(speaks(lane.reclaim(KEY, older)), "it is its own");
+    assert!(!take(newer, at(4)) && take(newer, at(6)));
+    assert!(!speaks(lane.reclaim(KEY, older)) && !speaks(lane.claim(KEY, older)));
+    lane.release(newer);
+    assert!(speaks(lane.reclaim(KEY, older)));
+    // A node that begins anew need not wait.
+    assert!(speaks(lane.claim(KEY, SessionId(3))));
 }
 
 #[test]

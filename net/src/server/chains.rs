@@ -92,7 +92,7 @@ impl Chains {
                 tip: Height(0),
                 ahead_since: None,
             };
-            chain.claim(cache, self.key, self.session);
+            chain.claim(cache, |lane| lane.claim(self.key, self.session));
             self.table.push(chain);
         }
         self.count();
@@ -172,7 +172,7 @@ impl Chains {
         let (session, key) = (self.session, self.key);
         let chain = self.named(resume.chain)?;
         chain.heard_from = resume.frames;
-        chain.claim(cache, key, session);
+        chain.claim(cache, |lane| lane.reclaim(key, session));
         chain.refused = None;
         chain.position = true;
         self.count();
@@ -316,11 +316,11 @@ impl Chains {
 }
 
 impl Chain {
-    fn claim(&mut self, cache: &Cache, key: NodeKey, session: SessionId) {
+    fn claim(&mut self, cache: &Cache, ask: impl Fn(&Lane) -> Result<Claim, Refusal>) {
         if self.lane.is_none() {
             self.lane = cache.lane(self.id);
         }
-        let claim = self.lane.as_ref().map(|lane| lane.claim(key, session));
+        let claim = self.lane.as_deref().map(ask);
         self.state = match claim {
             Some(Ok(Claim::Speaker(_))) => State::Speaking,
             Some(Ok(Claim::Standby(_))) => State::Standby,
@@ -339,7 +339,7 @@ impl Chain {
 
     /// Claims again; whether the session speaks now.
     fn promoted(&mut self, key: NodeKey, session: SessionId) -> bool {
-        let claim = self.lane.as_ref().map(|lane| lane.claim(key, session));
+        let claim = self.lane.as_ref().map(|lane| lane.reclaim(key, session));
         if let Some(Ok(Claim::Speaker(_))) = claim {
             self.state = State::Speaking;
         }
