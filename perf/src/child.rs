@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -57,6 +62,63 @@ pub(crate) struct Child {
 /// How long a child may take to answer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How often who waits for an answer looks whether it is to stop.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// Becomes another program, which the system ends when the parent of this one dies.
+#[derive(Args)]
+pub(crate) struct Leash {
+    program: PathBuf,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Name of the command.
+const LEASH: &str = "leash";
+
+impl Leash {
+    pub(crate) fn run(&self) -> Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .context("the system ties no process to its parent")?;
+        let error = Command::new(&self.program).args(&self.arguments).exec();
+        Err(error).with_context(|| format!("{} cannot be started", self.program.display()))
+    }
+}
+
+/// SeqCst: there is no hurry.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// From now on a signal to end makes [`stopped`] an error, so that children and files are cleared away.
+pub(crate) fn stop_on_signals() -> Result<()> {
+    ctrlc::set_handler(|| STOPPED.store(true, Ordering::SeqCst)).context("cannot handle signals")
+}
+
+/// An error once a signal to end has come.
+pub(crate) fn stopped() -> Result<()> {
+    if STOPPED.load(Ordering::SeqCst) { bail!("stopped by a signal") } else { Ok(()) }
+}
+
+/// The most resident memory of a process that is seen while this watches.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    most: Arc<AtomicU64>,
+    /// Dropped: the watch is over.
+    _over: Sender<()>,
+}
+
+impl Watch {
+    pub(crate) fn most(&self) -> u64 {
+        self.most.load(Ordering::SeqCst)
+    }
+}
+
+fn resident(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).context("it is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.context("the system tells the resident memory of a process")? << 10)
+}
+
 impl Child {
     /// This program again, in the part `role` with a `setup`.
     pub(crate) fn role(role: &'static str, setup: &impl Serialize, place: &Place) -> Result<Self> {
@@ -64,6 +126,14 @@ impl Child {
         let setup = serde_json::to_string(setup)?;
         let arguments = [role.to_owned(), "--setup".into(), setup];
         Self::start(role, &program.to_string_lossy(), &arguments, place)
+    }
+
+    /// A program that knows nothing of this one, and yet ends when this one does.
+    pub(crate) fn leashed(name: &'static str, program: &Path, arguments: &[String]) -> Result<Self> {
+        let own = std::env::current_exe().context("the path of this program is not known")?;
+        let mut line = vec![LEASH.to_owned(), "--".into(), program.to_string_lossy().into_owned()];
+        line.extend_from_slice(arguments);
+        Self::start(name, &own.to_string_lossy(), &line, &Place::default())
     }
 
     pub(crate) fn start(
@@ -108,9 +178,21 @@ impl Child {
 
     /// The next line.
     pub(crate) fn line(&mut self) -> Result<String> {
-        self.lines.recv_timeout(PATIENCE).map_err(|_| match self.process.try_wait() {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(LOOK_UP) {
+                Ok(line) => return Ok(line),
+                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => stopped()?,
+                Err(_) => break,
+            }
+        }
+        Err(match self.process.try_wait() {
             Ok(Some(status)) => anyhow!("the {} ended ({status}): see above", self.name),
-            _ => anyhow!("the {} did not answer within {} s", self.name, PATIENCE.as_secs()),
+            _ => anyhow!(
+                "the {} did not answer within {} s, or has closed its output",
+                self.name,
+                PATIENCE.as_secs()
+            ),
         })
     }
 
@@ -136,11 +218,21 @@ impl Child {
 
     /// Resident memory, in bytes.
     pub(crate) fn rss(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.process.id());
-        let status = fs::read_to_string(path).with_context(|| format!("the {} is gone", self.name))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(kib.context("the system tells the resident memory of a process")? << 10)
+        resident(self.process.id()).with_context(|| format!("the memory of the {}", self.name))
+    }
+
+    /// Looks at the resident memory from now on, often, whatever else is done meanwhile.
+    pub(crate) fn watch(&self) -> Result<Watch> {
+        let (process, most) = (self.process.id(), Arc::new(AtomicU64::new(self.rss()?)));
+        let (over, wait) = channel();
+        let seen = Arc::clone(&most);
+        std::thread::spawn(move || {
+            while wait.recv_timeout(WATCH_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let Ok(now) = resident(process) else { return };
+                seen.fetch_max(now, Ordering::SeqCst);
+            }
+        });
+        Ok(Watch { most, _over: over })
     }
 }
 
@@ -151,6 +243,8 @@ impl Drop for Child {
         let _ = self.process.wait();
     }
 }
+
+const WATCH_EVERY: Duration = Duration::from_millis(20);
 
 /// Processor time by thread.
 #[derive(Clone, Debug, Default)]

@@ -26,7 +26,9 @@ Examples:
 
 A layout is chains x connections. `ratio` is received blocks of the server over those of the endpoint that only discards:
 the goal is 0.9. `ns/block` is processor time: of the ingest thread, of the thread behind it that makes blocks durable, and
-of the sender. It is less disturbed by a busy machine than speeds are.";
+of the sender. It is less disturbed by a busy machine than speeds are. `receiver / sender` are the shares of a processor that both
+sides took: who has nearly all of one was the limit. A row in which that was the sender, of either kind, is marked with *: its
+ratio says what the sender can do rather than what the server can.";
 
 /// Measure received side blocks a second against quinn's bulk transfer of the same bytes
 #[derive(Args)]
@@ -90,6 +92,9 @@ struct Run {
     ingest: f64,
     persist: f64,
     sender: f64,
+    /// Shares of a processor, of whole processes.
+    receiver_share: f64,
+    sender_share: f64,
     /// Of the packets that were sent.
     lost: f64,
     /// UDP payload of a datagram, in bytes, on average.
@@ -110,14 +115,19 @@ impl Ingest {
             "bulk receiver",
             "sender",
             "bulk sender",
+            "processors, receiver / sender",
+            "bulk",
             "lost",
             "bulk lost",
         ]);
         let progress = Progress::new(u64::from(self.runs) * 2 * self.layouts.len() as u64);
         for layout in &self.layouts {
             let (mut ours, mut bulk) = (Vec::new(), Vec::new());
-            for _ in 0..self.runs {
-                for (kind, runs) in [(Kind::Server, &mut ours), (Kind::Discard, &mut bulk)] {
+            for run in 0..self.runs {
+                // Neither is always the one that comes first.
+                let kinds = [Kind::Server, Kind::Discard];
+                for kind in if run % 2 == 0 { kinds } else { [kinds[1], kinds[0]] } {
+                    let runs = if kind == Kind::Server { &mut ours } else { &mut bulk };
                     progress.say(format!(
                         "{} chains, {} connections, {kind:?}",
                         layout.chains, layout.connections
@@ -130,8 +140,18 @@ impl Ingest {
             }
             let spread = |runs: &[Run], of: fn(&Run) -> f64| Spread::of(runs.iter().map(of));
             let ratio = Spread::of(ours.iter().zip(&bulk).map(|(ours, bulk)| ours.rate / bulk.rate));
+            let limit = |runs| spread(runs, |run| run.sender_share).median > SENDER_AT_ITS_LIMIT;
+            let sender_limited = limit(&ours) || limit(&bulk);
+            let shares = |runs| {
+                format!(
+                    "{:.2} / {:.2}",
+                    spread(runs, |run| run.receiver_share).median,
+                    spread(runs, |run| run.sender_share).median
+                )
+            };
+            let mark = if sender_limited { " *" } else { "" };
             let cells = [
-                format!("{} x {}", layout.chains, layout.connections),
+                format!("{} x {}{mark}", layout.chains, layout.connections),
                 spread(&ours, |run| run.rate).to_string(),
                 spread(&bulk, |run| run.rate).to_string(),
                 ratio.to_string(),
@@ -143,24 +163,33 @@ impl Ingest {
                 format!("{:.0}", spread(&bulk, |run| run.ingest)),
                 format!("{:.0}", spread(&ours, |run| run.sender)),
                 format!("{:.0}", spread(&bulk, |run| run.sender)),
+                shares(&ours),
+                shares(&bulk),
                 format!("{:.2} %", spread(&ours, |run| run.lost * 100.0)),
                 format!("{:.2} %", spread(&bulk, |run| run.lost * 100.0)),
             ];
             table.row(
                 cells,
-                &serde_json::json!({ "layout": layout, "ratio": ratio, "ours": ours, "bulk": bulk }),
+                &serde_json::json!({
+                    "layout": layout,
+                    "ratio": ratio,
+                    "sender_limited": sender_limited,
+                    "ours": ours,
+                    "bulk": bulk,
+                }),
             )?;
         }
         drop(progress);
         let method = format!(
             "{} interleaved pairs of runs of {} s after {} s, {} blocks a lane, receiver on processor {}, sender on {}; \
-             median (lowest to highest)",
+             median (lowest to highest); *: the sender took more than {:.0} % of a processor",
             self.runs,
             self.seconds,
             self.warm_up,
             self.lane_blocks,
             self.places.receiver().cpus.unwrap_or_else(|| "any".into()),
             self.places.sender().cpus.unwrap_or_else(|| "any".into()),
+            SENDER_AT_ITS_LIMIT * 100.0,
         );
         table.finish(&self.output, &method)
     }
@@ -203,9 +232,11 @@ impl Ingest {
             }
         }
         let before = (receiver.ask::<receiver::Sample>("sample")?, receiver.cpu()?, sender.cpu()?);
+        let begun = Instant::now();
         let sent: role::Sample = sender.ask("sample")?;
         std::thread::sleep(Duration::from_secs_f64(self.seconds));
         let after = (receiver.ask::<receiver::Sample>("sample")?, receiver.cpu()?, sender.cpu()?);
+        let elapsed = begun.elapsed().as_nanos() as f64;
         let end: role::Sample = sender.ask("sample")?;
         if let Some(failure) = sender.ask::<Option<String>>("failure")? {
             bail!("a connection failed in the run: {failure}");
@@ -224,6 +255,8 @@ impl Ingest {
             ingest: after.1.since(&before.1, INGEST) as f64 / blocks,
             persist: after.1.since(&before.1, PERSIST) as f64 / blocks,
             sender: after.2.since(&before.2, "") as f64 / blocks,
+            receiver_share: after.1.since(&before.1, "") as f64 / elapsed,
+            sender_share: after.2.since(&before.2, "") as f64 / elapsed,
             lost: (end.lost - sent.lost) as f64 / packets,
             datagram: (end.bytes - sent.bytes) as f64 / datagrams,
             batch: datagrams / (end.sends - sent.sends) as f64,
@@ -231,6 +264,9 @@ impl Ingest {
         })
     }
 }
+
+/// Share of a processor. The sender has one thread that works.
+const SENDER_AT_ITS_LIMIT: f64 = 0.95;
 
 /// A lane that has not been filled by then is left as it is.
 const LONGEST_WARM_UP: Duration = Duration::from_secs(30);

@@ -52,6 +52,8 @@ enum Command {
     Swarm(swarm::role::Role),
     #[command(hide = true)]
     Attack(hostile::Role),
+    #[command(hide = true)]
+    Leash(child::Leash),
 }
 
 fn main() -> Result<()> {
@@ -66,5 +68,6 @@ fn main() -> Result<()> {
         Command::Receiver(receiver) => receiver.run(),
         Command::Swarm(role) => role.run(),
         Command::Attack(role) => role.run(),
+        Command::Leash(leash) => leash.run(),
     }
 }

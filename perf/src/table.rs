@@ -3,12 +3,12 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where results go beside the table on standard output.
 #[derive(Args, Clone, Debug)]
@@ -143,15 +143,38 @@ pub(crate) fn root() -> Result<&'static Path> {
 /// Builds a program of the workspace like this one was, and says where it is.
 pub(crate) fn build(program: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built =
-        Command::new(cargo).current_dir(root()?).args(["build", "--release", "--bin", program]).status();
-    if !built.context("cargo cannot be started")?.success() {
-        bail!("{program} cannot be built: see above");
-    }
-    // This program was built into the same target directory.
+    // Into the target directory that this program is in: what is built there already is used.
     let own = std::env::current_exe().context("the path of this program is not known")?;
     let target = own.parent().and_then(Path::parent).context("this program is in a target directory")?;
-    Ok(target.join("release").join(program))
+    let built = Command::new(cargo)
+        .current_dir(root()?)
+        .args(["build", "--release", "--bin", program, "--message-format=json-render-diagnostics"])
+        .arg("--target-dir")
+        .arg(target)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo cannot be started")?;
+    if !built.status.success() {
+        bail!("{program} cannot be built: see above");
+    }
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let executable = messages.lines().find_map(|line| {
+        let message: Artifact = serde_json::from_str(line).ok()?;
+        message.executable.filter(|_| message.target.name == program)
+    });
+    executable.with_context(|| format!("cargo does not say where it has put {program}"))
+}
+
+/// What cargo says of something that it has built, or found built.
+#[derive(Deserialize)]
+struct Artifact {
+    target: Target,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
 }
 
 /// The commit that is measured.

@@ -3,7 +3,7 @@
 //! ```text
 //!   processor 1: the server             processor 0: the honest load, and, standing back for it, the attack
 //! ```
-//! Honest nodes send to a server, alone and then beside an attack, in the same run: once at half of full speed, which
+//! Honest nodes send to a server, alone and then beside an attack, in the same run: once near full speed, which
 //! shows what throughput is lost, and once at a modest pace, which shows what happens to lags. The attack may send
 //! no more than a remote host could on its link, and comes from other addresses than the honest load.
 
@@ -64,6 +64,9 @@ pub(crate) struct Hostile {
     /// Seconds that are measured, alone and beside the attack, each
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// What the honest load offers to measure throughput, in percent of its full speed; above 100 it is as fast as it can be
+    #[arg(long, default_value_t = 92, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    offer: u64,
     /// Registered nodes that attack
     #[arg(long, default_value_t = 16)]
     attackers: u32,
@@ -87,7 +90,7 @@ pub(crate) struct Hostile {
 struct Pair {
     alone: Side,
     attacked: Side,
-    /// The most that the server's resident memory grew by under attack, in bytes.
+    /// The most that the server's resident memory grew by since the attackers were let loose, in bytes.
     grown: u64,
     attacker: attack::Sample,
     /// Share of a processor.
@@ -118,7 +121,12 @@ impl Hostile {
         let mut table = Table::new(&[
             "attack",
             "throughput, of alone",
-            "p99 alone, ms",
+            "alone, of offered",
+            "its attacks/s",
+            "Mbit/s",
+            "attacker, processors",
+            "ingest, alone / attacked",
+            "modest pace: p99 alone, ms",
             "attacked",
             "ratio",
             "KiB an attacker",
@@ -132,11 +140,12 @@ impl Hostile {
         progress.say("full speed");
         let full = self.full_speed()?;
         progress.note(&format!("full speed: {full} blocks/s"));
+        let offered = self.near(full);
         for name in &self.attacks {
             let mut runs = Vec::new();
             for _ in 0..self.runs {
-                progress.say(format!("{name}, half of full speed"));
-                let fast = self.pair(name, self.half(full))?;
+                progress.say(format!("{name}, {} % of full speed", self.offer));
+                let fast = self.pair(name, offered)?;
                 progress.say(format!("{name}, modest pace"));
                 let modest = self.pair(name, MODEST)?;
                 let run = Run { fast, modest };
@@ -149,6 +158,11 @@ impl Hostile {
             let cells = [
                 name.clone(),
                 spread(&|run| run.fast.attacked.rate / run.fast.alone.rate).to_string(),
+                spread(&|run| run.fast.alone.rate / offered.rate(self.chains)).to_string(),
+                format!("{:.0}", spread(&|run| run.fast.attacker.per_second)),
+                format!("{:.1}", spread(&|run| run.fast.attacker.mbit)),
+                spread(&|run| run.fast.attacker_cpu).to_string(),
+                shares(&|side| spread(&|run| side(&run.fast).ingest).median),
                 spread(&|run| run.modest.alone.lags.p99_ms).to_string(),
                 spread(&|run| run.modest.attacked.lags.p99_ms).to_string(),
                 spread(&|run| run.modest.attacked.lags.p99_ms / run.modest.alone.lags.p99_ms).to_string(),
@@ -156,23 +170,20 @@ impl Hostile {
                 format!("{:.0}", spread(&|run| run.modest.attacker.per_second)),
                 format!("{:.1}", spread(&|run| run.modest.attacker.mbit)),
                 spread(&|run| run.modest.attacker_cpu).to_string(),
-                format!(
-                    "{:.2} / {:.2}",
-                    spread(&|run| run.modest.alone.ingest).median,
-                    spread(&|run| run.modest.attacked.ingest).median
-                ),
+                shares(&|side| spread(&|run| side(&run.modest).ingest).median),
                 shown(&runs[runs.len() / 2].modest.refusals),
             ];
             table.row(cells, &serde_json::json!({ "attack": name, "runs": runs }))?;
         }
         drop(progress);
         let method = format!(
-            "{} honest chains over {} connections at half of full speed ({:.2} million blocks/s) and at {} blocks/s; {} \
+            "{} honest chains over {} connections at {} % of full speed ({:.2} million blocks/s) and at {} blocks/s; {} \
              attackers with {} Mbit/s together; {} runs of {} s alone and as long attacked; median (lowest to highest)",
             self.chains,
             self.connections,
+            self.offer,
             full as f64 / 1e6,
-            f64::from(self.chains) / MODEST.interval.as_secs_f64(),
+            MODEST.rate(self.chains),
             self.attackers,
             self.mbit,
             self.runs,
@@ -193,9 +204,10 @@ impl Hostile {
         Ok((after.blocks - before.blocks) * 1_000 / ((after.at - before.at) / 1_000_000))
     }
 
-    fn half(&self, full: u64) -> Pace {
+    fn near(&self, full: u64) -> Pace {
         let interval = Duration::from_millis(2);
-        let batch = full / 2 * interval.as_micros() as u64 / 1_000_000 / u64::from(self.chains);
+        let batch =
+            full * self.offer / 100 * interval.as_micros() as u64 / 1_000_000 / u64::from(self.chains);
         Pace { interval, batch: batch.clamp(1, LANE_BLOCKS as u64 / 2) as u32 }
     }
 
@@ -206,9 +218,9 @@ impl Hostile {
         let mut honest = self.honest(at, Load::Paced { interval, batch, lasts })?;
         honest.ask::<()>("go")?;
         std::thread::sleep(SETTLE);
-        let alone = self.side(&mut server, &mut honest, batch, &mut |_| Ok(()))?;
+        let alone = self.side(&server, &mut honest, batch)?;
 
-        let rss = server.rss()?;
+        let (rss, watch) = (server.rss()?, server.watch()?);
         let setup = attack::Setup {
             server: at.addr,
             key: at.key,
@@ -223,11 +235,8 @@ impl Hostile {
         std::thread::sleep(SETTLE);
         let (refusals, cpu) = (server.ask::<Refusals>("refusals")?, attacker.cpu()?);
         attacker.ask::<attack::Sample>("sample")?;
-        let (begun, mut most) = (Instant::now(), rss);
-        let attacked = self.side(&mut server, &mut honest, batch, &mut |server| {
-            most = most.max(server.rss()?);
-            Ok(())
-        })?;
+        let begun = Instant::now();
+        let attacked = self.side(&server, &mut honest, batch)?;
         let attacker_cpu = attacker.cpu()?.since(&cpu, "") as f64 / begun.elapsed().as_nanos() as f64;
         let sample = attacker.ask("sample")?;
         let mut more: Refusals = server.ask("refusals")?;
@@ -241,27 +250,17 @@ impl Hostile {
         Ok(Pair {
             alone,
             attacked,
-            grown: most.saturating_sub(rss),
+            grown: watch.most().saturating_sub(rss),
             attacker: sample,
             attacker_cpu,
             refusals: more,
         })
     }
 
-    fn side(
-        &self,
-        server: &mut Child,
-        honest: &mut Child,
-        batch: u32,
-        each: &mut dyn FnMut(&Child) -> Result<()>,
-    ) -> Result<Side> {
+    fn side(&self, server: &Child, honest: &mut Child, batch: u32) -> Result<Side> {
         honest.ask::<LagSummary>("window")?;
         let (begun, cpu) = (Instant::now(), server.cpu()?);
-        let lasts = Duration::from_secs_f64(self.seconds);
-        while begun.elapsed() < lasts {
-            std::thread::sleep(TICK.min(lasts.saturating_sub(begun.elapsed())));
-            each(server)?;
-        }
+        std::thread::sleep(Duration::from_secs_f64(self.seconds));
         let lags: LagSummary = honest.ask("window")?;
         let elapsed = begun.elapsed();
         let blocks = (lags.batches - lags.unacknowledged) * u64::from(batch);
@@ -316,11 +315,22 @@ struct Pace {
     batch: u32,
 }
 
+impl Pace {
+    /// Blocks of so many chains a second.
+    fn rate(&self, chains: u32) -> f64 {
+        f64::from(chains) * f64::from(self.batch) / self.interval.as_secs_f64()
+    }
+}
+
 const MODEST: Pace = Pace { interval: Duration::from_millis(10), batch: 1 };
 
 const LANE_BLOCKS: usize = 16_384;
 const SETTLE: Duration = Duration::from_secs(2);
-const TICK: Duration = Duration::from_millis(200);
+
+/// A figure alone and attacked.
+fn shares(of: &dyn Fn(fn(&Pair) -> &Side) -> f64) -> String {
+    format!("{:.2} / {:.2}", of(|pair| &pair.alone), of(|pair| &pair.attacked))
+}
 
 fn shown(refusals: &Refusals) -> String {
     let mut text = String::new();

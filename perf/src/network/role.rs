@@ -69,20 +69,20 @@ pub(super) struct Sample {
     pub(super) bytes: u64,
 }
 
-/// Of a sender: what explains its speed.
+/// Of a sender: what explains its speed. A client does not tell what its connection is like: there it is none.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Told {
     /// How often it connected.
     connections: u64,
-    /// The congestion window, in bytes; not known of a client.
-    window: u64,
+    /// The congestion window, in bytes.
+    window: Option<u64>,
     /// Packets lost, and sent.
-    lost: u64,
-    sent: u64,
-    rtt_ms: f64,
-    mtu: u16,
+    lost: Option<u64>,
+    sent: Option<u64>,
+    rtt_ms: Option<f64>,
+    mtu: Option<u16>,
     /// How often the receiver's windows stopped it, by stream and by connection.
-    blocked: [u64; 2],
+    blocked: Option<[u64; 2]>,
 }
 
 impl Role {
@@ -307,12 +307,12 @@ fn bulk(kind: Kind, target: SocketAddr) -> Result<()> {
         let blocked = [stats.frame_tx.stream_data_blocked, stats.frame_tx.data_blocked];
         Ok(serde_json::to_value(Told {
             connections: 1,
-            window: path.cwnd,
-            lost: path.lost_packets,
-            sent: path.sent_packets,
-            rtt_ms: path.rtt.as_secs_f64() * 1e3,
-            mtu: path.current_mtu,
-            blocked,
+            window: Some(path.cwnd),
+            lost: Some(path.lost_packets),
+            sent: Some(path.sent_packets),
+            rtt_ms: Some(path.rtt.as_secs_f64() * 1e3),
+            mtu: Some(path.current_mtu),
+            blocked: Some(blocked),
         })?)
     })
 }

@@ -9,6 +9,41 @@ use serde::{Deserialize, Serialize};
 use super::session::Cursor;
 use super::world::phase;
 
+/// When batches of a paced load are due. Told by the clock alone: whoever is held up, blocked or gone owes what is due all the
+/// same, or what was never sent would not count as late.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schedule {
+    pub(super) begun: Instant,
+    pub(super) interval: Duration,
+    /// Blocks of a batch.
+    pub(super) batch: u64,
+    pub(super) lasts: Duration,
+}
+
+impl Schedule {
+    /// How many batches of `chain` are due by `now`.
+    pub(super) fn due(&self, chain: ChainId, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.begun);
+        let since_first = elapsed.checked_sub(phase(chain, self.interval));
+        since_first.map_or(0, |since| self.intervals(since) + 1).min(self.all(chain))
+    }
+
+    /// How many batches of `chain` become due in all: those before the end, and at least one.
+    pub(super) fn all(&self, chain: ChainId) -> u64 {
+        let after_first = self.lasts.saturating_sub(phase(chain, self.interval));
+        self.intervals(after_first.saturating_sub(Duration::from_nanos(1))) + 1
+    }
+
+    /// When `batch` of `chain` is due, after the load has begun.
+    fn due_at(&self, chain: ChainId, batch: u64) -> Duration {
+        phase(chain, self.interval) + Duration::from_nanos(self.interval.as_nanos() as u64 * batch)
+    }
+
+    fn intervals(&self, within: Duration) -> u64 {
+        (within.as_nanos() / self.interval.as_nanos()) as u64
+    }
+}
+
 /// The lags of some chains.
 pub(super) struct Lags(Histogram<u64>);
 
@@ -39,15 +74,8 @@ impl Default for Lags {
 
 impl Lags {
     /// `batch` of `chain` is acknowledged at `now`. Gives its lag, in microseconds.
-    pub(super) fn record(
-        &mut self,
-        chain: ChainId,
-        batch: u64,
-        begun: Instant,
-        interval: Duration,
-        now: Instant,
-    ) -> u64 {
-        let due = begun + phase(chain, interval) + interval.mul_f64(batch as f64);
+    pub(super) fn record(&mut self, chain: ChainId, batch: u64, schedule: &Schedule, now: Instant) -> u64 {
+        let due = schedule.begun + schedule.due_at(chain, batch);
         let lag = now.saturating_duration_since(due).as_micros() as u64;
         self.0.record(lag).expect("it grows as it needs to");
         lag

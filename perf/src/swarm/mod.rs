@@ -26,6 +26,7 @@ use net::reactor::{Handle, Reactor};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
+use self::lag::Schedule;
 use self::session::Session;
 use self::world::World;
 
@@ -144,6 +145,13 @@ impl Shared {
         let share = SEND_MEMORY / self.setup.world.nodes.max(1);
         limits.send_window_bytes = limits.send_window_bytes.min(share.max(LEAST_SEND_WINDOW));
         Ok(endpoint::client_config(&identity, self.setup.key, &limits)?)
+    }
+
+    /// Of a paced load that has been let begin.
+    fn schedule(&self) -> Option<Schedule> {
+        let Load::Paced { interval, batch, lasts } = self.setup.load else { return None };
+        let begun = *self.go.borrow();
+        Some(Schedule { begun: begun?, interval, batch: u64::from(batch), lasts })
     }
 
     fn fail(&self, why: &anyhow::Error) {

@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::lag::{LagSummary, Lags};
-use super::{Load, Setup, Swarm, lock};
+use super::session::Cursor;
+use super::{Setup, Swarm, lock};
 use crate::child::{answer, setup, tell};
 
 /// Sends; started by the measurements.
@@ -100,35 +101,30 @@ impl Swarm {
 
     /// Sums up since the last time that it was asked, what waits for acks now included, and begins anew.
     fn window(&self) -> Result<LagSummary> {
-        let Load::Paced { interval, .. } = self.shared.setup.load else {
-            bail!("only a paced load has lags");
-        };
+        let schedule = self.shared.schedule().context(NO_LAGS)?;
         let sessions = lock(&self.shared.sessions).clone();
         let (mut all, mut unacknowledged, now) = (Lags::default(), 0, Instant::now());
         for session in &sessions {
             let mut chains = lock(&session.chains);
             let mut lags = std::mem::take(&mut chains.lags);
-            let begun = chains.begun.unwrap_or(now);
             for cursor in &chains.table {
-                for batch in cursor.acked..cursor.due {
-                    lags.record(cursor.chain, batch, begun, interval, now);
+                for batch in cursor.acked..schedule.due(cursor.chain, now) {
+                    lags.record(cursor.chain, batch, &schedule, now);
                     unacknowledged += 1;
                 }
             }
             all.add(&lags);
         }
-        Ok(all.summary(unacknowledged, interval, std::iter::empty()))
+        Ok(all.summary(unacknowledged, schedule.interval, std::iter::empty()))
     }
 
-    /// Waits a moment for the last acks, and sums up.
+    /// Waits for the end of the load and a moment for the last acks, and sums up.
     fn lags(&self) -> Result<LagSummary> {
-        let Load::Paced { interval, .. } = self.shared.setup.load else {
-            bail!("only a paced load has lags");
-        };
+        let schedule = self.shared.schedule().context(NO_LAGS)?;
         let sessions = lock(&self.shared.sessions).clone();
-        let open =
-            || sessions.iter().any(|session| lock(&session.chains).table.iter().any(|c| c.acked < c.due));
-        let deadline = Instant::now() + LAST_ACKS;
+        let owes = |cursor: &Cursor| cursor.acked < schedule.all(cursor.chain);
+        let open = || sessions.iter().any(|session| lock(&session.chains).table.iter().any(owes));
+        let deadline = schedule.begun + schedule.lasts + schedule.interval + LAST_ACKS;
         while open() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -136,21 +132,22 @@ impl Swarm {
         let (mut all, mut unacknowledged, mut tables) = (Lags::default(), 0, Vec::new());
         for session in &sessions {
             let mut chains = lock(&session.chains);
-            let (mut table, begun) = (std::mem::take(&mut chains.table), chains.begun.unwrap_or(now));
+            let mut table = std::mem::take(&mut chains.table);
             for cursor in &mut table {
-                while cursor.acked < cursor.due {
-                    let lag = chains.lags.record(cursor.chain, cursor.acked, begun, interval, now);
+                for batch in cursor.acked..schedule.due(cursor.chain, now) {
+                    let lag = chains.lags.record(cursor.chain, batch, &schedule, now);
                     cursor.worst = cursor.worst.max(lag);
-                    cursor.acked += 1;
                     unacknowledged += 1;
                 }
             }
             all.add(&chains.lags);
             tables.push(table);
         }
-        Ok(all.summary(unacknowledged, interval, tables.iter().flatten()))
+        Ok(all.summary(unacknowledged, schedule.interval, tables.iter().flatten()))
     }
 }
+
+const NO_LAGS: &str = "only a paced load that has begun has lags";
 
 /// How long acks may come after the last block was due.
 const LAST_ACKS: Duration = Duration::from_secs(5);

@@ -13,6 +13,7 @@ use net::frame::{FrameBuffer, FrameWriter, MAX_SECTION_BLOCKS};
 use net::reactor::race;
 use quinn::SendStream;
 
+use super::lag::Schedule;
 use super::session::{Cursor, Session};
 use super::world::{blocks, parent, phase};
 use super::{Load, Shared, lock};
@@ -26,14 +27,13 @@ const FLUSH_AFTER: Duration = Duration::from_millis(1);
 /// Sends what the load says until the connection ends.
 pub(super) async fn run(shared: &Shared, session: &Session) -> Result<()> {
     let mut go = shared.go.subscribe();
-    let begun = *go.wait_for(Option::is_some).await.context("the swarm is gone")?;
-    let begun = begun.context("it was waited for")?;
+    go.wait_for(Option::is_some).await.context("the swarm is gone")?;
     match shared.setup.load {
         Load::Idle => Ok(()),
         Load::Flat | Load::Bulk => flat(shared, session).await,
-        Load::Paced { interval, batch, lasts } => {
-            lock(&session.chains).begun = Some(begun);
-            paced(shared, session, begun, Pace { interval, batch: u64::from(batch), lasts }).await
+        Load::Paced { .. } => {
+            let schedule = shared.schedule().context("it was waited for")?;
+            paced(shared, session, &schedule).await
         }
     }
 }
@@ -76,16 +76,8 @@ async fn flat(shared: &Shared, session: &Session) -> Result<()> {
     }
 }
 
-/// See [`Load::Paced`].
-#[derive(Clone, Copy)]
-struct Pace {
-    interval: Duration,
-    batch: u64,
-    lasts: Duration,
-}
-
-async fn paced(shared: &Shared, session: &Session, begun: Instant, pace: Pace) -> Result<()> {
-    let Pace { interval, batch, lasts } = pace;
+async fn paced(shared: &Shared, session: &Session, schedule: &Schedule) -> Result<()> {
+    let Schedule { begun, interval, batch, lasts } = *schedule;
     let mut out = Out::open(shared, session).await?;
     // When each chain has more blocks next; in microseconds, and which chain in the table.
     let mut due: BinaryHeap<_> = {
@@ -99,7 +91,6 @@ async fn paced(shared: &Shared, session: &Session, begun: Instant, pace: Pace) -
         let now = begun.elapsed();
         while let Some(&Reverse((at, place))) = due.peek().filter(|next| next.0.0 <= now) {
             due.pop();
-            lock(&session.chains).table[place].due += 1;
             waiting.insert(place);
             if at + interval < lasts {
                 due.push(Reverse((at + interval, place)));
@@ -109,10 +100,10 @@ async fn paced(shared: &Shared, session: &Session, begun: Instant, pace: Pace) -
             let mut frame = out.begin();
             let mut full = false;
             {
-                let table = &mut lock(&session.chains).table;
+                let (table, now) = (&mut lock(&session.chains).table, Instant::now());
                 waiting.retain(|&place| {
                     let cursor = &mut table[place];
-                    let last = cursor.base + cursor.due * batch;
+                    let last = cursor.base + schedule.due(cursor.chain, now) * batch;
                     let room = frame.room(cursor) as u64;
                     full |= room == 0;
                     let most = last.min(cursor.limit);

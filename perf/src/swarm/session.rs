@@ -12,7 +12,7 @@ use net::frame::MAX_SECTION_BLOCKS;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::Notify;
 
-use super::lag::Lags;
+use super::lag::{Lags, Schedule};
 use super::{Load, Shared, lock, send};
 
 /// A connected session.
@@ -28,8 +28,6 @@ pub(super) struct Chains {
     /// Ascending.
     pub(super) table: Vec<Cursor>,
     pub(super) lags: Lags,
-    /// When the paced load began.
-    pub(super) begun: Option<Instant>,
 }
 
 /// Where a chain stands.
@@ -41,8 +39,7 @@ pub(super) struct Cursor {
     pub(super) next: u64,
     /// Highest height that may be sent.
     pub(super) limit: u64,
-    /// How many batches have become due, and how many are acknowledged.
-    pub(super) due: u64,
+    /// How many batches are acknowledged. How many are due the [`Schedule`] tells.
     pub(super) acked: u64,
     /// Its longest lag, in microseconds.
     pub(super) worst: u64,
@@ -130,13 +127,13 @@ fn cursors(welcome: &Welcome) -> Result<Vec<Cursor>> {
 impl Cursor {
     fn new(chain: ChainId, received: u64, limit: u64) -> Self {
         let (base, next, room) = (received, received + 1, limit - received);
-        Self { chain, base, next, limit, due: 0, acked: 0, worst: 0, room }
+        Self { chain, base, next, limit, acked: 0, worst: 0, room }
     }
 }
 
 impl Session {
     fn new(connection: Connection, table: Vec<Cursor>) -> Arc<Self> {
-        let chains = Mutex::new(Chains { table, lags: Lags::default(), begun: None });
+        let chains = Mutex::new(Chains { table, lags: Lags::default() });
         Arc::new(Self { connection, news: Notify::new(), chains })
     }
 }
@@ -147,10 +144,10 @@ async fn listen(shared: &Shared, session: &Session, mut stream: RecvStream) -> R
     while let Some(message) = receive(&mut stream, &mut body).await? {
         match message {
             ServerMessage::Ack(acks) => {
-                let now = Instant::now();
+                let (now, schedule) = (Instant::now(), shared.schedule());
                 let mut chains = lock(&session.chains);
                 for ack in acks {
-                    chains.ack(ack.chain, ack.durable.0, ack.limit.0, now, shared.setup.load);
+                    chains.ack(ack.chain, ack.durable.0, ack.limit.0, now, schedule.as_ref());
                 }
                 drop(chains);
                 session.news.notify_one();
@@ -166,14 +163,14 @@ async fn listen(shared: &Shared, session: &Session, mut stream: RecvStream) -> R
 }
 
 impl Chains {
-    fn ack(&mut self, chain: ChainId, durable: u64, limit: u64, now: Instant, load: Load) {
+    fn ack(&mut self, chain: ChainId, durable: u64, limit: u64, now: Instant, schedule: Option<&Schedule>) {
         let Ok(place) = self.table.binary_search_by_key(&chain, |cursor| cursor.chain) else { return };
         let cursor = &mut self.table[place];
         cursor.limit = cursor.limit.max(limit);
-        let (Load::Paced { interval, batch, .. }, Some(begun)) = (load, self.begun) else { return };
-        let covered = durable.saturating_sub(cursor.base) / u64::from(batch);
+        let Some(schedule) = schedule else { return };
+        let covered = durable.saturating_sub(cursor.base) / schedule.batch;
         while cursor.acked < covered {
-            let lag = self.lags.record(cursor.chain, cursor.acked, begun, interval, now);
+            let lag = self.lags.record(cursor.chain, cursor.acked, schedule, now);
             cursor.worst = cursor.worst.max(lag);
             cursor.acked += 1;
         }
