@@ -60,8 +60,9 @@ pub struct ServerConfig {
     /// The longest frame that is taken, in bytes; a longer one is `bad-frame`. 136 to 1,048,576. Default 1 MiB, the
     /// longest that the format allows.
     pub max_frame_bytes: usize,
-    /// What one session may have of the memory for frames once it has delivered valid blocks, in bytes; before that, one
-    /// frame of the longest. Default 2 MiB.
+    /// What one session may have of the memory for frames once it has delivered valid blocks, in bytes: a frame of the
+    /// longest for each data stream, or one would wait, unread, and keep the others' bytes from coming. Before that, one
+    /// such frame, and until the first whole frame one data stream. Default 8 MiB.
     pub session_frame_bytes: usize,
 
     /// How many chains of a hello may be such as cannot be served, beyond as many as can; with more the session is
@@ -107,7 +108,7 @@ impl ServerConfig {
             max_window_bytes: 8 << 20,
             frame_memory_bytes: 256 << 20,
             max_frame_bytes: MAX_FRAME_BYTES,
-            session_frame_bytes: 2 << 20,
+            session_frame_bytes: 8 << 20,
             max_refused_chains: 256,
             hello_timeout: Duration::from_secs(5),
             frame_timeout: Duration::from_secs(10),
@@ -166,12 +167,17 @@ impl ServerConfig {
             return refuse("max_frame_bytes", &self.max_frame_bytes, "136 to 1048576");
         }
         let memory = [
-            ("session_frame_bytes", self.session_frame_bytes, self.max_frame_bytes),
+            (
+                "session_frame_bytes",
+                self.session_frame_bytes,
+                self.max_frame_bytes * self.transport.data_streams as usize,
+            ),
             ("frame_memory_bytes", self.frame_memory_bytes, self.max_frame_bytes),
         ];
         for (field, bytes, least) in memory {
             if bytes < least || bytes > MAX_MEMORY {
-                return refuse(field, &bytes, "max_frame_bytes to 4294967295");
+                let expected = "max_frame_bytes (times data_streams for a session) to 4294967295";
+                return refuse(field, &bytes, expected);
             }
         }
         let least = self.transport.connection_window_bytes;

@@ -3,8 +3,9 @@
 //! A cursor over the log, moved as fast as the peer reads. Nothing waits in memory but the messages of the moment,
 //! 64 KiB or those of 512 chains, and what QUIC may keep until it is acknowledged.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::chain::{BlockView, ChainId, Height};
 use engine::proof::{ChainProof, ProofError};
@@ -95,6 +96,7 @@ impl Wanted {
 pub(super) async fn run(shared: &Arc<Shared>, session: &Arc<Session>, handle: &Handle) -> Result<(), End> {
     let mut from = session.wanted.next().await;
     loop {
+        let begun = Instant::now();
         // A newer wish ends the stream of the older one. In memory of its own: most sessions follow nothing.
         let stream = Box::pin(stream(shared, session, handle, from));
         from = match race(session.wanted.next(), stream).await {
@@ -102,6 +104,11 @@ pub(super) async fn run(shared: &Arc<Shared>, session: &Arc<Session>, handle: &H
             Either::Right(Err(end)) => return Err(end),
             Either::Right(Ok(())) => session.wanted.next().await,
         };
+        // What a stream takes is kept until the peer has acknowledged its end: a flood of wishes must not make many.
+        let mut pause = pin!(handle.sleep(STREAM_PACE.saturating_sub(begun.elapsed())));
+        while let Either::Left(newer) = race(session.wanted.next(), pause.as_mut()).await {
+            from = newer;
+        }
     }
 }
 
@@ -117,13 +124,16 @@ async fn stream(
     let chains = session.chains().served();
     let stream = session.open_main().await.map_err(End::Gone)?;
     let mut stream = Writer { stream, handle, limit: shared.config.control_timeout, out: Vec::new() };
+    let mut rested = Instant::now();
     loop {
         while next <= blocks.newest() {
             // A block that was pruned is passed over; the header's height tells.
             next = next.max(blocks.oldest());
             match stream.block(blocks, &chains, next).await {
                 Ok(Sent::Yes) => next = next.next(),
-                Ok(Sent::Pruned) => {}
+                Ok(Sent::Pruned) if blocks.oldest() > next => {}
+                // It is about to be there, or not to be there, for all that can be seen.
+                Ok(Sent::Pruned) => handle.sleep(RETRY).await,
                 Ok(Sent::Stopped) => return Ok(()),
                 Err(Fault::End(end)) => return Err(end),
                 Err(Fault::Log(error)) => {
@@ -133,6 +143,10 @@ async fn stream(
                     );
                     handle.sleep(RETRY).await;
                 }
+            }
+            if rested.elapsed() > LONGEST_TURN {
+                handle.yield_now().await;
+                rested = Instant::now();
             }
         }
         if let Sent::Stopped = stream.flush().await? {
@@ -144,6 +158,12 @@ async fn stream(
 
 /// How soon a block that could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The least time between the beginnings of two streams of a session.
+const STREAM_PACE: Duration = Duration::from_secs(1);
+
+/// So long blocks are gathered before other tasks of the reactor get their turn.
+const LONGEST_TURN: Duration = Duration::from_micros(200);
 
 /// So much is gathered before it is written.
 const BATCH_BYTES: usize = 64 << 10;

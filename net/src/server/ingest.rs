@@ -15,7 +15,7 @@ use crate::frame::{Frame, FrameHeader, HEADER_BYTES};
 use crate::reactor::{Either, Handle, race};
 
 /// How much memory a frame gets before any of its bytes is there; then as much as has come.
-const FRAME_STEP: usize = 64 << 10;
+pub(super) const FRAME_STEP: usize = 64 << 10;
 
 /// Accepts the data streams of a session. QUIC bounds how many there are at a time.
 pub(super) async fn accept(shared: &Arc<Shared>, session: &Arc<Session>, handle: &Handle) -> Result<(), End> {

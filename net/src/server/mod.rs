@@ -48,7 +48,7 @@ use engine::pipeline::Head;
 use tokio::sync::Notify;
 
 use crate::control::RefusalCode;
-use crate::endpoint::{self, Bind, EndpointError};
+use crate::endpoint::{self, Bind, EndpointError, Limits};
 use crate::reactor::{Reactor, Vouched};
 
 pub use chains::{PeerChain, PeerChainState};
@@ -137,7 +137,9 @@ impl Server {
     /// The address cannot be bound, a setting is out of range, or the system gives no thread.
     pub fn start(config: ServerConfig, parts: Parts) -> Result<Self, ServerError> {
         config.check()?;
-        let quic = endpoint::Door::new(&config.identity, Arc::clone(&parts.keys) as _, &config.transport)?;
+        // More of them once a frame has come: see `Session::delivered`.
+        let transport = Limits { data_streams: 1, ..config.transport.clone() };
+        let quic = endpoint::Door::new(&config.identity, Arc::clone(&parts.keys) as _, &transport)?;
         let count = config.reactors.get();
         let mut local_addr = config.addr;
         let mut ingests = Vec::with_capacity(count);

@@ -5,12 +5,16 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ServerConfig;
+use super::ingest::FRAME_STEP;
 use crate::frame::FrameBuffer;
 
 /// How many buffers are kept for use again, and how many bytes they may have together: about as many as are in use at a
 /// time when a thousand peers are fast. Fresh memory costs more than all else that is done with a frame.
 const KEPT: usize = 512;
 const KEPT_BYTES: usize = 32 << 20;
+
+/// How many of them are looked at for one that fits.
+const LOOKS: usize = 16;
 
 /// What one session may still have of the budget at a time, in bytes. It is reserved by what frames announce and kept
 /// until they are complete, so without this a few peers that announce long frames and send nothing would hold all
@@ -78,11 +82,21 @@ impl FramePool {
         // The share first: who waits for it holds nothing of what others wait for.
         let share = share.left.acquire_many(bytes as u32).await.expect("a share is never closed");
         let budget = self.budget.acquire_many(bytes as u32).await.expect("the budget is never closed");
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let buffer = free.buffers.pop().unwrap_or_default();
-        free.bytes -= buffer.capacity();
-        drop(free);
+        let buffer = self.recycled(bytes).unwrap_or_default();
         Loan { buffer, pool: self, _budget: [share, budget] }
+    }
+}
+
+impl FramePool {
+    /// A buffer that was used before and is not much longer than what is booked for it.
+    fn recycled(&self, bytes: usize) -> Option<FrameBuffer> {
+        let most = bytes.next_power_of_two().max(FRAME_STEP);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = free.buffers.len().saturating_sub(LOOKS);
+        let place = (last..free.buffers.len()).rev().find(|at| free.buffers[*at].capacity() <= most)?;
+        let buffer = free.buffers.swap_remove(place);
+        free.bytes -= buffer.capacity();
+        Some(buffer)
     }
 }
 
@@ -128,6 +142,21 @@ mod tests {
         drop(first);
         let Poll::Ready(second) = second.as_mut().poll(&mut cx) else { panic!("there is room again") };
         assert_eq!((second.buffer.len(), second.buffer.capacity()), (0, 64), "the same memory");
+    }
+
+    #[test]
+    fn a_short_frame_gets_no_long_buffer() {
+        let (pool, config) = (
+            FramePool::new(8 << 20),
+            ServerConfig { max_frame_bytes: 1 << 20, session_frame_bytes: 2 << 20, ..config() },
+        );
+        let share = Share::new(&config);
+        let mut cx = Context::from_waker(Waker::noop());
+        for (bytes, most) in [(1 << 20, 0), (136, 0), (1 << 20, 1 << 20), (FRAME_STEP, FRAME_STEP)] {
+            let Poll::Ready(mut loan) = pin!(pool.lend(&share, bytes)).poll(&mut cx) else { panic!("room") };
+            assert!(loan.buffer.capacity() <= most, "{} for {bytes}", loan.buffer.capacity());
+            loan.buffer.resize(bytes);
+        }
     }
 
     #[test]

@@ -190,7 +190,10 @@ impl Session {
     pub(super) fn delivered(&self, shared: &Shared, bytes: usize, blocks: u64, now: Duration) {
         // Relaxed, each: figures for people.
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.frames.fetch_add(1, Ordering::Relaxed);
+        if self.frames.fetch_add(1, Ordering::Relaxed) == 0 {
+            let streams = VarInt::from_u32(shared.config.transport.data_streams);
+            self.connection.set_max_concurrent_uni_streams(streams);
+        }
         self.blocks.fetch_add(blocks, Ordering::Relaxed);
         self.last_frame.store(millis(now) + 1, Ordering::Relaxed);
         shared.counts.bytes.add(bytes as u64);

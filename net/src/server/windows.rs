@@ -3,7 +3,7 @@
 //! Every connection has a small window from its start, and the budget sets that aside for all that there may be. The rest
 //! is shared by those who need more: a session that announces a frame may use a little of it, one that delivers valid
 //! blocks fast doubles its window, up to an equal share. When more sessions come to need some, those who have more than
-//! their share are lowered. A part always stays free for the next one.
+//! their share are lowered. A part always stays free for the next one: n sessions never have more than n of n + 4 parts.
 //!
 //! QUIC takes no credit back. So a window that is lowered stays lent until the peer has sent that much more (quinn calls
 //! it debt: `StreamsState::add_read_credits` in quinn-proto 0.11). Until then it counts against the budget here, and
@@ -68,11 +68,12 @@ impl Windows {
         self.most / (self.holders.load(Ordering::Relaxed) + SPARE_SHARES)
     }
 
-    /// Lends `more`, or what is left of the budget.
+    /// Lends `more`, or what is left of what as many sessions as there are may have together.
     fn lend(&self, more: usize) -> usize {
         let mut lent = 0;
+        let most = self.share() * self.holders.load(Ordering::Relaxed);
         let lend = |all: usize| {
-            lent = more.min(self.most.saturating_sub(all));
+            lent = more.min(most.saturating_sub(all));
             Some(all + lent)
         };
         let _ = self.lent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lend);
@@ -107,11 +108,21 @@ pub(super) struct Window {
     /// It has asked for more than it had from its start, and was not idle since. Who gets nothing counts as well, or
     /// those who have all would never be lowered.
     asks: bool,
+    /// The session is over: what it still reads of what had come does not count.
+    ended: bool,
 }
 
 impl Window {
     pub(super) fn new(windows: &Windows, now: Duration) -> Self {
-        Self { bytes: windows.least, debt: 0, epoch: (now, 0), last: now, proven: false, asks: false }
+        Self {
+            bytes: windows.least,
+            debt: 0,
+            epoch: (now, 0),
+            last: now,
+            proven: false,
+            asks: false,
+            ended: false,
+        }
     }
 
     /// Bytes that the peer may send ahead of our reading, at most.
@@ -138,6 +149,9 @@ impl Window {
         valid: bool,
         now: Duration,
     ) -> Option<u32> {
+        if self.ended {
+            return None;
+        }
         self.pay(windows, bytes as u64);
         if !valid {
             return None;
@@ -185,6 +199,7 @@ impl Window {
         self.asks = false;
         windows.holds(had, self.holds(windows));
         self.pay(windows, self.debt);
+        self.ended = true;
     }
 
     /// The peer has used up so much of its credit.
@@ -201,7 +216,7 @@ impl Window {
 
     fn grow(&mut self, windows: &Windows, to: u64, most: u32) -> Option<u32> {
         let to = to.min(u64::from(most).saturating_sub(self.debt));
-        if to <= u64::from(self.bytes) {
+        if to <= u64::from(self.bytes) || self.ended {
             return None;
         }
         let had = self.holds(windows);
@@ -287,6 +302,35 @@ mod tests {
             assert!(fair.contains(&window.granted()), "{window:?} of {fair:?}");
         }
         assert!(share > 128 << 10 && windows.lent() <= windows.most);
+    }
+
+    #[test]
+    fn those_who_took_much_and_now_send_little_leave_something_for_the_next() {
+        let windows = windows(|_| ());
+        let mut holders = Vec::new();
+        for _ in 0..60 {
+            let mut window = Window::new(&windows, seconds(0));
+            for _ in 0..20 {
+                fill(&mut window, &windows, seconds(0));
+            }
+            assert!(window.granted() >= 128 << 10, "{} holders before it: {window:?}", holders.len());
+            holders.push(window);
+            // Not idle, and never using up what they were lent.
+            for window in &mut holders {
+                let _ =
+                    (window.delivered(&windows, 136, true, seconds(1)), window.review(&windows, seconds(1)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_after_the_end_is_lent_nothing() {
+        let windows = windows(|_| ());
+        let mut window = Window::new(&windows, seconds(0));
+        window.end(&windows);
+        assert_eq!(window.announced(&windows, 1 << 20), None);
+        assert_eq!(window.delivered(&windows, 8 << 20, true, seconds(0)), None);
+        assert_eq!((windows.lent(), windows.share()), (0, windows.most / SPARE_SHARES));
     }
 
     #[test]

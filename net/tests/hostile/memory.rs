@@ -1,7 +1,6 @@
 //! How much memory of a server hostile peers can hold: measured from outside, in a process of its own.
 //!
-//! The bounds: 2 MiB for a hostile peer with a registered key that has delivered nothing (twice that for one that picks its
-//! packets, see [`HOSTILE_IN_BATCHES`]), 40 KiB for an idle connection, and
+//! The bounds: 2 MiB for a hostile peer with a registered key that has delivered nothing, 40 KiB for an idle connection, and
 //! for all together what the two budgets of [`ServerConfig`] say. Each is measured after the server is warm, as what the
 //! process has grown by.
 
@@ -26,11 +25,6 @@ use crate::support::*;
 
 /// What a hostile peer may hold, in bytes.
 const HOSTILE: usize = 2 << 20;
-
-/// The same for a peer that picks its packets: quinn 0.11 keeps a whole batch of datagrams that the kernel delivered at once
-/// (GRO, 64 KiB) as long as one fragment of one of them is held, and counts that one datagram only. Five of them for each
-/// stream are below the threshold from which it copies what it keeps.
-const HOSTILE_IN_BATCHES: usize = 4 << 20;
 
 /// What an idle connection may hold, in bytes. A build that is not optimised keeps the state of tasks in more than twice the
 /// space; what counts is measured in an optimised one, with ten thousand connections (`perf/RESULTS.md`).
@@ -229,10 +223,9 @@ async fn greet(
     if read {
         let mut byte = [0];
         receive.read_exact(&mut byte).await.unwrap();
-    } else {
-        // Or it would be stopped when it is dropped, and the server would have an end of it.
-        std::mem::forget(receive);
     }
+    // Or it would be stopped when it is dropped, and the server would have an end of it.
+    std::mem::forget(receive);
     (connection, send)
 }
 
@@ -256,13 +249,17 @@ fn longest_hello(seed: u8) -> Vec<ChainId> {
 /// Chains of a hello that cannot be served, beside those that can.
 const MAX_UNKNOWN_CHAINS: usize = 256;
 
-/// First a frame of the longest, all but its last byte, on the stream `first`, as far as the memory for frames goes; then on
+/// First, if there was none before, a whole frame that brings nothing, which opens the other streams; then a frame of the
+/// longest, all but its last byte, on the stream `first`, as far as the memory for frames goes; then on
 /// the later streams fragments behind a gap, as much as the window allows: each a part of its packet, and only in one of
 /// `every` packets, since memory is held by packets and not by bytes. `spent` is what was sent before.
-fn filling(spent: Arc<AtomicU64>, first: u64, every: usize, part: usize) -> Plan {
+fn filling(chain: u8, spent: Arc<AtomicU64>, first: u64, every: usize, part: usize) -> Plan {
+    let mut opening = if first == 0 { frame(&[section(chain.into(), 5, 1)]) } else { Vec::new() };
     let mut header = [0; 16];
     header[..4].copy_from_slice(&(MAX_FRAME_BYTES as u32 - 16).to_le_bytes());
     (header[4], header[6]) = (1, 1);
+    let whole = opening.len() as u64 + MAX_FRAME_BYTES as u64 - 1;
+    opening.extend(header);
     let (mut sent, mut packets) = (0, 0_usize);
     // The next offset of each of the later streams; the first byte never comes.
     let mut ends: Vec<u64> = (first..7).map(|_| 1).collect();
@@ -271,14 +268,13 @@ fn filling(spent: Arc<AtomicU64>, first: u64, every: usize, part: usize) -> Plan
         let held: u64 = ends.iter().filter(|end| **end > 1).sum();
         let left = granted.saturating_sub(spent.load(Ordering::Relaxed) + sent + held) as usize;
         let most = left.min(room.saturating_sub(24));
-        let whole = MAX_FRAME_BYTES as u64 - 1;
         if sent < whole {
             let mut data = vec![7; most.min((whole - sent) as usize)];
-            if data.is_empty() || (sent == 0 && data.len() < 16) {
+            if data.is_empty() || (sent == 0 && data.len() < opening.len()) {
                 return NOTHING.to_vec();
             }
             if sent == 0 {
-                data[..16].copy_from_slice(&header);
+                data[..opening.len()].copy_from_slice(&opening);
             }
             let frame = stream(uni(first), sent, &data);
             sent += data.len() as u64;
@@ -337,13 +333,13 @@ fn a_hostile_peer_with_a_registered_key_holds_no_more_than_it_may() {
             let chains = if long { longest_hello(seed) } else { vec![ChainId(seed.into())] };
             let plan = plan.map_or_else(
                 || Plan::frames(|_, _| NOTHING.to_vec()),
-                |(every, part)| filling(said(&chains), 0, every, part),
+                |(every, part)| filling(seed, said(&chains), 0, every, part),
             );
             peers.hostile(seed, plan, chains, !long)
         });
         (what, each)
     });
-    let most = [HOSTILE, HOSTILE, HOSTILE_IN_BATCHES];
+    let most = [HOSTILE; 3];
     for ((what, each), most) in figures.iter().zip(most) {
         assert!(*each <= most, "{what}: {each} bytes each, expected {most} at most: {figures:?}");
     }
@@ -374,7 +370,7 @@ fn all_peers_together_hold_no_more_than_the_budgets_say() {
     let all: Vec<_> = (1..=TOGETHER)
         .map(|seed| {
             let chains = vec![ChainId(seed.into())];
-            let plan = filling(said(&chains), 0, 1, 3);
+            let plan = filling(seed, said(&chains), 0, 1, 3);
             peers.hostile(seed, plan, chains, true)
         })
         .collect();
@@ -408,7 +404,7 @@ fn a_node_that_has_delivered_fast_holds_what_it_was_lent() {
         .map(|seed: u8| {
             let chains = vec![ChainId(seed.into())];
             let spent = said(&chains);
-            let plan = filling(Arc::clone(&spent), 1, 1, 3);
+            let plan = filling(seed, Arc::clone(&spent), 1, 1, 3);
             let quic = stack::client(&identity(seed), &server_identity(), plan.clone());
             let (handle, server, granted) = (peers.handle(), process.address, plan.granted());
             let raw = peers.within(async move {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use engine::chain::{ChainId, Hash, Height};
 use mainstem_net::client::Event;
 use mainstem_net::control::{ClientMessage, EntryState, Hello, RefusalCode, Resume, ServerMessage};
+use mainstem_net::endpoint::{self, Limits};
 use mainstem_net::frame::MAX_FRAME_BYTES;
-use mainstem_net::reactor::race;
+use mainstem_net::reactor::{Reactor, race};
 use mainstem_net::server::{KeyChanges, NodeKeys};
 
 use crate::by_hand::*;
@@ -86,6 +87,9 @@ fn the_length_of_a_frame_is_refused_before_its_body() {
         |_| (),
         async |mut raw: Raw| {
             raw.hello(&[1]).await;
+            // A whole frame, without which there is but one stream. It brings nothing, or more memory would be its due.
+            raw.send(&frame(&[section(1, 5, 1)])).await;
+            raw.refused().await;
             let mut header = frame(&[section(1, 1, 1)])[..16].to_vec();
             header[..4].copy_from_slice(&u32::MAX.to_le_bytes());
             raw.send(&header).await;
@@ -360,6 +364,9 @@ fn who_announces_long_frames_and_sends_none_does_not_take_the_memory_of_others()
         },
         async |mut raw: Raw| {
             raw.hello(&[1]).await;
+            // A whole frame, without which there is but one stream. It brings nothing, or more memory would be its due.
+            raw.send(&frame(&[section(1, 5, 1)])).await;
+            raw.refused().await;
             let mut header = frame(&[section(1, 1, 1)])[..16].to_vec();
             header[..4].copy_from_slice(&(MAX_FRAME_BYTES as u32 - 16).to_le_bytes());
             let mut streams = Vec::new();
@@ -447,4 +454,54 @@ fn a_key_that_is_revoked_ends_its_session_whatever_that_is_doing() {
         assert_eq!((counters.sessions_revoked, counters.closes.get(RefusalCode::Revoked)), (1, 1));
         assert_eq!((counters.sessions, counters.window_bytes), (0, 0), "{counters:?}");
     }
+}
+
+#[test]
+fn what_a_session_was_lent_comes_back_however_it_ends() {
+    let main = with_raw(
+        |_| (),
+        async |mut raw: Raw| {
+            raw.hello(&[1]).await;
+            let mut header = frame(&[section(1, 1, 1)])[..16].to_vec();
+            header[..4].copy_from_slice(&(MAX_FRAME_BYTES as u32 - 16).to_le_bytes());
+            // The end of the session and the rest of a frame's header travel together: that is read when all is over.
+            raw.send(&header[..1]).await;
+            raw.handle.sleep(Duration::from_millis(20)).await;
+            raw.send.finish().unwrap();
+            raw.send(&header[1..]).await;
+            raw.connection.closed().await;
+        },
+    );
+    let list = main.server.peer_list();
+    wait_until("nothing is lent any more", || {
+        let counters = list.counters();
+        (counters.sessions, counters.window_bytes, counters.frame_memory_bytes) == (0, 0, 0)
+    });
+}
+
+#[test]
+fn long_frames_on_several_streams_do_not_stop_each_other() {
+    let chains: Vec<_> = (1..=12).collect();
+    let sides: Vec<_> = chains.iter().map(|id| side(*id, &[&identity(1)])).collect();
+    let main = Main::start_with(&sides, 4_096, Stored::default(), |_| ());
+    let reactor = Reactor::spawn_thread("raw").unwrap();
+    let (handle, server) = (reactor.handle(), main.addr());
+    let quic = endpoint::client_config(&identity(1), server_identity().public(), &Limits::default()).unwrap();
+    let raw = reactor.handle().block_on(async move {
+        let mut raw = Raw::connect(handle.clone(), server, quic).await.unwrap();
+        raw.hello(&chains).await;
+        for frames in chains.chunks(4) {
+            // Nearly 1 MiB.
+            let sections: Vec<_> = frames.iter().map(|chain| section(*chain, 1, 3_600)).collect();
+            let (bytes, connection) = (frame(&sections), raw.connection.clone());
+            handle.spawn(async move {
+                let mut data = connection.open_uni().await.unwrap();
+                data.write_all(&bytes).await.unwrap();
+                std::future::pending::<()>().await;
+            });
+        }
+        raw
+    });
+    wait_until("all frames are there", || (1..=12).all(|chain| main.durable(ChainId(chain)) == 3_600));
+    drop(raw);
 }

@@ -77,8 +77,9 @@ table::declare! {
         /// Memory for frames that are being received, over all sessions. When it is in use, senders wait, first come,
         /// first served.
         frame_memory: ByteSize = ByteSize::mib(256), in ByteSize::mib(1)..=ByteSize::mib(4_095);
-        /// What one session may have of frame_memory once it has delivered valid blocks; before that, one frame.
-        session_frame_memory: ByteSize = ByteSize::mib(2), in ByteSize::kib(64)..=ByteSize::mib(4_095);
+        /// What one session may have of frame_memory once it has delivered valid blocks: a frame for each data stream, or
+        /// they would stop each other. Before that, one frame.
+        session_frame_memory: ByteSize = ByteSize::mib(8), in ByteSize::mib(1)..=ByteSize::mib(4_095);
         /// The longest frame that is taken. Tributaries fill frames of 1 MiB when there is much to send, the longest that
         /// the format allows.
         max_frame: ByteSize = ByteSize::mib(1), in ByteSize::kib(64)..=ByteSize::mib(1);
