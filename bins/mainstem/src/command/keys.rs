@@ -16,7 +16,8 @@ use crate::settings::ConfigArgs;
 
 const EXAMPLES: &str = "\
 The genesis document registers the keys of side-chain nodes for good. What changes since stands in `keys.toml` of the \
-data directory; a node that runs follows each change within a second.
+data directory; a node that runs follows each change within a second. Do not remove that file: a node that is started without \
+it lets all registered keys in. `revoked = []` in it takes all changes back.
 
 Examples:
   mainstem keys list --data main

@@ -34,11 +34,19 @@ impl KeysFile {
     /// # Errors
     /// It cannot be read, or is not what it should be.
     pub(crate) fn read(&self, genesis: &Genesis) -> Result<KeyState, FileError> {
+        Ok(self.read_if_any(genesis)?.unwrap_or_default())
+    }
+
+    /// Reads it; `None` if it is not there or says nothing.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what it should be.
+    pub(super) fn read_if_any(&self, genesis: &Genesis) -> Result<Option<KeyState>, FileError> {
         let read = |source| FileError::Read { path: self.path.clone(), source };
         let mut bytes = Vec::new();
         match File::open(&self.path) {
             Ok(file) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(read)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(KeyState::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(read(error)),
         };
         let wrong = |reason: &str| self.content(KeysError::Syntax { line: 1, reason: reason.to_owned() });

@@ -4,7 +4,9 @@
 //! directory: keys that are good no longer, and new keys that stand for registered ones.
 //!
 //! # Format
-//! TOML, strict; no file means no changes.
+//! TOML, strict. At a start no file, or one that says nothing, means no changes; there may never have been any. Once
+//! there are some only a file that says so takes them back, `revoked = []` if it is all of them: a file that is gone or
+//! empty is more likely half of an edit, or a mistake, than the wish to let every revoked key back in.
 //! ```toml
 //! revoked = ["<registered or new key>"]
 //!
@@ -43,10 +45,8 @@ pub(crate) struct KeyState {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    #[serde(default)]
-    revoked: Vec<String>,
-    #[serde(default)]
-    stands_for: Vec<StandsFor>,
+    revoked: Option<Vec<String>>,
+    stands_for: Option<Vec<StandsFor>>,
 }
 
 #[derive(Deserialize)]
@@ -57,17 +57,21 @@ struct StandsFor {
 }
 
 impl KeyState {
-    /// Reads the text of a file.
+    /// Reads the text of a file; `None` if it says nothing at all, as an empty one does. One with `revoked = []` says that
+    /// no key is.
     ///
     /// # Errors
     /// It is no TOML of this shape, or names a key that cannot stand where it stands.
-    pub(crate) fn parse(text: &str, genesis: &Genesis) -> Result<Self, KeysError> {
+    pub(crate) fn parse(text: &str, genesis: &Genesis) -> Result<Option<Self>, KeysError> {
         let document: Document = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             KeysError::Syntax { line: 1 + before.matches('\n').count(), reason: error.message().to_owned() }
         })?;
+        if document.revoked.is_none() && document.stands_for.is_none() {
+            return Ok(None);
+        }
         let mut state = Self::default();
-        for (position, StandsFor { key, registered }) in document.stands_for.iter().enumerate() {
+        for (position, StandsFor { key, registered }) in document.stands_for.iter().flatten().enumerate() {
             let field = |name: &str| format!("stands_for[{position}].{name}");
             let (key, registered) = (read(field("key"), key)?, read(field("registered"), registered)?);
             if state.stands_for.contains_key(&key) {
@@ -75,7 +79,7 @@ impl KeyState {
             }
             state.stand(genesis, registered, key, field)?;
         }
-        for (position, key) in document.revoked.iter().enumerate() {
+        for (position, key) in document.revoked.iter().flatten().enumerate() {
             let field = format!("revoked[{position}]");
             let key = read(field.clone(), key)?;
             if !state.knows(genesis, key) {
@@ -85,7 +89,7 @@ impl KeyState {
                 return Err(KeysError::key(field, key, "is listed twice: list each key once"));
             }
         }
-        Ok(state)
+        Ok(Some(state))
     }
 
     /// A text that [`KeyState::parse`] reads back.

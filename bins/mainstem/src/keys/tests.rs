@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use net::identity::Identity;
 
+use super::watch::Follower;
 use super::*;
 
 fn key(seed: u8) -> NodeKey {
@@ -25,14 +26,25 @@ fn genesis() -> Genesis {
 fn a_state_is_read_back_from_its_document() {
     let genesis = genesis();
     let mut state = KeyState::default();
-    assert_eq!(KeyState::parse("", &genesis), Ok(KeyState::default()));
+    assert_eq!(KeyState::parse(&state.document(), &genesis), Ok(Some(state.clone())));
     state.rotate(&genesis, key(1), key(11), true).unwrap();
     state.rotate(&genesis, key(2), key(12), false).unwrap();
     state.revoke(&genesis, key(11)).unwrap();
-    assert_eq!(KeyState::parse(&state.document(), &genesis), Ok(state.clone()));
+    assert_eq!(KeyState::parse(&state.document(), &genesis), Ok(Some(state.clone())));
     assert_eq!(state.revoked, [key(2), key(11)].into());
     let changes = state.changes();
     assert_eq!((changes.revoked, changes.stands_for), (state.revoked, state.stands_for));
+}
+
+#[test]
+fn a_text_that_says_nothing_is_not_one_that_says_that_no_key_is_revoked() {
+    let genesis = genesis();
+    for nothing in ["", " \r\n\n", "# revoked = []\n", "\u{feff}"] {
+        assert_eq!(KeyState::parse(nothing, &genesis), Ok(None), "{nothing:?}");
+    }
+    for none in ["revoked = []", "stands_for = []"] {
+        assert_eq!(KeyState::parse(none, &genesis), Ok(Some(KeyState::default())), "{none:?}");
+    }
 }
 
 #[test]
@@ -193,8 +205,83 @@ fn a_change_of_the_file_is_followed_and_a_wrong_one_is_not() {
     fs::write(file.path(), state.document()).unwrap();
     assert_eq!(next(), state);
 
-    fs::remove_file(file.path()).unwrap();
+    fs::write(file.path(), "revoked = []\n").unwrap();
     assert_eq!(next(), KeyState::default());
     drop(watch);
     assert_eq!(states.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+}
+
+/// A follower of a file that revokes key 1, and what it has applied.
+fn followed()
+-> (tempfile::TempDir, KeysFile, KeyState, Follower<impl FnMut(&KeyState)>, mpsc::Receiver<KeyState>) {
+    let genesis = Arc::new(genesis());
+    let dir = tempfile::tempdir().unwrap();
+    let file = KeysFile::at(&dir.path().join("keys.toml"));
+    let mut state = KeyState::default();
+    state.revoke(&genesis, key(1)).unwrap();
+    fs::write(file.path(), state.document()).unwrap();
+    let (send, applied) = mpsc::channel();
+    let apply = move |state: &KeyState| send.send(state.clone()).unwrap();
+    let mut follower = Follower::new(file.clone(), genesis, state.clone(), apply);
+    (0..3).for_each(|_| follower.look());
+    assert_eq!(applied.try_iter().count(), 0);
+    (dir, file, state, follower, applied)
+}
+
+#[test]
+fn a_file_that_is_removed_or_truncated_lets_nobody_back_in() {
+    let (_dir, file, state, mut follower, applied) = followed();
+    let aside = file.path().with_extension("aside");
+    let steps: [fn(&KeysFile); 3] = [
+        |file| fs::remove_file(file.path()).unwrap(),
+        |file| fs::write(file.path(), "").unwrap(),
+        |file| fs::write(file.path(), "# nothing yet\n").unwrap(),
+    ];
+    for step in steps {
+        step(&file);
+        (0..4).for_each(|_| follower.look());
+        assert_eq!(applied.try_iter().count(), 0);
+        let said = follower.said().expect("an error");
+        assert!(said.contains("1 keys were revoked and 0 new by it; the keys stay as they were"), "{said}");
+        assert!(said.contains("`mainstem keys restore`") && said.contains("`revoked = []`"), "{said}");
+    }
+    // Put back by a rename, as editors do: nothing has changed, and nothing is wrong any more.
+    fs::write(&aside, state.document()).unwrap();
+    fs::rename(&aside, file.path()).unwrap();
+    (0..2).for_each(|_| follower.look());
+    assert_eq!((follower.said(), applied.try_iter().count()), (None, 0));
+    // And after all that it is still followed.
+    fs::write(file.path(), "revoked = []\n").unwrap();
+    (0..2).for_each(|_| follower.look());
+    assert_eq!(applied.try_iter().collect::<Vec<_>>(), [KeyState::default()]);
+}
+
+#[test]
+fn a_missing_file_is_not_missed_when_it_changed_nothing() {
+    let (_dir, file, _, mut follower, applied) = followed();
+    fs::write(file.path(), "revoked = []\n").unwrap();
+    (0..2).for_each(|_| follower.look());
+    assert_eq!(applied.try_iter().collect::<Vec<_>>(), [KeyState::default()]);
+    fs::remove_file(file.path()).unwrap();
+    (0..3).for_each(|_| follower.look());
+    assert_eq!((follower.said(), applied.try_iter().count()), (None, 0));
+}
+
+#[test]
+fn a_half_written_file_is_waited_for() {
+    let (_dir, file, before, mut follower, applied) = followed();
+    let mut whole = before.clone();
+    whole.rotate(&genesis(), key(2), key(12), true).unwrap();
+    whole.revoke(&genesis(), key(2)).unwrap();
+    // Each beginning that a look comes upon; the one that ends before `[[stands_for]]` is a right file, with less in it.
+    let text = whole.document();
+    let shorter = text.find("\n[[stands_for]]").unwrap();
+    assert_ne!(KeyState::parse(&text[..shorter], &genesis()).unwrap().unwrap(), whole);
+    for end in [0, 10, shorter - 4, shorter, text.len() - 3, text.len()] {
+        fs::write(file.path(), &text[..end]).unwrap();
+        follower.look();
+        assert_eq!((follower.said(), applied.try_iter().count()), (None, 0), "{end} bytes");
+    }
+    follower.look();
+    assert_eq!(applied.try_iter().collect::<Vec<_>>(), [whole]);
 }

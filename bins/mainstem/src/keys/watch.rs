@@ -2,6 +2,10 @@
 //!
 //! Looking at a file's metadata four times a second costs nothing to speak of, and works on every file system and
 //! through every way of replacing a file; a notification does not.
+//!
+//! # Invariants
+//! What is applied stood in the file, whole, at two looks in a row: whoever writes it in several steps is waited for. A
+//! file that is gone or says nothing is never applied, since that would let every revoked key back in.
 
 use std::fs;
 use std::io;
@@ -15,7 +19,7 @@ use engine::state::Genesis;
 
 use super::{KeyState, KeysFile};
 
-/// How often it looks.
+/// How often it looks. A change is applied at the second look that finds it, after twice that at most.
 const PACE: Duration = Duration::from_millis(250);
 
 /// Looks at the file until it is dropped.
@@ -37,7 +41,7 @@ impl Watch {
         apply: impl FnMut(&KeyState) + Send + 'static,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
-        let follower = Follower { file, genesis, state, apply, seen: None, settled: false, said: None };
+        let follower = Follower::new(file, genesis, state, apply);
         let thread = thread::Builder::new().name("keys".into()).spawn(move || follower.run(&stopped))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -63,58 +67,99 @@ struct Stamp {
     modified: (i64, i64),
 }
 
-struct Follower<F> {
+pub(super) struct Follower<F> {
     file: KeysFile,
     genesis: Arc<Genesis>,
     state: KeyState,
     apply: F,
     /// As it was when it was looked at last; `None`: it was not there.
     seen: Option<Stamp>,
-    /// Whether it was read once more after it had been seen to change: clocks of file systems are coarse, and a second
-    /// write within one tick leaves no trace.
+    /// Whether it was read as it is.
     settled: bool,
     /// What was logged of the file as it is, if it is wrong.
     said: Option<String>,
 }
 
 impl<F: FnMut(&KeyState)> Follower<F> {
+    pub(super) fn new(file: KeysFile, genesis: Arc<Genesis>, state: KeyState, apply: F) -> Self {
+        Self { file, genesis, state, apply, seen: None, settled: false, said: None }
+    }
+
     fn run(mut self, stopped: &Receiver<()>) {
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(PACE) {
             self.look();
         }
     }
 
-    fn look(&mut self) {
-        // Before it is read: a change in between is seen at the next look.
-        let stamp = fs::metadata(self.file.path()).ok().map(|found| Stamp {
-            inode: (found.dev(), found.ino()),
-            length: found.len(),
-            changed: (found.ctime(), found.ctime_nsec()),
-            modified: (found.mtime(), found.mtime_nsec()),
-        });
-        let same = self.seen == stamp;
-        if same && self.settled {
+    pub(super) fn look(&mut self) {
+        let stamp = self.stamp();
+        if stamp != self.seen {
+            // Whoever writes it may not be done.
+            (self.seen, self.settled) = (stamp, false);
             return;
         }
-        (self.seen, self.settled) = (stamp, same);
-        match self.file.read(&self.genesis) {
-            Ok(state) => {
-                self.said = None;
+        if self.settled {
+            return;
+        }
+        let read = self.file.read_if_any(&self.genesis);
+        let after = self.stamp();
+        if after != stamp {
+            // It changed under the reading.
+            self.seen = after;
+            return;
+        }
+        self.settled = true;
+        match read {
+            Ok(Some(state)) => {
+                if self.said.take().is_some() {
+                    tracing::info!("{} is right again", self.file.path().display());
+                }
                 if state != self.state {
                     tell(&self.state, &state);
                     (self.apply)(&state);
                     self.state = state;
                 }
             }
-            Err(error) => {
-                let text = error.to_string();
-                if self.said.as_ref() != Some(&text) {
-                    tracing::error!("{text}; the keys stay as they were");
-                    self.said = Some(text);
-                }
-            }
+            // Nothing was changed, and nothing is.
+            Ok(None) if self.state == KeyState::default() => self.said = None,
+            Ok(None) => self.complain(gone(&self.file, &self.state, stamp.is_some())),
+            Err(error) => self.complain(format!("{error}; the keys stay as they were")),
         }
     }
+
+    /// What is wrong with the file, if it was said.
+    #[cfg(test)]
+    pub(super) fn said(&self) -> Option<&str> {
+        self.said.as_deref()
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        fs::metadata(self.file.path()).ok().map(|found| Stamp {
+            inode: (found.dev(), found.ino()),
+            length: found.len(),
+            changed: (found.ctime(), found.ctime_nsec()),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
+    }
+
+    fn complain(&mut self, text: String) {
+        if self.said.as_ref() != Some(&text) {
+            tracing::error!("{text}");
+            self.said = Some(text);
+        }
+    }
+}
+
+/// What to say of a file that is gone or empty although it has changed keys.
+fn gone(file: &KeysFile, state: &KeyState, exists: bool) -> String {
+    let path = file.path().display();
+    let what = if exists { "is empty" } else { "is gone" };
+    let (revoked, new) = (state.revoked.len(), state.stands_for.len());
+    format!(
+        "{path} {what}, and {revoked} keys were revoked and {new} new by it; the keys stay as they were, until the node \
+         is started again: put the file back before that. To take changes back, use `mainstem keys restore`; a file \
+         with `revoked = []` takes back all"
+    )
 }
 
 /// Logs each change.

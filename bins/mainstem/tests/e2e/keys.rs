@@ -167,6 +167,29 @@ fn a_file_that_becomes_wrong_changes_nothing_and_a_node_does_not_start_with_it()
 }
 
 #[test]
+fn a_file_that_is_lost_keeps_a_revoked_key_out_until_a_file_lets_it_in() {
+    let mut world = World::new();
+    let (tributary, key) = world.old.clone();
+    let file = world.data.path().join("keys.toml");
+    world.keys(&["revoke", &key]);
+    wait_for("the key to be shut out", || (!world.gets_in(&tributary, 100)).then_some(()));
+    let text = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    for what in ["is gone", "is empty"] {
+        world.node.process.line("an error", |line| {
+            (line.contains("ERROR") && line.contains(&format!("keys.toml {what}"))).then_some(())
+        });
+        assert!(!world.gets_in(&tributary, 100), "{what}");
+        fs::write(&file, "").unwrap();
+    }
+    fs::write(&file, text).unwrap();
+    world.node.process.line("that it is back", |line| line.contains("is right again").then_some(()));
+    assert!(!world.gets_in(&tributary, 100));
+    fs::write(&file, "revoked = []\n").unwrap();
+    wait_for("the key to be let in", || world.gets_in(&tributary, 100).then_some(()));
+}
+
+#[test]
 fn keys_that_nobody_registered_are_refused_with_what_would_be_right() {
     let world = World::new();
     let (old, new) = (world.old.1.as_str(), world.new.1.as_str());
