@@ -188,8 +188,8 @@ mod tests {
             ("ingest.max_window = 65536: expected ingest.unproven_window", |ingest| {
                 ingest.max_window = ByteSize::kib(64);
             }),
-            ("ingest.session_frame_memory = 65536: expected ingest.max_frame", |ingest| {
-                ingest.session_frame_memory = ByteSize::kib(64);
+            ("ingest.session_frame_memory = 1048576: expected ingest.max_frame", |ingest| {
+                ingest.session_frame_memory = ByteSize::mib(1);
             }),
             ("ingest.keep_alive_ms = ", |ingest| ingest.keep_alive_ms = 50_000),
             ("ingest.max_mtu = 1200: expected ", |ingest| ingest.initial_mtu = 1_201),

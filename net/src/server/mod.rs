@@ -243,6 +243,18 @@ impl PeerList {
         self.0.sessions.all().iter().map(|session| session.info(&self.0)).collect()
     }
 
+    /// The first sessions with a number above `after`, oldest first, `limit` at most; and whether there are more. Only
+    /// these are looked at: with ten thousand of them, those who receive notice if all are.
+    pub fn page(&self, after: u64, limit: usize) -> (Vec<PeerInfo>, bool) {
+        let (page, more) = self.0.sessions.page(after, limit);
+        (page.iter().map(|session| session.info(&self.0)).collect(), more)
+    }
+
+    /// One session; `None` if it is not open any more.
+    pub fn peer(&self, session: u64) -> Option<PeerInfo> {
+        self.0.sessions.get(session).map(|session| session.info(&self.0))
+    }
+
     /// The chains of a session, ascending; `None` if it is not open any more.
     pub fn chains(&self, session: u64) -> Option<Vec<PeerChain>> {
         self.0.sessions.get(session).map(|session| session.list())

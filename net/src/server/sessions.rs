@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -139,6 +140,11 @@ impl Sessions {
         self.of(reactor).values().for_each(&mut what);
     }
 
+    /// Up to `most` sessions of one reactor, from the first one after the number `after` on.
+    pub(super) fn some(&self, reactor: usize, after: u64, most: usize, out: &mut Vec<Arc<Session>>) {
+        out.extend(self.of(reactor).range(after + 1..).take(most).map(|(_, session)| Arc::clone(session)));
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.open().sessions.len()
@@ -147,6 +153,14 @@ impl Sessions {
     /// All of them, the oldest first.
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
         self.open().sessions.values().cloned().collect()
+    }
+
+    /// The first ones after `number`, the oldest first, `limit` at most; and whether there are more.
+    pub(super) fn page(&self, number: u64, limit: usize) -> (Vec<Arc<Session>>, bool) {
+        let open = self.open();
+        let mut rest = open.sessions.range((Bound::Excluded(number), Bound::Unbounded));
+        let page = rest.by_ref().take(limit).map(|(_, session)| Arc::clone(session)).collect();
+        (page, rest.next().is_some())
     }
 
     pub(super) fn get(&self, number: u64) -> Option<Arc<Session>> {

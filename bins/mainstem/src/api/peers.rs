@@ -112,10 +112,9 @@ pub(crate) struct Refusal {
 
 pub(super) async fn peers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<Peers>> {
     let (after, limit) = params::page(&uri, params::session)?;
-    let all = node.peers.peers();
-    let start = after.map_or(0, |after| all.partition_point(|peer| peer.session <= after));
-    let page = &all[start..all.len().min(start + limit)];
-    let next = page.last().map(|peer| peer.session).filter(|_| start + page.len() < all.len());
+    // Sessions are counted from 1.
+    let (page, more) = node.peers.page(after.unwrap_or(0), limit);
+    let next = page.last().map(|peer| peer.session).filter(|_| more);
     Ok(Json(Peers { peers: page.iter().map(Peer::from).collect(), next }))
 }
 
@@ -127,7 +126,7 @@ pub(super) async fn peer<R: BlockReader>(
     let (after, limit) = params::page(&uri, params::chain_id)?;
     let text = params::path(number)?;
     let number = params::session("session", &text)?;
-    let peer = node.peers.peers().into_iter().find(|peer| peer.session == number);
+    let peer = node.peers.peer(number);
     // It may end between the two.
     let Some((peer, all)) = peer.zip(node.peers.chains(number)) else {
         let detail =

@@ -34,7 +34,8 @@ table::declare! {
 
     /// Ingest: where side-chain nodes send their blocks, over QUIC.
     ingest: Ingest {
-        /// UDP address to listen on. Port 0 takes any free one.
+        /// UDP address to listen on. Port 0 takes any free one. By default every address of the machine (IPv4): the
+        /// nodes that connect are elsewhere, and only registered keys are let in.
         addr: SocketAddr = (Ipv4Addr::UNSPECIFIED, 9481).into();
         /// Threads that read from the network, each with a socket of its own. 0 takes half of the cores, at least 1 and
         /// at most 32: QUIC (packets, encryption) is about half of what a block costs, and the other half, hashing and
@@ -42,7 +43,8 @@ table::declare! {
         reactors: usize = 0, in 0..=64;
 
         /// Handshakes at a time; more are refused before anything is computed. From a quarter of them on a client has to
-        /// show that it receives at its address, which costs nothing here. A core does some hundreds a second.
+        /// show that it receives at its address, which costs nothing here. A core does some hundreds a second: the default
+        /// is about what is done within hello_timeout_ms, and more would wait in vain.
         max_handshakes: usize = 1_024, in 1..=1_000_000;
         /// New handshakes of an IP address (IPv6: of a /64) in each second, in the long run, so that no single address
         /// takes all that a core can do.
@@ -61,9 +63,11 @@ table::declare! {
         max_sessions_per_key: usize = 2, in 1..=1_000_000;
 
         /// Memory for what peers have sent and is not read yet, over all connections. Each has connection_window of it
-        /// from its start, also those that may still come; they share the rest by what they deliver.
+        /// from its start, also those that may still come (max_sessions and max_handshakes: 104 MiB by default); they share
+        /// the rest by what they deliver.
         window_memory: ByteSize = ByteSize::mib(256), in ByteSize::kib(8)..=ByteSize::gib(64);
-        /// The window that a connection begins with: what a peer may send ahead of our reading over all its streams.
+        /// The window that a connection begins with: what a peer may send ahead of our reading over all its streams. Small,
+        /// since it is set aside for each connection that there may be; it widens with what is delivered.
         connection_window: ByteSize = ByteSize::kib(8), in ByteSize::kib(8)..=ByteSize::mib(1_024);
         /// The window of each single stream. 2 MiB carry 200 MB/s at 10 ms.
         stream_window: ByteSize = ByteSize::mib(2), in ByteSize::kib(8)..=ByteSize::mib(1_024);
@@ -75,16 +79,17 @@ table::declare! {
         /// What is kept for a connection until it has acknowledged that it came: acks and headers, which are small.
         send_window: ByteSize = ByteSize::kib(256), in ByteSize::kib(8)..=ByteSize::mib(1_024);
         /// Memory for frames that are being received, over all sessions. When it is in use, senders wait, first come,
-        /// first served.
+        /// first served. By default 256 of the longest frames, or 4,096 of 64 KiB, can arrive at a time.
         frame_memory: ByteSize = ByteSize::mib(256), in ByteSize::mib(1)..=ByteSize::mib(4_095);
-        /// What one session may have of frame_memory once it has delivered valid blocks: a frame for each data stream, or
-        /// they would stop each other. Before that, one frame.
+        /// What one session may have of frame_memory once it has delivered valid blocks: one of the longest frames for each
+        /// data stream, or they would stop each other. Before that, one frame.
         session_frame_memory: ByteSize = ByteSize::mib(8), in ByteSize::mib(1)..=ByteSize::mib(4_095);
-        /// The longest frame that is taken. Tributaries fill frames of 1 MiB when there is much to send, the longest that
-        /// the format allows.
+        /// The longest frame that is taken, by default the longest that the format allows; whoever sends a longer one is
+        /// closed. Not below 64 KiB: tributaries fill frames of up to 64 KiB when there is much to send, and would be
+        /// closed each time that they catch up.
         max_frame: ByteSize = ByteSize::mib(1), in ByteSize::kib(64)..=ByteSize::mib(1);
         /// Data streams of a connection at once, and so the most frames in flight. A tributary spreads its chains over
-        /// them.
+        /// them, over 8 at most.
         data_streams: usize = 8, in 1..=64;
 
         /// How many chains of a hello may be such as cannot be served, beyond as many as can; with more the session is
@@ -99,9 +104,11 @@ table::declare! {
         /// The least rate at which a frame has to come once a second has passed, in bytes a second on the average: who
         /// sends a byte now and then would hold a frame's memory for all of frame_timeout_ms.
         frame_least_rate: ByteSize = ByteSize::kib(1), in ByteSize(0)..=ByteSize::mib(1);
-        /// A client that reads none of its control stream for so long is closed, in milliseconds.
+        /// A client that reads none of its control stream for so long is closed, in milliseconds: longer than an outage
+        /// that it may live through, and what it is to be told is not kept for ever.
         control_timeout_ms: u64 = 30_000, in 1..=3_600_000;
-        /// A connection that is silent for so long is over, in milliseconds; the lower of both sides counts.
+        /// A connection that is silent for so long is over, in milliseconds; the lower of both sides counts. Short outages
+        /// cost no new handshake, and dead connections do not hold memory for long.
         idle_timeout_ms: u64 = 60_000, in 1_000..=3_600_000;
         /// After so much silence the node says that it is there, in milliseconds; 0: never, since clients do.
         keep_alive_ms: u64 = 0, in 0..=1_800_000;

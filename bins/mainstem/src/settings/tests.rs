@@ -188,3 +188,37 @@ fn no_two_settings_share_a_name() {
     assert_eq!(names(|setting| &setting.flag), settings().len());
     assert_eq!(names(|setting| &setting.env), settings().len());
 }
+
+#[test]
+fn every_setting_of_ingest_says_its_unit_and_default_in_the_template() {
+    let template = document();
+    let ingest: Vec<_> = settings().iter().filter(|setting| setting.section == "ingest").collect();
+    assert!(ingest.len() > 25);
+    for setting in ingest {
+        let (path, about) = (&setting.path, setting.about());
+        if setting.key.ends_with("_ms") {
+            assert!(about.contains("in milliseconds"), "{path}: {about}");
+        }
+        if setting.key.ends_with("_mtu") {
+            assert!(about.contains("in bytes"), "{path}: {about}");
+        }
+        let last = setting.doc.last().unwrap();
+        assert!(
+            template.contains(&format!("#{last}\n# {} = {}\n", setting.key, setting.default())),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_limit_on_frames_that_default_tributaries_would_break_is_refused() {
+    let identity = net::identity::Identity::from_seed([1; 32]);
+    let tributary = net::client::ClientConfig::new("main:9481", identity.public(), identity);
+    let least = ByteSize::kib(64);
+    assert_eq!(tributary.batch_bytes as u64, least.0);
+    let (_dir, loaded) = load(Some("[ingest]\nmax_frame = \"64KiB\""), &[], &[]);
+    assert_eq!(loaded.unwrap().settings.ingest.max_frame, least);
+    let text = error(Some("[ingest]\nmax_frame = 65535"), &[], &[]);
+    assert!(text.contains("ingest.max_frame = 65535: expected a size in bytes"), "{text}");
+    assert!(text.ends_with("from 64KiB to 1MiB"), "{text}");
+}

@@ -86,6 +86,47 @@ fn a_tributary_is_shown_with_what_arrives_from_it() {
 }
 
 #[test]
+fn the_pages_of_the_list_hold_each_session_once_and_each_is_found_by_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["a.key", "b.key", "c.key"].map(|name| dir.path().join(name));
+    let keys: Vec<_> = files.iter().map(|file| key(file)).collect();
+    let data = Data::new(&[Chain { id: 7, first_height: 1, keys: keys.clone() }]);
+    let node = Node::start(&data.path(), None, &[]);
+    let _tributaries: Vec<_> = files.iter().map(|file| sim(&node, file, "7", &["--rate", "10"])).collect();
+    let all = wait_for("three sessions", || {
+        let all = http::get(&node.api, "/v1/peers?limit=3");
+        (all["peers"].as_array().unwrap().len() == 3).then_some(all)
+    });
+    assert_eq!(all["next"], Value::Null, "{all}");
+    let numbers: Vec<_> =
+        all["peers"].as_array().unwrap().iter().map(|peer| peer["session"].as_u64().unwrap()).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    for left in [2, 1, 0] {
+        let page = http::get(&node.api, &format!("/v1/peers?limit=1{after}"));
+        assert_eq!(page["peers"].as_array().unwrap().len(), 1, "{page}");
+        seen.push(page["peers"][0]["key"].as_str().unwrap().to_owned());
+        assert_eq!(page["next"].is_u64(), left > 0, "{page}");
+        after = format!("&after={}", page["peers"][0]["session"]);
+    }
+    assert!(keys.iter().all(|key| seen.contains(key)), "{seen:?} of {keys:?}");
+    let page = http::get(&node.api, &format!("/v1/peers?after={}", numbers[0]));
+    assert_eq!(page["peers"].as_array().unwrap().len(), 2, "{page}");
+    for after in [numbers[2], u64::MAX] {
+        let page = http::get(&node.api, &format!("/v1/peers?after={after}"));
+        assert_eq!((page["peers"].as_array().unwrap().len(), &page["next"]), (0, &Value::Null));
+    }
+    for (number, key) in numbers.iter().zip(&seen) {
+        let shown = http::get(&node.api, &format!("/v1/peers/{number}"));
+        assert_eq!(
+            (&shown["peer"]["key"], shown["chains"].as_array().unwrap().len()),
+            (&key.clone().into(), 1)
+        );
+    }
+}
+
+#[test]
 fn a_key_that_is_not_registered_is_shown_with_the_reason_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("node.key");
