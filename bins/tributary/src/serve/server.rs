@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::routes::{Serving, router};
-use super::{MAX_CONNECTIONS, TIMEOUT};
+use super::{MAX_CONNECTIONS, MAX_WAIT, TIMEOUT};
 
-/// Longest life of a connection, however slowly its reader takes what it asked for.
+/// After so long a connection takes no more requests, and ends when its last one is answered.
 const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// For the last answer, however slowly its reader takes it.
+const LAST_ANSWER: Duration = Duration::from_secs(60 + TIMEOUT.as_secs() + MAX_WAIT.as_secs());
 
 /// The endpoint, while it runs. Dropping it stops it.
 #[derive(Debug)]
@@ -64,7 +68,7 @@ async fn accept(listener: TcpListener, routes: Router) {
         let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve(stream, slot, routes.clone()));
+                tokio::spawn(serve(stream, slot, routes.clone(), MAX_AGE));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: they come back when connections end.
@@ -75,13 +79,17 @@ async fn accept(listener: TcpListener, routes: Router) {
     }
 }
 
-async fn serve(stream: TcpStream, _slot: OwnedSemaphorePermit, routes: Router) {
+async fn serve(stream: TcpStream, _slot: OwnedSemaphorePermit, routes: Router, age: Duration) {
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(TIMEOUT)
         .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut connection = pin!(connection);
     // An error here is the client's: it went away.
-    let _ = tokio::time::timeout(MAX_AGE, connection).await;
+    if tokio::time::timeout(age, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
+    }
 }
