@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
-        let cases: [(&str, fn(&mut ServerConfig)); 16] = [
+        type Change = fn(&mut ServerConfig);
+        let cases: [(&str, Change); 16] = [
             ("max_handshakes", |config| config.max_handshakes = 0),
             ("handshakes_per_address", |config| config.handshakes_per_address = 0),
             ("handshake_burst", |config| config.handshake_burst = 0),
