@@ -93,3 +93,55 @@ async fn serve(stream: TcpStream, _slot: OwnedSemaphorePermit, routes: Router, a
         let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use axum::routing::get;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// What comes for a request that is being answered when its connection is too old; `None` if it came later.
+    async fn late_answer(age: Duration) -> Option<String> {
+        let (reached, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let answer = {
+            let (reached, go) = (Arc::clone(&reached), Arc::clone(&go));
+            async move || {
+                reached.notify_one();
+                go.notified().await;
+                "here it is"
+            }
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+        let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let routes = Router::new().route("/", get(answer));
+        let serving = tokio::spawn(serve(listener.accept().await.unwrap().0, slot, routes, age));
+        let in_time = tokio::time::timeout(age, reached.notified()).await.is_ok();
+        tokio::time::sleep(age * 2).await;
+        go.notify_one();
+        // To the end of the connection: it does not wait for another request.
+        let read = tokio::task::spawn_blocking(move || {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).map(|_| answer)
+        });
+        let read = read.await.unwrap();
+        serving.await.unwrap();
+        // A machine too busy to begin in time says nothing.
+        in_time.then(|| read.unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_too_old_ends_after_its_answer() {
+        for age in [50, 100, 1_000, 5_000].map(Duration::from_millis) {
+            if let Some(answer) = late_answer(age).await {
+                assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here it is"), "{answer}");
+                return;
+            }
+        }
+        panic!("no request was begun within 5 s");
+    }
+}

@@ -266,8 +266,8 @@ mod tests {
         let first = header(7, Hash::ZERO);
         let room = Arc::new(Semaphore::new(2));
         for header in [first, header(8, first.hash())] {
-            let _room = Arc::clone(&room).try_acquire_owned().unwrap();
-            worker.block(Incoming { header, proofs: Vec::new(), _room });
+            let room = Arc::clone(&room).try_acquire_owned().unwrap();
+            worker.block(Incoming { header, proofs: Vec::new(), _room: room });
         }
         assert!(matches!(failure.try_recv(), Ok(Failure::Sink(_))));
         worker.settle();
