@@ -95,7 +95,10 @@ pub(crate) fn stop_on_signals() -> Result<()> {
 
 /// An error once a signal to end has come.
 pub(crate) fn stopped() -> Result<()> {
-    if STOPPED.load(Ordering::SeqCst) { bail!("stopped by a signal") } else { Ok(()) }
+    if STOPPED.load(Ordering::SeqCst) {
+        bail!("stopped by a signal");
+    }
+    Ok(())
 }
 
 /// The most resident memory of a process that is seen while this watches.

@@ -1,8 +1,10 @@
 //! Sending, from start to end.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,16 +56,17 @@ enum End {
 pub(crate) fn run(common: &Common, input: Input) -> Result<ExitCode> {
     let Input { source, tip, goal } = input;
     let identity = Identity::load(&common.key)?;
-    let (events, news) = mpsc::channel();
+    let (events, news) = mpsc::sync_channel(MAX_EVENTS);
+    let heard = Arc::new(Heard { events, untold: AtomicU64::new(0), outcome: Mutex::default() });
     let first_key = *common.main_key.first().context("--main-key names no key")?;
     let mut config = ClientConfig::new(common.main.clone(), first_key, identity);
     config.server_keys.clone_from(&common.main_key);
     config.address_check_after = common.address_check;
     config.software = concat!("tributary ", env!("CARGO_PKG_VERSION")).into();
     config.give_up_on_refusal = !common.keep_trying;
-    config.on_event = Some(EventSink::new(move |event| {
-        // Nobody listens any more only when all is over.
-        let _ = events.send(event);
+    config.on_event = Some(EventSink::new({
+        let heard = Arc::clone(&heard);
+        move |event| heard.hear(event)
     }));
     let signals = Signals::listen()?;
     let line = log::start(common.log);
@@ -72,7 +75,7 @@ pub(crate) fn run(common: &Common, input: Input) -> Result<ExitCode> {
     let client = Client::start(config, source)?;
     // Set once, here.
     let _ = keeping.client.set(client.monitor());
-    let session = Session { client, tip, goal, stop_at: common.stop_at, signals, line, news };
+    let session = Session { client, tip, goal, stop_at: common.stop_at, signals, line, heard, news };
     Ok(ExitCode::from(session.run(common.drain) as u8))
 }
 
@@ -113,25 +116,52 @@ struct Session {
     stop_at: Option<Height>,
     signals: Signals,
     line: Option<ProgressBar>,
+    heard: Arc<Heard>,
     news: Receiver<Event>,
+}
+
+/// Where the client's events go. What decides how it ends is noted at once; what is told waits, so many at most: a main
+/// chain that makes more of them than a terminal takes must not fill the memory.
+struct Heard {
+    events: SyncSender<Event>,
+    /// For how many there was no room.
+    untold: AtomicU64,
+    outcome: Mutex<Outcome>,
+}
+
+impl Heard {
+    fn hear(&self, event: Event) {
+        self.outcome().hear(&event);
+        // Nobody listens any more only when all is over.
+        if self.events.try_send(event).is_err() {
+            // Relaxed: a figure.
+            self.untold.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        // Whoever panicked with it left it whole.
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Session {
     fn run(self, drain: Duration) -> End {
         let mut teller = Teller::default();
         let mut rate = Rate::new();
-        let mut outcome = Outcome::default();
         let mut goal = None;
         let mut shown = Instant::now();
         let end = loop {
             match self.news.recv_timeout(TICK) {
                 Ok(event) => {
-                    outcome.hear(&event);
                     teller.tell(&event);
                     // All that is there, before looking at how things stand.
                     for event in self.news.try_iter().take(MAX_EVENTS_AT_ONCE) {
-                        outcome.hear(&event);
                         teller.tell(&event);
+                    }
+                    let untold = self.heard.untold.swap(0, Ordering::Relaxed);
+                    if untold > 0 {
+                        warn!(untold, "more happened than could be told");
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -143,17 +173,18 @@ impl Session {
                 goal = tip;
             }
             rate.sample(&status);
-            if let Some(end) = outcome.end(&status) {
+            if let Some(end) = self.heard.outcome().end(&status) {
                 break end;
             }
             // Chains that have stopped for good reach nothing any more: they decide how it ends, not when.
             if [goal, self.stop_at].into_iter().flatten().any(|height| durable(&status, height)) {
-                if outcome.worst.is_none() {
+                let worst = self.heard.outcome().worst(&status);
+                if worst.is_none() {
                     info!("everything that was asked for is durable on the main chain");
                 } else {
                     warn!("what was asked for is durable on the main chain, but for the chains that stopped");
                 }
-                break outcome.worst.unwrap_or(End::Done);
+                break worst.unwrap_or(End::Done);
             }
             if self.signals.asked() {
                 info!(
@@ -194,6 +225,8 @@ impl Session {
 #[derive(Debug, Default)]
 struct Outcome {
     worst: Option<End>,
+    /// Chains that were refused for a reason that lasts: at the time.
+    refused: BTreeSet<ChainId>,
 }
 
 impl Outcome {
@@ -201,11 +234,23 @@ impl Outcome {
         let end = match event {
             Event::Fork { .. } => End::Fork,
             Event::SourceFailed { retry: false, .. } => End::Source,
-            Event::Refused { code, .. } if code.is_lasting() => End::Refused,
+            Event::Refused { chain, code, .. } if code.is_lasting() => {
+                self.refused.insert(*chain);
+                return;
+            }
             Event::Disconnected { retry_in: None, .. } => End::Refused,
             _ => return,
         };
         self.worst = self.worst.max(Some(end));
+    }
+
+    /// The worst that has happened and has not passed.
+    fn worst(&self, status: &Status) -> Option<End> {
+        let refused = status.chains.iter().any(|chain| {
+            self.refused.contains(&chain.chain)
+                && matches!(chain.state, ChainState::Stopped | ChainState::Refused(_))
+        });
+        self.worst.max(refused.then_some(End::Refused))
     }
 
     /// How it ends, if nothing more can come.
@@ -213,7 +258,7 @@ impl Outcome {
         let stopped = matches!(status.connection, ConnectionState::Stopped { .. })
             || status.chains.iter().all(|chain| chain.state == ChainState::Stopped);
         // The event is on its way when the state is seen first.
-        if stopped { self.worst } else { None }
+        if stopped { self.worst(status) } else { None }
     }
 }
 
@@ -233,7 +278,75 @@ fn stop(client: Client, drain: Option<Duration>) -> Option<Status> {
 /// How often things are looked at.
 const TICK: Duration = Duration::from_millis(100);
 const MAX_EVENTS_AT_ONCE: usize = 1_000;
+/// That wait to be told.
+const MAX_EVENTS: usize = 20_000;
 /// How often a line is logged where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Beyond the drain.
 const GRACE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use net::client::ChainStatus;
+    use net::control::RefusalCode;
+
+    use super::*;
+
+    fn status(states: &[ChainState]) -> Status {
+        let chain = |(id, state): (u32, &ChainState)| ChainStatus {
+            chain: ChainId(id),
+            state: *state,
+            sent: Height(0),
+            durable: Height(0),
+            limit: Height(0),
+            tip: None,
+            error: None,
+        };
+        Status {
+            connection: ConnectionState::Connecting,
+            main: None,
+            head: None,
+            chains: (1..).zip(states).map(chain).collect(),
+            follow: None,
+            blocks: 0,
+            frames: 0,
+            bytes: 0,
+            connections: 0,
+        }
+    }
+
+    fn refused(chain: u32) -> Event {
+        Event::Refused { chain: ChainId(chain), code: RefusalCode::UnknownChain, text: String::new() }
+    }
+
+    #[test]
+    fn a_refusal_counts_only_while_it_stands() {
+        let mut outcome = Outcome::default();
+        outcome.hear(&refused(1));
+        let still = ChainState::Refused(RefusalCode::UnknownChain);
+        for (states, worst) in [
+            ([ChainState::Speaking, ChainState::Speaking], None),
+            ([ChainState::Standby, still], None),
+            ([still, ChainState::Speaking], Some(End::Refused)),
+            ([ChainState::Stopped, ChainState::Speaking], Some(End::Refused)),
+        ] {
+            assert_eq!(outcome.worst(&status(&states)), worst, "{states:?}");
+        }
+        let all = status(&[ChainState::Stopped, ChainState::Stopped]);
+        assert_eq!(outcome.end(&all), Some(End::Refused));
+        outcome.hear(&Event::SourceFailed { chain: ChainId(2), error: String::new(), retry: false });
+        assert_eq!(outcome.worst(&status(&[ChainState::Speaking, ChainState::Stopped])), Some(End::Source));
+    }
+
+    #[test]
+    fn events_that_nobody_takes_do_not_pile_up_and_decide_all_the_same() {
+        let (events, news) = mpsc::sync_channel(2);
+        let heard = Heard { events, untold: AtomicU64::new(0), outcome: Mutex::default() };
+        for _ in 0..5 {
+            heard.hear(Event::Standby { chain: ChainId(1) });
+        }
+        heard.hear(refused(1));
+        assert_eq!((news.try_iter().count(), heard.untold.load(Ordering::Relaxed)), (2, 4));
+        assert_eq!(heard.outcome().worst(&status(&[ChainState::Stopped])), Some(End::Refused));
+    }
+}

@@ -39,10 +39,14 @@ impl Teller {
                 error!("not connected to the main chain: {reason}");
             }
             Event::Speaking { chain, next } => {
-                info!(%chain, next = next.0, "this node speaks for the chain, from height {next} on");
+                if let Some(times) = self.news(Some(*chain), "speaks") {
+                    info!(%chain, next = next.0, times, "this node speaks for the chain, from height {next} on");
+                }
             }
             Event::Standby { chain } => {
-                info!(%chain, "another node speaks for the chain; standing by to take over");
+                if let Some(times) = self.news(Some(*chain), "stands by") {
+                    info!(%chain, times, "another node speaks for the chain; standing by to take over");
+                }
             }
             Event::Refused { chain, code, text } => {
                 if let Some(times) = self.news(Some(*chain), &format!("{code}: {text}")) {
@@ -72,12 +76,17 @@ impl Teller {
                 error!(%chain, "the source cannot go on: {error}");
             }
             Event::Head(head) => debug!(height = head.height.0, "main block"),
-            Event::Pruned { first, last } => warn!(
-                first = first.0,
-                last = last.0,
-                "the main chain has pruned main blocks {first} to {last} before they could be followed: they are missing \
-                 in what is kept"
-            ),
+            Event::Pruned { first, last } => {
+                if let Some(times) = self.news(None, "pruned") {
+                    warn!(
+                        first = first.0,
+                        last = last.0,
+                        times,
+                        "the main chain has pruned main blocks {first} to {last} before they could be followed: they \
+                         are missing in what is kept"
+                    );
+                }
+            }
             Event::FollowFailed { error } => {
                 if let Some(times) = self.news(None, error) {
                     warn!(times, "the main chain's blocks cannot be kept: {error}; trying again");

@@ -144,6 +144,8 @@ impl Link<'_> {
     async fn connect_to(&mut self, address: SocketAddr) -> Result<Connection, Attempt> {
         let endpoint = self.endpoint_for(address).map_err(Attempt::Failed)?;
         let connecting = endpoint::connect(&endpoint, self.quic.clone(), address).map_err(|error| {
+            // It may be the endpoint that is lost: the next attempt opens another one.
+            self.endpoint = None;
             Attempt::Failed(Disconnect::passing(format!("cannot connect to {address}: {error}")))
         })?;
         match self.handle.timeout(self.attempt, connecting).await {
@@ -244,7 +246,10 @@ impl Link<'_> {
                 ServerMessage::Refused(refused) => {
                     let place = shared.find(refused.chain);
                     let place = place.ok_or_else(|| strange("a refusal of a chain that is not ours"))?;
-                    shared.post(place, News::Refused(refused.code, refused.detail));
+                    shared.post(
+                        place,
+                        News::Refused { code: refused.code, text: refused.detail, answered: false },
+                    );
                 }
                 ServerMessage::Position(entry) => {
                     let place = shared.find(entry.chain);

@@ -13,7 +13,7 @@ use super::shared::{News, Shared, Stopping, Welcomed};
 use super::status::clean;
 use super::tips::{Rounds, SourceTip};
 use super::{ChainState, Event};
-use crate::control::{ClientMessage, Entry, EntryState, RefusalCode, Resume};
+use crate::control::{Entry, EntryState, RefusalCode, Resume};
 use crate::frame::MAX_SECTION_BLOCKS;
 
 /// The shortest pause between two turns that found nothing to do at once.
@@ -21,6 +21,9 @@ const SHORTEST_REST: Duration = Duration::from_micros(500);
 
 /// The longest that nothing at all is looked at.
 const LONGEST_REST: Duration = Duration::from_millis(500);
+
+/// For how long what reading found says how far a source is.
+const JUST_READ: Duration = Duration::from_secs(1);
 
 pub(super) struct Pump {
     shared: Arc<Shared>,
@@ -53,6 +56,11 @@ struct Flow {
     failing: bool,
     role: Role,
     tip: SourceTip,
+    /// When the source last had no more blocks than were read.
+    exhausted: Option<Instant>,
+    /// The place was given up, and the main chain has not said since where the chain stands: what it refuses was on its
+    /// way before.
+    left: bool,
 }
 
 /// What the main chain has this node do for a chain.
@@ -105,6 +113,8 @@ impl Pump {
             failing: false,
             role: Role::None,
             tip: SourceTip::new(now),
+            exhausted: None,
+            left: false,
         };
         let flows = (0..shared.chains.len()).map(flow).collect();
         let streams = config.data_streams;
@@ -164,7 +174,8 @@ impl Pump {
         for (place, news) in inbox.news {
             match news {
                 News::Position(entry) => self.enter(place, &entry),
-                News::Refused(code, text) => self.refuse(place, code, &text),
+                News::Refused { answered, .. } if self.flows[place].left && !answered => {}
+                News::Refused { code, text, .. } => self.refuse(place, code, &text),
             }
         }
     }
@@ -177,6 +188,8 @@ impl Pump {
         for (flow, cell) in self.flows.iter_mut().zip(&shared.chains) {
             flow.role = Role::None;
             flow.tip.forget();
+            flow.exhausted = None;
+            flow.left = false;
             if !matches!(flow.phase, Phase::Stopped) {
                 flow.phase = Phase::Waiting;
                 cell.show(ChainState::Offline, None);
@@ -206,8 +219,10 @@ impl Pump {
         let (flow, cell) = (&mut self.flows[place], &shared.chains[place]);
         if matches!(flow.phase, Phase::Stopped) {
             // It was in a hello that was on its way when it stopped.
-            return shared.outbox.say(self.connection, ClientMessage::Leave(entry.chain));
+            return shared.outbox.leave(self.connection, entry.chain);
         }
+        flow.left = false;
+        flow.exhausted = None;
         match entry.state {
             EntryState::Speaker(position) => {
                 if position.received.0 > flow.entered {
@@ -251,6 +266,7 @@ impl Pump {
         }
         let text = clean(text);
         flow.role = Role::None;
+        flow.left = false;
         let pause = if code.is_lasting() { flow.backoff.longest() } else { flow.backoff.pause() };
         flow.phase = Phase::Resume { at: Instant::now() + pause };
         let state = if code.is_lasting() && shared.config.give_up_on_refusal {
@@ -303,7 +319,7 @@ impl Pump {
                 flow.phase = Phase::Waiting;
                 flow.from_frame = self.lanes[lane].frames_begun();
                 let resume = Resume { chain: self.shared.chains[place].chain, frames: flow.from_frame };
-                self.shared.outbox.say(self.connection, ClientMessage::Resume(resume));
+                self.shared.outbox.resume(self.connection, resume);
                 true
             }
             Phase::Seek { .. } => {
@@ -388,6 +404,8 @@ impl Pump {
         if count == 0 {
             flow.poll_gap = (flow.poll_gap * 2).min(shared.config.poll_max);
         }
+        // Fewer than asked for may be all that came at once; nothing is the source's word that there is no more.
+        flow.exhausted = (count == 0 && most > 0).then(Instant::now);
         self.recover(place);
         true
     }
@@ -399,12 +417,20 @@ impl Pump {
         if !self.rounds.begin(now) {
             return;
         }
+        // A source may take long, and what was read must not wait for it.
+        for lane in &mut self.lanes {
+            lane.flush(&self.shared);
+        }
         let mut tips = Vec::new();
         for (flow, cell) in self.flows.iter_mut().zip(&self.shared.chains) {
             if flow.role == Role::None || !flow.tip.is_due(now) {
                 continue;
             }
-            match self.source.tip(cell.chain) {
+            // Reading has just asked it: a slow node is not asked twice.
+            let is_known = flow.role == Role::Speaker
+                && flow.exhausted.is_some_and(|at| now.saturating_duration_since(at) < JUST_READ);
+            let tip = if is_known { Ok(Some(Height(flow.next - 1))) } else { self.source.tip(cell.chain) };
+            match tip {
                 Ok(tip) => {
                     if std::mem::take(&mut flow.tip.failed) && flow.role == Role::Standby {
                         cell.show_error(None);
@@ -447,13 +473,15 @@ impl Pump {
         let shared = Arc::clone(&self.shared);
         let (flow, cell) = (&mut self.flows[place], &shared.chains[place]);
         let (chain, text) = (cell.chain, error.to_string());
+        flow.exhausted = None;
         if let SourceError::Later(_) = error {
             let at = Instant::now() + flow.backoff.pause();
             if std::mem::replace(&mut flow.failing, true) {
                 flow.phase = Phase::Resume { at };
                 flow.role = Role::None;
+                flow.left = true;
                 cell.show(ChainState::Standby, Some(text));
-                shared.outbox.say(self.connection, ClientMessage::Leave(chain));
+                shared.outbox.leave(self.connection, chain);
             } else {
                 // Not just read again: it may have got half-way.
                 flow.phase = Phase::Seek { at };
@@ -466,10 +494,13 @@ impl Pump {
         flow.role = Role::None;
         cell.show(ChainState::Stopped, Some(text.clone()));
         // So that another node of the chain may speak.
-        shared.outbox.say(self.connection, ClientMessage::Leave(chain));
+        shared.outbox.leave(self.connection, chain);
         shared.tell(match *error {
             SourceError::Fork { chain, height, ours, theirs } => Event::Fork { chain, height, ours, theirs },
             _ => Event::SourceFailed { chain, error: text, retry: false },
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

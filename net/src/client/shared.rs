@@ -18,7 +18,7 @@ use super::{
     ChainState, ChainStatus, ClientConfig, ClientError, ConnectionState, Disconnect, Event, FollowStatus,
     Status,
 };
-use crate::control::{ClientMessage, Entry, MAX_CHAINS, RefusalCode, Tip};
+use crate::control::{ClientMessage, Entry, MAX_CHAINS, RefusalCode, Resume, Tip};
 use crate::frame::FrameBuffer;
 
 /// How many frame buffers are kept for use again.
@@ -101,7 +101,12 @@ pub(super) struct Welcomed {
 #[derive(Debug)]
 pub(super) enum News {
     Position(Entry),
-    Refused(RefusalCode, String),
+    Refused {
+        code: RefusalCode,
+        text: String,
+        /// Whether a position came since the pump looked last, which this stands in for.
+        answered: bool,
+    },
 }
 
 /// What the pump has to say on the control stream. Of an older connection it is dropped: a resume counts the frames
@@ -116,8 +121,10 @@ pub(super) struct Outbox {
 struct Unsaid {
     /// Number of the connection.
     connection: u64,
-    messages: Vec<ClientMessage>,
-    /// Of each chain the newest only: a main chain that does not read makes nothing pile up here.
+    // Of each chain the newest only: a main chain that does not read makes nothing pile up here.
+    /// Resumes and leaves.
+    places: BTreeMap<ChainId, ClientMessage>,
+    follow: Option<Height>,
     tips: BTreeMap<ChainId, Height>,
 }
 
@@ -202,7 +209,17 @@ impl Shared {
 
     /// Puts news of one chain before the pump.
     pub(super) fn post(&self, place: usize, news: News) {
-        self.inbox().news.insert(place, news);
+        {
+            let mut inbox = self.inbox();
+            let before = inbox.news.insert(place, news);
+            if let (
+                Some(News::Position(_) | News::Refused { answered: true, .. }),
+                Some(News::Refused { answered, .. }),
+            ) = (before, inbox.news.get_mut(&place))
+            {
+                *answered = true;
+            }
+        }
         self.doorbell.ring();
     }
 
@@ -342,8 +359,21 @@ impl Outbox {
         *lock(&self.unsaid) = Unsaid { connection, ..Unsaid::default() };
     }
 
-    pub(super) fn say(&self, connection: u64, message: ClientMessage) {
-        self.add(connection, |unsaid| unsaid.messages.push(message));
+    /// A leave that was not said yet is not needed then: the place is asked for anyway.
+    pub(super) fn resume(&self, connection: u64, resume: Resume) {
+        self.add(connection, |unsaid| {
+            unsaid.places.insert(resume.chain, ClientMessage::Resume(resume));
+        });
+    }
+
+    pub(super) fn leave(&self, connection: u64, chain: ChainId) {
+        self.add(connection, |unsaid| {
+            unsaid.places.insert(chain, ClientMessage::Leave(chain));
+        });
+    }
+
+    pub(super) fn follow(&self, connection: u64, from: Height) {
+        self.add(connection, |unsaid| unsaid.follow = Some(from));
     }
 
     pub(super) fn say_tips(&self, connection: u64, tips: impl IntoIterator<Item = (ChainId, Height)>) {
@@ -362,7 +392,8 @@ impl Outbox {
     pub(super) async fn take(&self) -> Vec<ClientMessage> {
         self.news.notified().await;
         let mut unsaid = lock(&self.unsaid);
-        let mut messages = std::mem::take(&mut unsaid.messages);
+        let mut messages: Vec<_> = std::mem::take(&mut unsaid.places).into_values().collect();
+        messages.extend(unsaid.follow.take().map(ClientMessage::Follow));
         let tips = std::mem::take(&mut unsaid.tips);
         if !tips.is_empty() {
             let tips = tips.into_iter().map(|(chain, height)| Tip { chain, height });

@@ -60,7 +60,8 @@ pub(crate) struct Doorkeeper {
     shown: Arc<SingleCertAndKey>,
 }
 
-/// The key that was turned away in a handshake, if one was. A connection that fails has no key to ask for.
+/// The key that was turned away in a handshake, if one was and its holder had proven to hold it: anyone can show the
+/// certificate of another. A connection that fails has no key to ask for.
 #[derive(Debug, Default)]
 pub(crate) struct TurnedAway(Mutex<Option<NodeKey>>);
 
@@ -186,7 +187,9 @@ pub fn refusal(error: &ConnectionError) -> Option<Refusal> {
     }
 }
 
-/// Lets in the clients whose key is known.
+/// Lets in the clients whose key is known. That is asked when they have proven to hold it: who is turned away may then
+/// be named. TLS 1.3 has no client certificate without a CertificateVerify, but in resumed sessions, which there are
+/// none of.
 struct ClientVerifier {
     known: Arc<dyn KnownKeys>,
     turned_away: Arc<TurnedAway>,
@@ -204,14 +207,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let key = sole_key(end_entity, intermediates)?;
-        if self.known.identify(&key).is_some() {
-            Ok(ClientCertVerified::assertion())
-        } else {
-            self.turned_away.set(key);
-            // Becomes the alert access_denied, which [`refusal`] reads as such.
-            Err(CertificateError::ApplicationVerificationFailure.into())
-        }
+        sole_key(end_entity, intermediates).map(|_| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -229,7 +225,15 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_ed25519(message, cert, dss, &self.algorithms)
+        let valid = verify_ed25519(message, cert, dss, &self.algorithms)?;
+        let key = certified_key(cert)?;
+        if self.known.identify(&key).is_some() {
+            Ok(valid)
+        } else {
+            self.turned_away.set(key);
+            // Becomes the alert access_denied, which [`refusal`] reads as such.
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

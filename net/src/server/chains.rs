@@ -16,6 +16,9 @@ use crate::frame::{Frame, Section};
 use super::sessions::LastRefusal;
 
 mod list;
+mod refusals;
+
+pub(super) use refusals::Refusals;
 
 pub use list::{PeerChain, PeerChainState};
 
@@ -27,7 +30,10 @@ pub(super) struct Chains {
     table: Vec<Chain>,
     /// How many of them are [`State::Speaking`].
     speaking: usize,
-    last_refusal: Option<LastRefusal>,
+    /// To be written down.
+    refusals: Refusals,
+    /// How many were before.
+    written: u64,
 }
 
 #[derive(Debug)]
@@ -68,12 +74,12 @@ pub(super) struct Taken {
     pub(super) refused: bool,
 }
 
-/// What ends a connection.
+/// What ends a connection, or the service of a chain: why, and why for people.
 pub(super) type Fault = (RefusalCode, String);
 
 impl Chains {
     pub(super) fn none(session: SessionId, key: NodeKey) -> Self {
-        Self { session, key, table: Vec::new(), speaking: 0, last_refusal: None }
+        Self { session, key, table: Vec::new(), speaking: 0, refusals: Refusals::default(), written: 0 }
     }
 
     /// Claims the chains of a hello, which ascend.
@@ -92,7 +98,10 @@ impl Chains {
                 tip: Height(0),
                 ahead_since: None,
             };
-            chain.claim(cache, |lane| lane.claim(self.key, self.session));
+            let refusal = chain.claim(cache, |lane| lane.claim(self.key, self.session));
+            if let Some(fault) = refusal {
+                self.refusals.push(chain.id, fault);
+            }
             self.table.push(chain);
         }
         self.count();
@@ -139,10 +148,10 @@ impl Chains {
             }
             match chain.push(self.session, &section, now) {
                 Ok(()) => taken.blocks += section.columns.len() as u64,
-                Err(refusal) => {
+                Err(fault) => {
                     taken.refused = true;
                     self.speaking -= 1;
-                    self.last_refusal = Some(refusal);
+                    self.refusals.push(chain.id, fault);
                 }
             }
         }
@@ -172,9 +181,12 @@ impl Chains {
         let (session, key) = (self.session, self.key);
         let chain = self.named(resume.chain)?;
         chain.heard_from = resume.frames;
-        chain.claim(cache, |lane| lane.reclaim(key, session));
+        let refusal = chain.claim(cache, |lane| lane.reclaim(key, session));
         chain.refused = None;
         chain.position = true;
+        if let Some(fault) = refusal {
+            self.refusals.push(resume.chain, fault);
+        }
         self.count();
         Ok(())
     }
@@ -234,7 +246,7 @@ impl Chains {
             if claims && chain.state == State::Speaking && !chain.speaks(self.session) {
                 // As for a section that comes too late: it asks anew, and says which of its frames are from before.
                 let refusal = Refusal::NotSpeaker { chain: chain.id };
-                self.last_refusal = Some(chain.refuse(&refusal));
+                self.refusals.push(chain.id, chain.refuse(&refusal));
                 deposed += 1;
             }
             if let Some(refused) = chain.refused.take() {
@@ -283,8 +295,16 @@ impl Chains {
         (self.table.len(), self.speaking)
     }
 
-    pub(super) fn last_refusal(&self) -> Option<&LastRefusal> {
-        self.last_refusal.as_ref()
+    /// What was refused since the last time, to be written down, each with how many it stands for, and how many there
+    /// have been in all when it is.
+    pub(super) fn take_refusals(&mut self) -> impl Iterator<Item = (LastRefusal, u64, u64)> + use<> {
+        let refusals: Vec<_> = std::mem::take(&mut self.refusals).into_iter().collect();
+        let mut written = self.written;
+        self.written += refusals.iter().map(|(_, times)| times).sum::<u64>();
+        refusals.into_iter().map(move |(refusal, times)| {
+            written += times;
+            (refusal, times, written)
+        })
     }
 
     /// The position of a chain at or after `from`: mostly `from` itself, since frames and this table ascend alike.
@@ -316,21 +336,30 @@ impl Chains {
 }
 
 impl Chain {
-    fn claim(&mut self, cache: &Cache, ask: impl Fn(&Lane) -> Result<Claim, Refusal>) {
+    /// Returns why it was refused, if it was.
+    fn claim(&mut self, cache: &Cache, ask: impl Fn(&Lane) -> Result<Claim, Refusal>) -> Option<Fault> {
         if self.lane.is_none() {
             self.lane = cache.lane(self.id);
         }
         let claim = self.lane.as_deref().map(ask);
-        self.state = match claim {
-            Some(Ok(Claim::Speaker(_))) => State::Speaking,
-            Some(Ok(Claim::Standby(_))) => State::Standby,
-            Some(Err(refusal)) => {
-                // Not one of its nodes: nothing about the chain is told.
-                self.lane = None;
-                State::Refused(RefusalCode::from(&refusal))
+        let (code, detail) = match claim {
+            Some(Ok(Claim::Speaker(_))) => {
+                self.state = State::Speaking;
+                return None;
             }
-            None => State::Refused(RefusalCode::UnknownChain),
+            Some(Ok(Claim::Standby(_))) => {
+                self.state = State::Standby;
+                return None;
+            }
+            Some(Err(refusal)) => (RefusalCode::from(&refusal), refusal.to_string()),
+            None => {
+                (RefusalCode::UnknownChain, format!("chain {}: this main chain does not index it", self.id))
+            }
         };
+        // Not one of its nodes: nothing about the chain is told.
+        self.lane = None;
+        self.state = State::Refused(code);
+        Some((code, shorten(detail, MAX_DETAIL_BYTES)))
     }
 
     fn speaks(&self, session: SessionId) -> bool {
@@ -354,7 +383,7 @@ impl Chain {
 
     /// A refused section silences the chain, and gives its place to another node.
     #[inline]
-    fn push(&mut self, session: SessionId, section: &Section<'_>, now: Duration) -> Result<(), LastRefusal> {
+    fn push(&mut self, session: SessionId, section: &Section<'_>, now: Duration) -> Result<(), Fault> {
         let lane = self.lane.as_ref().expect("who speaks for a chain has its lane");
         let Err(refusal) = lane.push(session, section.first, section.parent, section.columns, now) else {
             return Ok(());
@@ -364,12 +393,12 @@ impl Chain {
     }
 
     /// Silences the chain until the peer resumes it, and has it told why.
-    fn refuse(&mut self, refusal: &Refusal) -> LastRefusal {
+    fn refuse(&mut self, refusal: &Refusal) -> Fault {
         let code = RefusalCode::from(refusal);
         let detail = shorten(refusal.to_string(), MAX_DETAIL_BYTES);
         self.state = State::Refused(code);
         self.refused = Some(Box::new((code, detail.clone())));
-        LastRefusal { chain: Some(self.id), code, detail }
+        (code, detail)
     }
 
     /// Takes a silent speaker's place: zero if it did, else how long it may take until it can; `None` when the peer has

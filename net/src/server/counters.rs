@@ -47,6 +47,10 @@ pub struct Counters {
     pub blocks: u64,
     /// Messages received on control streams.
     pub control_messages: u64,
+    /// How often sessions went through all of their chains for what there is to tell.
+    pub control_rounds: u64,
+    /// How often reactors went through all of their sessions for whom there is something to tell.
+    pub herald_rounds: u64,
     /// Sessions now.
     pub sessions: u64,
     /// Handshakes under way now.
@@ -109,7 +113,11 @@ pub(super) struct CountsByCode([Count; CODES]);
 
 impl CountsByCode {
     pub(super) fn one(&self, code: RefusalCode) {
-        self.0[index(code)].one();
+        self.add(code, 1);
+    }
+
+    pub(super) fn add(&self, code: RefusalCode, more: u64) {
+        self.0[index(code)].add(more);
     }
 
     fn get(&self) -> ByCode {
@@ -140,6 +148,8 @@ pub(super) struct Counts {
     pub(super) bytes: Count,
     pub(super) blocks: Count,
     pub(super) control_messages: Count,
+    pub(super) control_rounds: Count,
+    pub(super) herald_rounds: Count,
 }
 
 impl Counts {
@@ -169,6 +179,8 @@ impl Counts {
             bytes: self.bytes.get(),
             blocks: self.blocks.get(),
             control_messages: self.control_messages.get(),
+            control_rounds: self.control_rounds.get(),
+            herald_rounds: self.herald_rounds.get(),
             ..Counters::default()
         }
     }

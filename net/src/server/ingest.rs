@@ -91,15 +91,10 @@ impl DataStream {
         let now = shared.parts.clock.monotonic();
         let mut chains = session.chains();
         let taken = chains.take(&frame, self.number, number, now).map_err(End::Fault)?;
-        let refusal = if taken.refused { chains.last_refusal().cloned() } else { None };
         drop(chains);
         session.delivered(shared, bytes.len(), taken.blocks, now);
-        if let Some(refusal) = refusal {
-            tracing::info!(
-                session = session.id.0, key = %session.presented,
-                code = %refusal.code, detail = refusal.detail, "refused a chain"
-            );
-            session.note(shared, refusal);
+        if taken.refused {
+            session.settle(shared);
             session.news.notify_one();
             // Another node of the chain may speak now.
             shared.heralds.tell();

@@ -45,14 +45,14 @@ struct Pages {
 }
 
 impl Ledger {
-    /// Writes a refusal down; its count is the ledger's to know.
+    /// Writes a refusal down; its count is how many there were at once, which the ledger adds up.
     pub(super) fn enter(&self, mut refusal: KeyRefusal) {
         let mut pages = self.pages();
         let key = refusal.key;
         // Where it was before: a key may have become known since, or have been forgotten by the operator.
         let place = pages.unknown.iter().position(|other| other.key == key);
         let before = place.and_then(|place| pages.unknown.remove(place)).or_else(|| pages.known.remove(&key));
-        refusal.count = before.map_or(0, |before| before.count) + 1;
+        refusal.count += before.map_or(0, |before| before.count);
         if refusal.registered {
             pages.known.insert(key, refusal);
         } else {
@@ -92,7 +92,7 @@ mod tests {
             chain: None,
             code: RefusalCode::UnknownKey,
             detail: "detail".into(),
-            count: 0,
+            count: 1,
         }
     }
 

@@ -296,18 +296,18 @@ impl Shared {
             (RefusalCode::UnknownKey, "the key is not registered for any chain")
         };
         tracing::debug!(%key, %address, %code, "turned a key away");
-        self.enter(key, address, LastRefusal { chain: None, code, detail: detail.into() });
+        self.enter(key, address, LastRefusal { chain: None, code, detail: detail.into() }, 1);
     }
 
-    /// A session, or a chain of it, was refused.
-    fn note(&self, key: &NodeKey, address: SocketAddr, refusal: LastRefusal) {
+    /// A session was refused, or `times` chains of it, of which `refusal` stands for all.
+    fn note(&self, key: &NodeKey, address: SocketAddr, refusal: LastRefusal, times: u64) {
         if refusal.chain.is_some() {
-            self.counts.chain_refusals.one(refusal.code);
+            self.counts.chain_refusals.add(refusal.code, times);
         }
-        self.enter(key, address, refusal);
+        self.enter(key, address, refusal, times);
     }
 
-    fn enter(&self, key: &NodeKey, address: SocketAddr, refusal: LastRefusal) {
+    fn enter(&self, key: &NodeKey, address: SocketAddr, refusal: LastRefusal, times: u64) {
         let LastRefusal { chain, code, detail } = refusal;
         self.ledger.enter(KeyRefusal {
             key: *key,
@@ -317,7 +317,7 @@ impl Shared {
             chain,
             code,
             detail,
-            count: 0,
+            count: times,
         });
     }
 }

@@ -288,7 +288,7 @@ impl Session {
 
     /// Keeps a refusal, to be shown.
     pub(super) fn note(&self, shared: &Shared, refusal: LastRefusal) {
-        shared.note(&self.presented, self.address, refusal.clone());
+        shared.note(&self.presented, self.address, refusal.clone(), 1);
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
     }
 

@@ -172,7 +172,12 @@ fn faults() -> Vec<Fault> {
             },
             ACCESS_DENIED,
         ),
-        fault("a key that is no point", &shows(patched(REGISTERED, &public, &[0xff; 32])), ACCESS_DENIED),
+        fault(
+            "the certificate of a key that was struck off, signed for by another key",
+            &Shown { pen: Pen::ed25519(STRANGER), ..Shown::of(REVOKED) },
+            DECRYPT_ERROR,
+        ),
+        fault("a key that is no point", &shows(patched(REGISTERED, &public, &[0xff; 32])), DECRYPT_ERROR),
         fault(
             "the registered certificate behind another",
             &Shown::with(STRANGER, vec![certificate(STRANGER), good.clone()]),
@@ -317,13 +322,16 @@ fn no_fault_of_certificate_or_handshake_gets_in_and_honest_nodes_go_on() {
     wait_durable(&scene.main, u32::from(REGISTERED), 1);
     let sessions: Vec<_> = scene.main.server.peers().iter().map(|peer| peer.session).collect();
     assert_eq!(sessions, [1, 2]);
-    // Three keys are those of nobody: the stranger's, the one that anyone can sign for, and the one that is no point.
+    // Two keys are those of nobody: the stranger's, and the one that anyone can sign for. Whoever shows the certificate
+    // of a key that is not his is not taken for its holder.
     let counters = scene.counters();
-    assert_eq!((counters.handshakes_unknown_key, counters.handshakes_revoked_key), (3, 1));
+    assert_eq!((counters.handshakes_unknown_key, counters.handshakes_revoked_key), (2, 1));
     let refusals = scene.main.server.peer_list().refusals();
     let of = |seed| refusals.iter().find(|refusal| refusal.key == key(seed)).map(|refusal| refusal.code);
     assert_eq!(of(STRANGER), Some(RefusalCode::UnknownKey));
     assert_eq!(of(REVOKED), Some(RefusalCode::Revoked));
+    let revoked = refusals.iter().find(|refusal| refusal.key == key(REVOKED)).unwrap();
+    assert_eq!(revoked.count, 1, "once it was its holder");
 }
 
 /// The matrix would prove nothing if these tools could not get in at all.

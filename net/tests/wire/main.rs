@@ -4,6 +4,7 @@
 mod by_hand;
 mod deaf;
 mod flow;
+mod paces;
 mod raw;
 mod refusals;
 mod restart;

@@ -3,7 +3,7 @@
 //! ```text
 //!   processor 1: the server             processor 0: the honest load, and, standing back for it, the attack
 //! ```
-//! Honest nodes send to a server, alone and then beside an attack, in the same run: once near full speed, which
+//! Honest nodes send to a server, alone and then beside an attack, in the same run: once as fast as it can, which
 //! shows what throughput is lost, and once at a modest pace, which shows what happens to lags. The attack may send
 //! no more than a remote host could on its link, and comes from other addresses than the honest load.
 
@@ -64,8 +64,9 @@ pub(crate) struct Hostile {
     /// Seconds that are measured, alone and beside the attack, each
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// What the honest load offers to measure throughput, in percent of its full speed; above 100 it is as fast as it can be
-    #[arg(long, default_value_t = 92, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    /// What the honest load offers to measure throughput, in percent of its full speed. Far above 100 it goes as fast as it
+    /// can, and all that an attack takes shows; below 100 what it takes of the rest does not
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     offer: u64,
     /// Registered nodes that attack
     #[arg(long, default_value_t = 16)]
@@ -105,6 +106,8 @@ struct Side {
     lags: LagSummary,
     /// Share of a processor that the ingest thread took.
     ingest: f64,
+    /// And that the honest load took.
+    sender: f64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -121,7 +124,7 @@ impl Hostile {
         let mut table = Table::new(&[
             "attack",
             "throughput, of alone",
-            "alone, of offered",
+            "alone, of full speed",
             "its attacks/s",
             "Mbit/s",
             "attacker, processors",
@@ -155,10 +158,12 @@ impl Hostile {
             }
             let spread = |of: &dyn Fn(&Run) -> f64| Spread::of(runs.iter().map(of));
             let attackers = f64::from(self.attackers);
+            // Who is faster than what is offered catches up with what it owes.
+            let sustained = |side: &Side| side.rate.min(offered.rate(self.chains));
             let cells = [
                 name.clone(),
-                spread(&|run| run.fast.attacked.rate / run.fast.alone.rate).to_string(),
-                spread(&|run| run.fast.alone.rate / offered.rate(self.chains)).to_string(),
+                spread(&|run| sustained(&run.fast.attacked) / sustained(&run.fast.alone)).to_string(),
+                spread(&|run| run.fast.alone.rate / full as f64).to_string(),
                 format!("{:.0}", spread(&|run| run.fast.attacker.per_second)),
                 format!("{:.1}", spread(&|run| run.fast.attacker.mbit)),
                 spread(&|run| run.fast.attacker_cpu).to_string(),
@@ -177,7 +182,7 @@ impl Hostile {
         }
         drop(progress);
         let method = format!(
-            "{} honest chains over {} connections at {} % of full speed ({:.2} million blocks/s) and at {} blocks/s; {} \
+            "{} honest chains over {} connections, offering {} % of full speed ({:.2} million blocks/s) and {} blocks/s; {} \
              attackers with {} Mbit/s together; {} runs of {} s alone and as long attacked; median (lowest to highest)",
             self.chains,
             self.connections,
@@ -259,7 +264,7 @@ impl Hostile {
 
     fn side(&self, server: &Child, honest: &mut Child, batch: u32) -> Result<Side> {
         honest.ask::<LagSummary>("window")?;
-        let (begun, cpu) = (Instant::now(), server.cpu()?);
+        let (begun, cpu, sent) = (Instant::now(), server.cpu()?, honest.cpu()?);
         std::thread::sleep(Duration::from_secs_f64(self.seconds));
         let lags: LagSummary = honest.ask("window")?;
         let elapsed = begun.elapsed();
@@ -268,6 +273,7 @@ impl Hostile {
             rate: blocks as f64 / elapsed.as_secs_f64(),
             lags,
             ingest: server.cpu()?.since(&cpu, INGEST) as f64 / elapsed.as_nanos() as f64,
+            sender: honest.cpu()?.since(&sent, "") as f64 / elapsed.as_nanos() as f64,
         })
     }
 

@@ -157,8 +157,9 @@ fn gone(file: &KeysFile, state: &KeyState, exists: bool) -> String {
     let (revoked, new) = (state.revoked.len(), state.stands_for.len());
     format!(
         "{path} {what}, and {revoked} keys were revoked and {new} new by it; the keys stay as they were, until the node \
-         is started again: put the file back before that. To take changes back, use `mainstem keys restore`; a file \
-         with `revoked = []` takes back all"
+         is started again. Put the file back before that, and before `mainstem keys` changes it, which would begin \
+         with no changes. To take changes back then, use `mainstem keys restore`; a file with `revoked = []` takes \
+         back all"
     )
 }
 

@@ -417,12 +417,12 @@ impl Store {
         };
         fs::create_dir_all(dir).map_err(io(dir))?;
         let is_new = !path.exists();
-        let (mut builder, shown) = (Builder::new(), Cell::new(None));
+        let (mut builder, shown) = (Builder::new(), Cell::new(String::new()));
         let file = path.clone();
         builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |repair| {
-            let percent = (repair.progress() * 100.0) as u64;
-            if shown.replace(Some(percent)) != Some(percent) {
-                info!(file = %file.display(), percent, "the program did not end well; what is kept is looked through");
+            let percent = format!("{:.0}", repair.progress() * 100.0);
+            if shown.replace(percent.clone()) != percent {
+                info!(file = %file.display(), %percent, "the program did not end well; what is kept is looked through");
             }
         });
         let database = (self.opener.0)(&mut builder, path).map_err(|error| match error {
@@ -443,7 +443,7 @@ impl Store {
 
     /// Checks the version of a file, and makes the tables that it does not have.
     fn prepare(&self, database: &Database) -> Result<(), KeepError> {
-        let found = self.version(database).map_err(|error| KeepError::database(&self.path, error))?;
+        let found = version(database).map_err(|error| KeepError::database(&self.path, error))?;
         match found {
             // All is there, and a disk that is full does not matter.
             Some((version, true)) if version == VERSION.to_le_bytes() => return Ok(()),
@@ -467,25 +467,6 @@ impl Store {
             fill_newest(&transaction.open_table(INDEXED)?, &mut transaction.open_table(NEWEST)?)
         };
         commit(database, make).map_err(|error| KeepError::database(&self.path, error))
-    }
-
-    /// What the file says its version is, and whether it has all tables.
-    fn version(&self, database: &Database) -> Result<Option<(Vec<u8>, bool)>, redb::Error> {
-        let transaction = database.begin_read()?;
-        let meta = match transaction.open_table(META) {
-            Ok(meta) => meta,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(version) = meta.get("version")?.map(|value| value.value().to_vec()) else {
-            return Ok(None);
-        };
-        let whole = match transaction.open_table(NEWEST) {
-            Ok(_) => true,
-            Err(redb::TableError::TableDoesNotExist(_)) => false,
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Some((version, whole)))
     }
 
     fn main(&self) -> Result<Option<(ChainId, Hash)>, KeepError> {
@@ -589,6 +570,25 @@ fn commit(
     transaction.set_quick_repair(true);
     change(&transaction)?;
     Ok(transaction.commit()?)
+}
+
+/// What the file says its version is, and whether it has all tables.
+fn version(database: &Database) -> Result<Option<(Vec<u8>, bool)>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(version) = meta.get("version")?.map(|value| value.value().to_vec()) else {
+        return Ok(None);
+    };
+    let whole = match transaction.open_table(NEWEST) {
+        Ok(_) => true,
+        Err(redb::TableError::TableDoesNotExist(_)) => false,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some((version, whole)))
 }
 
 /// What is newest of each chain, in a file of a program that did not note it.

@@ -5,7 +5,8 @@
 //!
 //! # Capacity
 //! At most [`MAX_CONNECTIONS`] connections, one request each; a request has at most [`MAX_BODY_BYTES`] and is answered
-//! within [`TIMEOUT`], or [`MAX_WAIT`] later where it waits for a block. An answer has at most [`MAX_PAGE`] items.
+//! within [`TIMEOUT`], or [`MAX_WAIT`] later where it waits for a block, which at
+//! most [`MAX_WAITING`] do at once. An answer has at most [`MAX_PAGE`] items.
 
 mod params;
 mod problem;
@@ -20,6 +21,8 @@ use std::time::Duration;
 
 /// Each may hold a page of some 1 MB that its reader does not take.
 const MAX_CONNECTIONS: usize = 64;
+/// Requests that wait for a height at once: fewer, so that those that do not wait find a connection.
+const MAX_WAITING: usize = 32;
 const MAX_BODY_BYTES: usize = 256 << 10;
 const MAX_PAGE: usize = 1_000;
 /// Items in one answer, unless asked for more or fewer.

@@ -13,16 +13,16 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use engine::chain::{ChainId, Hash, Height, MainHeader};
 use engine::proof::{ChainProof, Proof};
 use net::client::Monitor;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::params::{self, Params};
 use super::problem::{self, Problem};
-use super::{MAX_BODY_BYTES, MAX_WAIT, TIMEOUT, views};
+use super::{MAX_BODY_BYTES, MAX_WAIT, MAX_WAITING, TIMEOUT, views};
 use crate::keep::{Contents, KeepError, Store};
 
 /// The routes, for those who ask for another.
@@ -52,7 +52,8 @@ pub struct Serving {
 pub(super) fn router(serving: Arc<Serving>) -> Router {
     let waits = Router::new()
         .route("/v1/chains/{chain}/indexed/{height}", get(indexed_in))
-        .layer(from_fn_with_state(TIMEOUT + MAX_WAIT, deadline));
+        .layer(from_fn_with_state(TIMEOUT + MAX_WAIT, deadline))
+        .layer(Extension(Arc::new(Semaphore::new(MAX_WAITING))));
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/headers", get(headers))
@@ -145,18 +146,28 @@ async fn parts(State(here): Here, params: Params<String>, uri: Uri) -> Answer<Js
     Ok(Json(views::Parts { parts: found.iter().map(Into::into).collect(), next }))
 }
 
-async fn indexed_in(State(here): Here, params: Params<(String, String)>, uri: Uri) -> Answer<Response> {
+async fn indexed_in(
+    State(here): Here,
+    Extension(waiting): Extension<Arc<Semaphore>>,
+    params: Params<(String, String)>,
+    uri: Uri,
+) -> Answer<Response> {
     let (chain, height) = params::path(params)?;
     let (chain, height) = (params::chain(&chain)?, params::height("height", &height)?);
     let until = Instant::now() + params::wait(&uri)?;
     here.known(chain)?;
     let mut news = here.durable.clone();
+    let mut place = None;
     loop {
         news.mark_unchanged();
         let problem = match here.store.locate(chain, height).map_err(unreadable)? {
             Some((header, proof)) => return indexed_answer(header, proof),
             None => here.not_indexed(chain, height)?,
         };
+        if place.is_none() && Instant::now() < until {
+            // Until it is answered.
+            place = Some(waiting.try_acquire().map_err(|_| busy())?);
+        }
         // Whether time is up or tributary ends, this is how it stands.
         if !matches!(tokio::time::timeout_at(until, news.changed()).await, Ok(Ok(()))) {
             return Err(problem);
@@ -302,6 +313,12 @@ fn indexed_answer(header: MainHeader, proof: ChainProof) -> Answer<Response> {
         .verify(&header)
         .map_err(|error| Problem::internal(format!("main block {}: {error}", header.height)))?;
     Ok(unchanging(Json(views::IndexedIn { hash: header.hash(), header, proof })))
+}
+
+fn busy() -> Problem {
+    let detail =
+        format!("{MAX_WAITING} requests wait for a height already; ask again later, or without wait");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many requests wait", detail)
 }
 
 fn unreadable(error: KeepError) -> Problem {

@@ -7,7 +7,7 @@ use net::client::{Contradiction, MainSink as _};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Server, Serving};
+use super::{MAX_WAITING, Server, Serving};
 use crate::keep::{Keeper, Store};
 use crate::testing::{OURS, World};
 
@@ -219,6 +219,31 @@ fn a_proof_of_another_chain_is_verified_against_what_is_kept() {
     assert_eq!((&verdict["verified"], &verdict["trusted"]["height"]), (&true.into(), &6.into()), "{verdict}");
     let new = case.verify(&json(case.world.proof(other, case.world.newest(other), None)));
     assert!(new["reason"].as_str().unwrap().contains("cannot be compared yet"), "{new}");
+}
+
+#[test]
+fn of_too_many_that_wait_some_are_refused_and_others_answered() {
+    let case = Case::new(1, 4);
+    let url = format!("http://{}/v1/chains/1/indexed/100000?wait=60s", case.server.addr());
+    let (busy, refused) = std::sync::mpsc::channel();
+    for _ in 0..MAX_WAITING + 3 {
+        let (url, busy) = (url.clone(), busy.clone());
+        // Those that wait go on when the test is over.
+        std::thread::spawn(move || {
+            let mut response = agent().get(url).call()?;
+            let status = response.status().as_u16();
+            let _ = busy.send((status, response.body_mut().read_to_string()?));
+            Ok::<_, ureq::Error>(())
+        });
+    }
+    // Three find no room, whichever they are; until they have said so, nobody is done.
+    for _ in 0..3 {
+        let (status, answer) = refused.recv().unwrap();
+        assert_eq!(status, 503, "{answer}");
+        assert!(answer.contains("urn:mainstem:problem:busy"), "{answer}");
+    }
+    case.refuses("/v1/chains/1/indexed/100000", 404, "not-indexed", &["not indexed yet"]);
+    assert_eq!(case.get("/v1/status").0, 200);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::worker::{Begin, Failure, Feed, Incoming};
 use crate::client::backoff::Backoff;
 use crate::client::shared::Shared;
 use crate::client::{Disconnect, Event};
-use crate::control::{ClientMessage, Entry, EntryState, MainMessage, Welcome, receive};
+use crate::control::{Entry, EntryState, MainMessage, Welcome, receive};
 use crate::reactor::{Either, Handle, race};
 
 /// What a follower has to know of a connection.
@@ -108,7 +108,7 @@ async fn stream(
         Err(_) => return Ok(Pause::NoFollower),
     };
     let from = next.unwrap_or(Height(0));
-    shared.outbox.say(session.number, ClientMessage::Follow(from));
+    shared.outbox.follow(session.number, from);
     let blocks = async {
         let mut stream = connection.accept_uni().await.map_err(|error| Disconnect::from(&error))?;
         read(shared, feed, &mut stream, &mut progress).await

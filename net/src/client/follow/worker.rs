@@ -195,6 +195,8 @@ impl Worker {
         if let Failure::Sink(_) = failure {
             // The sink says where it is.
             self.verifier = None;
+            // What it had taken before and not settled may be lost with it.
+            self.taken = None;
         }
         if let Some(stream) = self.stream.take() {
             // The connection may be gone, and with it the question.
@@ -208,5 +210,68 @@ impl Worker {
         self.shared.change_follow(|follow| follow.contradiction = Some(Arc::clone(&found)));
         self.shared.tell(Event::Contradicted(Arc::clone(&found)));
         Failure::Contradiction(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::client::ClientConfig;
+    use crate::identity::Identity;
+
+    /// Takes one block, and then none.
+    #[derive(Debug, Default)]
+    struct Lossy(Mutex<u64>);
+
+    impl MainSink for Lossy {
+        fn next(&self) -> Option<Height> {
+            None
+        }
+
+        fn take(&self, _: FollowedBlock) -> Result<(), String> {
+            let mut taken = self.0.lock().unwrap();
+            *taken += 1;
+            if *taken == 1 { Ok(()) } else { Err("no room".into()) }
+        }
+    }
+
+    #[test]
+    fn what_a_sink_had_taken_before_it_failed_is_not_shown_as_kept() {
+        let sink: Arc<dyn MainSink> = Arc::new(Lossy::default());
+        let identity = Identity::generate().unwrap();
+        let mut config = ClientConfig::new("main:1", identity.public(), identity);
+        config.follow = Some(Arc::clone(&sink));
+        let shared = Arc::new(Shared::new(config, vec![ChainId(1)]).unwrap().0);
+        let mut worker = Worker { shared, sink, verifier: None, stream: None, taken: None };
+        let (answer, _asked) = oneshot::channel();
+        let (failed, mut failure) = oneshot::channel();
+        let (main_chain, genesis_hash) = (ChainId(100), Hash([7; 32]));
+        worker.begin(Begin { main_chain, genesis_hash, head: None, chains: Vec::new(), answer, failed });
+        let header = |height, parent| MainHeader {
+            version: 1,
+            chain_id: main_chain,
+            height: Height(height),
+            time: engine::chain::Timestamp::from_millis(height),
+            parent,
+            side_root: Hash::ZERO,
+            chain_count: 0,
+            leaf_count: 0,
+            ops_root: Hash::ZERO,
+            state_root: Hash::ZERO,
+            history_root: Hash::ZERO,
+            aelf_root: Hash::ZERO,
+        };
+        let first = header(7, Hash::ZERO);
+        let room = Arc::new(Semaphore::new(2));
+        for header in [first, header(8, first.hash())] {
+            let room = Arc::clone(&room).try_acquire_owned().unwrap();
+            worker.block(Incoming { header, proofs: Vec::new(), _room: room });
+        }
+        assert!(matches!(failure.try_recv(), Ok(Failure::Sink(_))));
+        worker.settle();
+        let follow = worker.shared.status().follow.unwrap();
+        assert_eq!((follow.newest, follow.blocks), (None, 0));
     }
 }

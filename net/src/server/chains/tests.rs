@@ -290,3 +290,68 @@ fn what_no_chain_of_a_hello_can_be_served_for_is_said() {
     assert_eq!(refusal(stranger, &[1, 2]), RefusalCode::UnknownKey);
     assert_eq!(refusal(stranger, &[1, 7]), RefusalCode::NoChain);
 }
+
+/// What is written down: the chains and codes, and how many of each entry.
+fn written(chains: &mut Chains) -> Vec<(u32, RefusalCode, u64)> {
+    chains
+        .take_refusals()
+        .map(|(refusal, times, _)| {
+            assert!(refusal.detail.starts_with("chain "), "{}", refusal.detail);
+            (refusal.chain.unwrap().0, refusal.code, times)
+        })
+        .collect()
+}
+
+#[test]
+fn whatever_is_refused_is_written_down_once() {
+    let Bench { cache, mut chains, .. } = bench();
+    assert!(written(&mut chains).is_empty());
+    // In a hello that names others too, and when it is asked for again.
+    let mut second = Chains::none(SessionId(2), OTHER);
+    second.claim(&cache, &[1, 7, 8].map(ChainId));
+    assert_eq!(second.refusal(), None);
+    let unknown = RefusalCode::UnknownChain;
+    assert_eq!(written(&mut second), [(7, unknown, 1), (8, unknown, 1)]);
+    second.resume(&cache, Resume { chain: ChainId(8), frames: 0 }).unwrap();
+    assert_eq!(written(&mut second), [(8, unknown, 1)]);
+    let mut stranger = Chains::none(SessionId(3), NodeKey([9; 32]));
+    stranger.claim(&cache, &[ChainId(2)]);
+    assert_eq!(written(&mut stranger), [(2, RefusalCode::UnknownKey, 1)]);
+
+    // Another one took over.
+    let patience = Duration::ZERO;
+    second.tips(&[Tip { chain: ChainId(1), height: Height(5) }]).unwrap();
+    assert_eq!(second.take_over(Duration::ZERO, patience).0, 1);
+    told(&mut chains);
+    assert_eq!(written(&mut chains), [(1, RefusalCode::NotSpeaker, 1)]);
+
+    // Each section of a frame.
+    let mut writer = FrameWriter::new(FrameBuffer::default(), MAX_FRAME_BYTES);
+    for chain in [2, 3] {
+        let mut columns = Columns::default();
+        columns.push(hash(6), Hash::ZERO, Timestamp::default());
+        writer.push(ChainId(chain), Height(6), hash(5), columns.as_ref());
+    }
+    let buffer = writer.finish();
+    let frame = Frame::parse(buffer.as_bytes()).unwrap();
+    assert_eq!(chains.take(&frame, 0, 0, Duration::ZERO), Ok(Taken { blocks: 0, refused: true }));
+    let code = RefusalCode::WrongHeight;
+    assert_eq!(written(&mut chains), [(2, code, 1), (3, code, 1)]);
+    assert!(written(&mut chains).is_empty() && written(&mut second).is_empty());
+}
+
+#[test]
+fn of_many_refusals_few_are_kept_and_all_are_counted() {
+    let Bench { cache, .. } = bench();
+    let mut chains = Chains::none(SessionId(2), OTHER);
+    let ids: Vec<_> = (1..=1_000).map(ChainId).collect();
+    chains.claim(&cache, &ids);
+    let refusals: Vec<_> = chains.take_refusals().collect();
+    assert_eq!(refusals.len(), refusals::MAX_FIRST + 1);
+    let refused = 1_000 - u64::from(CHAINS);
+    assert_eq!(refusals.iter().map(|(_, times, _)| times).sum::<u64>(), refused);
+    let (last, _, in_all) = refusals.last().unwrap();
+    assert_eq!((last.chain, *in_all), (Some(ChainId(1_000)), refused));
+    chains.resume(&cache, Resume { chain: ChainId(9), frames: 0 }).unwrap();
+    assert_eq!(chains.take_refusals().next().unwrap().2, refused + 1, "counted on");
+}

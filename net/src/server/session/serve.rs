@@ -1,17 +1,21 @@
 //! What a session does from its hello to its end.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use quinn::{Connection, RecvStream, SendStream};
 
 use super::super::chains::{Chains, Fault};
-use super::super::{Shared, follow, ingest};
+use super::super::{LastRefusal, Shared, follow, ingest};
 use super::{CONTROL_BUFFER, End, Session, too_slow};
 use crate::control::{
     CLOSE_DONE, ClientMessage, Hello, Message, RefusalCode, ServerMessage, Welcome, receive,
 };
 use crate::reactor::{Either, Handle, race};
+
+/// How many refused chains of a session are logged one by one.
+const MAX_LOGGED: u64 = 8;
 
 /// A session among the open ones. Whatever ends it, a panic too, its connection is closed, its chains are given up and
 /// it is taken out.
@@ -62,6 +66,7 @@ impl Admitted {
         if let Some(fault) = refusal {
             return Err(End::Fault(fault));
         }
+        session.settle(shared);
         if let Some(head) = &welcome.head {
             session.told_header(head.height, shared.parts.clock.monotonic());
         }
@@ -84,6 +89,7 @@ impl Admitted {
     async fn listen(&self, handle: &Handle, stream: &mut RecvStream) -> Result<(), End> {
         let (shared, session) = (&self.shared, &self.session);
         let mut body = Vec::new();
+        let mut tips_pace = TipsPace::new(Instant::now());
         loop {
             let message = receive(stream, &mut body).await?.ok_or(End::Done)?;
             shared.counts.control_messages.one();
@@ -96,6 +102,7 @@ impl Admitted {
                 }
                 ClientMessage::Resume(resume) => {
                     session.chains().resume(&shared.parts.cache, resume).map_err(End::Fault)?;
+                    session.settle(shared);
                     session.news.notify_one();
                 }
                 ClientMessage::Leave(chain) => {
@@ -104,7 +111,9 @@ impl Admitted {
                     }
                 }
                 ClientMessage::Tips(tips) => {
-                    if session.chains().tips(&tips).map_err(End::Fault)? {
+                    // Too many are kept, and looked at with the next news.
+                    let stands_by = session.chains().tips(&tips).map_err(End::Fault)?;
+                    if tips_pace.may_wake(Instant::now()) && stands_by {
                         session.news.notify_one();
                     }
                 }
@@ -115,7 +124,8 @@ impl Admitted {
         }
     }
 
-    /// Writes the control stream: whenever there is news, all that the peer does not know yet.
+    /// Writes the control stream: whenever there is news, all that the peer does not know yet. At the pace of acks,
+    /// whoever wakes it: a round looks at all chains.
     async fn tell(&self, handle: &Handle, stream: &mut SendStream) -> Result<(), End> {
         let (shared, session) = (&self.shared, &self.session);
         let mut out = Vec::new();
@@ -127,6 +137,7 @@ impl Admitted {
                 Some(wait) => drop(handle.timeout(wait, session.news.notified()).await),
                 None => session.news.notified().await,
             }
+            shared.counts.control_rounds.one();
             let taken;
             (taken, wait) =
                 session.chains().take_over(shared.parts.clock.monotonic(), shared.config.takeover_after);
@@ -138,6 +149,7 @@ impl Admitted {
             // First the head, then the lanes: what a header has indexed is acked with it or before the next one.
             let newest = shared.heralds.head();
             session.chains().collect(&mut out, session.take_claims());
+            session.settle(shared);
             let now = shared.parts.clock.monotonic();
             if let Some(newest) = newest
                 && let Some(due) = session.header_due(newest.header.height, now, shared.config.header_pace)
@@ -152,6 +164,7 @@ impl Admitted {
                 out.clear();
                 out.shrink_to(CONTROL_BUFFER);
             }
+            handle.sleep(shared.config.ack_pace).await;
         }
     }
 
@@ -163,6 +176,54 @@ impl Admitted {
             Ok(Err(_)) => Err(End::Done),
             Err(_) => Err(too_slow(format!("the control stream was not read for {limit:?}"))),
         }
+    }
+}
+
+impl Session {
+    /// Writes down which of its chains were refused. To be called wherever that may have been, without its chains locked.
+    pub(in super::super) fn settle(&self, shared: &Shared) {
+        let refusals = self.chains().take_refusals();
+        for (refusal, times, written) in refusals {
+            let LastRefusal { chain, code, detail } = &refusal;
+            if written <= MAX_LOGGED {
+                let chain = chain.map(|chain| chain.0);
+                tracing::info!(session = self.id.0, key = %self.presented, chain, %code, detail, "refused a chain");
+            } else if written.ilog2() > (written - times).ilog2() {
+                // Who is refused again and again must not fill the log.
+                tracing::info!(
+                    session = self.id.0, key = %self.presented, refused = written, %code, detail,
+                    "refused chains again and again; this is logged when their number has doubled"
+                );
+            }
+            shared.note(&self.presented, self.address, refusal.clone(), times);
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        }
+    }
+}
+
+/// How often tips may wake the session: a few at once, and twice a second in the long run, which is twice what the
+/// protocol allows.
+#[derive(Debug)]
+struct TipsPace {
+    /// When there will be no debt.
+    clear_at: Instant,
+}
+
+impl TipsPace {
+    const EACH: Duration = Duration::from_millis(500);
+    const BURST: u32 = 10;
+
+    fn new(now: Instant) -> Self {
+        Self { clear_at: now }
+    }
+
+    fn may_wake(&mut self, now: Instant) -> bool {
+        let clear_at = self.clear_at.max(now) + Self::EACH;
+        let may = clear_at <= now + Self::EACH * Self::BURST;
+        if may {
+            self.clear_at = clear_at;
+        }
+        may
     }
 }
 
@@ -185,4 +246,21 @@ fn too_many_refused(shared: &Shared, chains: &Chains) -> Option<Fault> {
         );
         (RefusalCode::NoChain, detail)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tips_wake_a_session_a_few_times_at_once_and_then_at_a_pace() {
+        let begin = Instant::now();
+        let mut pace = TipsPace::new(begin);
+        let mut wakes = |at| (0..1_000).filter(|_| pace.may_wake(begin + Duration::from_millis(at))).count();
+        assert_eq!((wakes(0), wakes(499), wakes(500), wakes(2_000)), (10, 0, 1, 3));
+        assert_eq!(wakes(3_600_000), 10, "what was not used in an hour is not saved up");
+        // Who keeps to the protocol is never held up.
+        let mut pace = TipsPace::new(begin);
+        assert!((0..1_000).all(|second| pace.may_wake(begin + Duration::from_secs(second))));
+    }
 }
