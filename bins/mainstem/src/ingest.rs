@@ -39,6 +39,7 @@ pub(crate) fn config(settings: &Ingest, identity: Identity) -> ServerConfig {
     config.control_timeout = Duration::from_millis(settings.control_timeout_ms);
     config.ack_pace = Duration::from_millis(settings.ack_pace_ms);
     config.header_pace = Duration::from_millis(settings.header_pace_ms);
+    config.claims_pace = Duration::from_millis(settings.claims_pace_ms);
     config.takeover_after = Duration::from_millis(settings.takeover_after_ms);
 
     let transport = &mut config.transport;
@@ -107,6 +108,7 @@ const NAMES: [(&str, &str); 18] = [
     ("keep_alive", "keep_alive_ms"),
     ("ack_pace", "ack_pace_ms"),
     ("header_pace", "header_pace_ms"),
+    ("claims_pace", "claims_pace_ms"),
     ("takeover_after", "takeover_after_ms"),
     ("addr", "addr"),
 ];

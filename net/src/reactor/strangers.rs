@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_datagrams_of_a_stranger_stay_in_order() {
         let (datagrams, _) = pass(&[(STRANGER, 3_999, 100)], 3);
-        let whole: Vec<u8> = (0..3_999).map(|at| at as u8).collect();
+        let whole: Vec<u8> = (0_usize..3_999).map(|at| at as u8).collect();
         assert_eq!(datagrams.concat(), whole);
     }
 }

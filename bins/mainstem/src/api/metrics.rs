@@ -189,6 +189,12 @@ impl Scrape {
             ("ingest_frame_bytes", "Bytes of the frames received", counts.bytes),
             ("ingest_blocks", "Side blocks put into lanes", counts.blocks),
             ("ingest_control_messages", "Messages received on control streams", counts.control_messages),
+            (
+                "ingest_control_rounds",
+                "Looks of sessions for what their peers are to be told",
+                counts.control_rounds,
+            ),
+            ("ingest_herald_rounds", "Looks through all sessions for news", counts.herald_rounds),
         ] {
             out.counter(name, help, count)?;
         }

@@ -117,6 +117,9 @@ table::declare! {
         /// The least time between two main headers that come without acks, in milliseconds: to ten thousand sessions
         /// each of them is ten thousand datagrams that tell nothing of their chains.
         header_pace_ms: u64 = 1_000, in 1..=3_600_000;
+        /// The least time between two looks at who speaks, in milliseconds, after speakers have come or gone: each goes through
+        /// all sessions, and any peer can cause one.
+        claims_pace_ms: u64 = 50, in 0..=1_000;
         /// A node that stands by takes a chain over when the one that speaks has sent nothing for so long although
         /// there are newer blocks, in milliseconds: longer than a hiccup, far shorter than idle_timeout_ms.
         takeover_after_ms: u64 = 2_000, in 1..=3_600_000;
