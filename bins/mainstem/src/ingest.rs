@@ -91,7 +91,7 @@ fn count(value: usize) -> u32 {
 
 /// Fields of the server's configuration whose settings have other names: those of sizes and times do without or with a
 /// unit.
-const NAMES: [(&str, &str); 18] = [
+const NAMES: [(&str, &str); 19] = [
     ("window_memory_bytes", "window_memory"),
     ("unproven_window_bytes", "unproven_window"),
     ("max_window_bytes", "max_window"),

@@ -16,7 +16,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     inbox: SegQueue<Message>,
     /// The reactor waits in the kernel or is about to. Written by it; taken back by whoever wakes it.
     parked: AtomicBool,
+    /// In thousandths, how much of its time the reactor has not slept lately. Written by it, stale for others.
+    busy: AtomicU32,
     /// The reactor takes no more tasks. Set once, by it.
     closed: AtomicBool,
     waker: mio::Waker,
@@ -96,6 +98,7 @@ impl Shared {
             name: name.into(),
             inbox: SegQueue::new(),
             parked: AtomicBool::new(false),
+            busy: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             waker: mio::Waker::new(poll.registry(), WAKER)?,
             registry: poll.registry().try_clone()?,
@@ -105,6 +108,12 @@ impl Shared {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How much of its time the reactor has not slept lately, from 0 to 1.
+    pub(super) fn load(&self) -> f64 {
+        // Relaxed: a figure.
+        f64::from(self.busy.load(Ordering::Relaxed)) / 1e3
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -221,6 +230,8 @@ pub(super) struct Core {
     events: Events,
     sockets: HashMap<usize, Weak<UdpSocket>>,
     stop: Option<Stop>,
+    /// Since when time is taken for its load, and how much of it was slept.
+    measured: (Instant, Duration),
     /// Kept for its capacity.
     due: Vec<Waker>,
 }
@@ -228,7 +239,15 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(shared: Arc<Shared>, poll: mio::Poll) -> Self {
         let events = Events::with_capacity(EVENTS_PER_TURN);
-        Self { shared, poll, events, sockets: HashMap::new(), stop: None, due: Vec::new() }
+        Self {
+            shared,
+            poll,
+            events,
+            sockets: HashMap::new(),
+            stop: None,
+            measured: (Instant::now(), Duration::ZERO),
+            due: Vec::new(),
+        }
     }
 
     /// Runs this thread as the reactor until it is told to stop.
@@ -285,7 +304,9 @@ impl Core {
                 timeout = Some(Duration::ZERO);
             }
         }
+        let begun = (timeout != Some(Duration::ZERO)).then(Instant::now);
         let polled = self.poll.poll(&mut self.events, timeout);
+        self.measured.1 += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         self.shared.parked.store(false, Ordering::Relaxed);
         match polled {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
@@ -318,6 +339,13 @@ impl Core {
 
     fn fire(&mut self, local: &Local) {
         let now = Instant::now();
+        let (since, slept) = self.measured;
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed >= LOAD_PERIOD {
+            let slept = (slept.as_micros() * 1_000 / elapsed.as_micros()) as u32;
+            self.shared.busy.store(1_000_u32.saturating_sub(slept), Ordering::Relaxed);
+            self.measured = (now, Duration::ZERO);
+        }
         if local.timers.borrow().next().is_some_and(|next| next <= now) {
             local.timers.borrow_mut().fire(now, &mut self.due);
             self.due.drain(..).for_each(Waker::wake);
@@ -371,6 +399,9 @@ const TASKS_PER_TURN: usize = 61;
 
 /// Each takes quinn's 50 us: at most 5 ms, in which a core takes some 15 MB.
 const RECEIVES_IN_A_ROW: usize = 100;
+
+/// Over how long the load is reckoned.
+const LOAD_PERIOD: Duration = Duration::from_millis(50);
 
 /// The rest waits for the next turn, which then does not sleep.
 const MESSAGES_PER_TURN: usize = 1024;

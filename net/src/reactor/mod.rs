@@ -158,6 +158,11 @@ impl Handle {
         self.shared.is_closed()
     }
 
+    /// How much of its time the reactor has not slept lately, from 0 to 1.
+    pub fn load(&self) -> f64 {
+        self.shared.load()
+    }
+
     /// The name of its thread.
     pub fn name(&self) -> &str {
         self.shared.name()

@@ -16,6 +16,9 @@ use crate::endpoint::Desk;
 use crate::identity::peer_key;
 use crate::reactor::Handle;
 
+/// A reactor that is busy for so much of its time has none to spare.
+const STRAINED: f64 = 0.9;
+
 /// Accepts on one endpoint until it is closed.
 pub(super) async fn run(shared: Arc<Shared>, reactor: usize, handle: Handle, endpoint: Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
@@ -40,8 +43,9 @@ fn admit(shared: &Arc<Shared>, reactor: usize, handle: &Handle, incoming: Incomi
     let shown = incoming.remote_address_validated();
     let may_retry = !shown && incoming.may_retry();
     let busy = handshakes * 4 >= most;
-    let may_begin =
-        !(may_retry && busy) && shared.door.may_begin(peer.ip(), shown, shared.parts.clock.monotonic());
+    let strained = handle.load() > STRAINED;
+    let may_begin = !(may_retry && busy)
+        && shared.door.may_begin(peer.ip(), shown, strained, shared.parts.clock.monotonic());
     if !may_begin && may_retry {
         counts.retries_sent.one();
         // Cannot fail: whether it may be sent was just asked.

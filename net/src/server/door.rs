@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use super::{ServerConfig, Shared};
 
+/// How much of its rate an address has while a reactor is strained.
+const STRAINED_PART: f64 = 1.0 / 16.0;
+
 /// Buckets that all addresses share, by a hash that nobody outside can foresee. Two that meet in one share its rate.
 const BUCKETS: usize = 4_096;
 
@@ -20,6 +23,8 @@ pub(super) struct Door {
     /// somewhere uses up nothing of those who are there.
     shown: Mutex<Buckets>,
     claimed: Mutex<Buckets>,
+    /// For both, while a reactor has no time to spare.
+    strained: Mutex<Buckets>,
     hasher: RandomState,
     max_connections: usize,
     connections: Mutex<HashMap<IpAddr, usize>>,
@@ -28,19 +33,23 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(config: &ServerConfig) -> Self {
         Self {
-            shown: Mutex::new(Buckets::new(config)),
-            claimed: Mutex::new(Buckets::new(config)),
+            shown: Mutex::new(Buckets::new(config, 1.0)),
+            claimed: Mutex::new(Buckets::new(config, 1.0)),
+            strained: Mutex::new(Buckets::new(config, STRAINED_PART)),
             hasher: RandomState::new(),
             max_connections: config.max_connections_per_address,
             connections: Mutex::default(),
         }
     }
 
-    /// Whether `address` may begin one more handshake now. `shown`: it has answered a Retry.
-    pub(super) fn may_begin(&self, address: IpAddr, shown: bool, now: Duration) -> bool {
+    /// Whether `address` may begin one more handshake now. `shown`: it has answered a Retry. `strained`: those who are
+    /// in already need all of a core, which handshakes must not take from them.
+    pub(super) fn may_begin(&self, address: IpAddr, shown: bool, strained: bool, now: Duration) -> bool {
         let bucket = self.hasher.hash_one(group(address)) as usize % BUCKETS;
-        let buckets = if shown { &self.shown } else { &self.claimed };
-        buckets.lock().unwrap_or_else(PoisonError::into_inner).take(bucket, now)
+        let take = |buckets: &Mutex<Buckets>| {
+            buckets.lock().unwrap_or_else(PoisonError::into_inner).take(bucket, now)
+        };
+        (!strained || take(&self.strained)) && take(if shown { &self.shown } else { &self.claimed })
     }
 }
 
@@ -54,8 +63,10 @@ struct Buckets {
 }
 
 impl Buckets {
-    fn new(config: &ServerConfig) -> Self {
-        let (rate, burst) = (config.handshakes_per_address.into(), config.handshake_burst.into());
+    /// With `part` of the rate and of the burst that are set.
+    fn new(config: &ServerConfig, part: f64) -> Self {
+        let rate = f64::from(config.handshakes_per_address) * part;
+        let burst = (f64::from(config.handshake_burst) * part).max(1.0);
         Self { all: vec![(burst, Duration::ZERO); BUCKETS].into(), rate, burst }
     }
 
@@ -128,7 +139,7 @@ mod tests {
     }
 
     fn begin(door: &Door, address: &str, shown: bool, at: Duration) -> usize {
-        (0..1_000).filter(|_| door.may_begin(address.parse().unwrap(), shown, at)).count()
+        (0..1_000).filter(|_| door.may_begin(address.parse().unwrap(), shown, false, at)).count()
     }
 
     #[test]
@@ -147,6 +158,13 @@ mod tests {
         let door = door(10, 30);
         assert_eq!(begin(&door, "192.0.2.1", false, Duration::ZERO), 30);
         assert_eq!(begin(&door, "192.0.2.1", true, Duration::ZERO), 30);
+    }
+
+    #[test]
+    fn while_others_need_the_core_an_address_begins_fewer() {
+        let door = door(160, 320);
+        let begin = |at| (0..1_000).filter(|_| door.may_begin([192, 0, 2, 1].into(), true, true, at)).count();
+        assert_eq!((begin(Duration::ZERO), begin(Duration::from_secs(1))), (20, 10));
     }
 
     #[test]

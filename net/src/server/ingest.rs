@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use quinn::{ReadError, RecvStream};
 
 use super::Shared;
+use super::calm::Calm;
 use super::session::{End, Session, too_slow};
 use crate::control::RefusalCode;
 use crate::frame::{Frame, FrameHeader, HEADER_BYTES};
@@ -19,8 +20,10 @@ pub(super) const FRAME_STEP: usize = 64 << 10;
 
 /// Accepts the data streams of a session. QUIC bounds how many there are at a time.
 pub(super) async fn accept(shared: &Arc<Shared>, session: &Arc<Session>, handle: &Handle) -> Result<(), End> {
+    let mut pace = Calm::default();
     loop {
         let stream = session.accept_data().await.map_err(End::Gone)?;
+        pace.step(handle).await;
         let data = DataStream {
             shared: Arc::clone(shared),
             session: Arc::clone(session),

@@ -20,6 +20,7 @@
 //! acknowledged, and one entry for each of its chains.
 
 mod accept;
+mod calm;
 mod chains;
 mod config;
 mod counters;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use quinn::{Connection, RecvStream, SendStream};
 
+use super::super::calm::Calm;
 use super::super::chains::{Chains, Fault};
 use super::super::{LastRefusal, Shared, follow, ingest};
 use super::{CONTROL_BUFFER, End, Session, too_slow};
@@ -89,10 +90,12 @@ impl Admitted {
     async fn listen(&self, handle: &Handle, stream: &mut RecvStream) -> Result<(), End> {
         let (shared, session) = (&self.shared, &self.session);
         let mut body = Vec::new();
+        let mut pace = Calm::default();
         let mut tips_pace = TipsPace::new(Instant::now());
         loop {
             let message = receive(stream, &mut body).await?.ok_or(End::Done)?;
             shared.counts.control_messages.one();
+            pace.step(handle).await;
             if body.capacity() > CONTROL_BUFFER {
                 body = Vec::new();
             }
