@@ -356,9 +356,11 @@ fn the_same_tools_get_in_when_nothing_is_at_fault_whatever_name_and_dates_say() 
         let handle = scene.reactor.handle();
         let connection = handle.block_on(connecting).unwrap().unwrap();
         handle.block_on(welcomed(connection.clone())).unwrap();
-        assert_eq!(scene.main.server.peers().last().unwrap().key, key(REGISTERED));
+        // The honest node may come before or after it.
+        let is_in = || scene.main.server.peers().iter().any(|peer| peer.key == key(REGISTERED));
+        assert!(is_in());
         connection.close(0_u32.into(), b"done");
-        wait_until("it is gone", || scene.main.server.peers().len() == 1);
+        wait_until("it is gone", || !is_in());
     }
 }
 
