@@ -4,9 +4,9 @@
 //! It only reads. Nothing that is asked changes anything or makes the program hold more than a bounded request.
 //!
 //! # Capacity
-//! At most [`MAX_CONNECTIONS`] connections, one request each; a request has at most [`MAX_BODY_BYTES`] and is answered
-//! within [`TIMEOUT`], or [`MAX_WAIT`] later where it waits for a block, which at
-//! most [`MAX_WAITING`] do at once. An answer has at most [`MAX_PAGE`] items.
+//! At most `MAX_CONNECTIONS` connections, one request each; a request has at most `MAX_BODY_BYTES` and is answered
+//! within `TIMEOUT`, or `MAX_WAIT` later where it waits for a block, which at
+//! most `MAX_WAITING` do at once. An answer has at most `MAX_PAGE` items.
 
 mod params;
 mod problem;
