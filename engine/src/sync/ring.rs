@@ -11,8 +11,9 @@
 //! each moves its own cursors only: that is what makes the slots safe to share without a lock.
 //!
 //! # Memory
-//! Slots lie in pages of [`PAGE`], found by a table. The producer brings a page when it first reaches it, uses it again
-//! a turn later, and can take all of them back when nothing is in use ([`Producer::trim`]).
+//! Slots lie in pages of [`PAGE`], found by a table. A producer that reaches the next page brings the oldest one there if
+//! nothing of it is in use any more, and a new one if not: so a ring takes memory for what it holds, and what it
+//! writes to is still in the cache. [`Producer::trim`] gives all of it back when nothing is in use.
 //!
 //! # Ordering
 //! A cursor is stored with Release after the slots behind it were written (or read for the last time), and
@@ -43,7 +44,7 @@ pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Con
         indexed: cursor(),
     });
     (
-        Producer { shared: Arc::clone(&shared), received: start, indexed: start, pages: 0 },
+        Producer { shared: Arc::clone(&shared), received: start, indexed: start, pages: 0, oldest: 0 },
         Consumer { shared: Arc::clone(&shared), taken: start },
         Releaser { shared },
     )
@@ -144,8 +145,10 @@ pub struct Producer<T> {
     received: u64,
     /// The last `indexed` seen: refreshed when room is asked for.
     indexed: u64,
-    /// How many pages there are.
+    /// How many pages there are: one after the other, the last one with the newest height.
     pages: usize,
+    /// Which is the first of them, counted from that of height 0; of no meaning when there is none.
+    oldest: u64,
 }
 
 impl<T: Copy + Default> Producer<T> {
@@ -237,13 +240,25 @@ impl<T: Copy + Default> Producer<T> {
     fn bring(&mut self, height: u64) {
         // SAFETY: only this end writes places, and it holds `&mut self`.
         let there = self.shared.place(height).with(|place| unsafe { (*place).is_some() });
-        if !there {
-            let page = (0..PAGE).map(|_| UnsafeCell::new(T::default())).collect();
-            // SAFETY: there is no page in this place, so no height of it is in use, and the consumer does not look here:
-            // it stays at or below the published `received`, whose page is there.
-            self.shared.place(height).with_mut(|place| unsafe { *place = Some(page) });
-            self.pages += 1;
+        if there {
+            return;
         }
+        let last_of_oldest = self.oldest * PAGE as u64 + (PAGE as u64 - 1);
+        let page = if self.pages > 0 && last_of_oldest <= self.indexed {
+            self.oldest += 1;
+            // SAFETY: every height of this page is indexed (Acquire in `limit`), so the consumer has taken them and its
+            // reads have ended; it looks at this place no more before a height a turn later is final.
+            self.shared.place(last_of_oldest).with_mut(|place| unsafe { (*place).take() })
+        } else {
+            if self.pages == 0 {
+                self.oldest = height / PAGE as u64;
+            }
+            self.pages += 1;
+            Some((0..PAGE).map(|_| UnsafeCell::new(T::default())).collect())
+        };
+        // SAFETY: there is no page in this place, so no height of it is in use, and the consumer does not look here:
+        // it stays at or below the published `received`, whose page is there.
+        self.shared.place(height).with_mut(|place| unsafe { *place = page });
     }
 
     /// An observer of the cursors.
@@ -370,7 +385,7 @@ mod tests {
             producer.trim();
             assert_eq!((producer.allocated(), producer.get(last)), (0, None));
         }
-        // Without trimming, pages are used again and again.
+        // Without trimming, pages are used again and again, no more of them than what is held at a time.
         for _ in 0..100 {
             assert_eq!(producer.limit(), last + 1_000);
             producer.push((last + 1..=last + 700).collect::<Vec<_>>().into_iter());
@@ -383,7 +398,7 @@ mod tests {
             });
             releaser.release(last);
         }
-        assert!(producer.allocated() <= 2_048);
+        assert!(producer.allocated() <= 700 + 2 * PAGE);
     }
 
     #[test]
