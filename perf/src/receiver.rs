@@ -16,13 +16,11 @@ use engine::chain::{ChainId, Hash, Height, MainHeader, NodeKey, Timestamp};
 use engine::clock::Clock;
 use engine::lane::{Lane, LaneEnds};
 use engine::pipeline::{Head, HeadSink};
-use engine::proof::{ChainProof, ProofError};
-use engine::store::StoreError;
+use engine::store::memory::MemoryReader;
 use engine::sync::{Doorbell, Waiter};
-use net::control::BlockStart;
 use net::endpoint::{self, Bind, Limits};
 use net::reactor::{Handle, Reactor};
-use net::server::{Counters, MainBlocks, NodeKeys, Parts, Server, ServerConfig, ServerHeads};
+use net::server::{Counters, NodeKeys, Parts, Server, ServerConfig, ServerHeads};
 use quinn::Endpoint;
 use serde::{Deserialize, Serialize};
 
@@ -122,7 +120,7 @@ fn serve(setup: &Setup) -> Result<()> {
         genesis_hash: Hash::ZERO,
         keys: NodeKeys::new(&sides),
         head: None,
-        blocks: Arc::new(NoBlocks),
+        blocks: Arc::new(MemoryReader::default()),
     };
     let config = config(setup)?;
     let server = Server::start(config, parts)?;
@@ -168,7 +166,7 @@ fn refusals(counters: &Counters) -> Refusals {
 }
 
 #[derive(Debug)]
-struct SystemClock(Instant);
+pub(crate) struct SystemClock(pub(crate) Instant);
 
 impl Clock for SystemClock {
     fn wall(&self) -> Timestamp {
@@ -176,25 +174,6 @@ impl Clock for SystemClock {
     }
     fn monotonic(&self) -> Duration {
         self.0.elapsed()
-    }
-}
-
-/// No main block is kept here.
-#[derive(Debug)]
-struct NoBlocks;
-
-impl MainBlocks for NoBlocks {
-    fn newest(&self) -> Height {
-        Height(0)
-    }
-    fn oldest(&self) -> Height {
-        Height(1)
-    }
-    fn start(&self, _: Height, _: &[ChainId]) -> Result<Option<BlockStart>, StoreError> {
-        Ok(None)
-    }
-    fn proofs(&self, _: Height, _: &[ChainId]) -> Result<Option<Vec<ChainProof>>, ProofError> {
-        Ok(None)
     }
 }
 
@@ -256,7 +235,8 @@ impl Persist {
     }
 }
 
-fn head(height: u64, leaf_count: u64) -> Head {
+/// A head of a main chain that stores nothing: its numbers are all that is right of it.
+pub(crate) fn head(height: u64, leaf_count: u64) -> Head {
     let header = MainHeader {
         version: MainHeader::VERSION,
         chain_id: MAIN,
@@ -274,7 +254,7 @@ fn head(height: u64, leaf_count: u64) -> Head {
     Head { header, hash: Hash::ZERO }
 }
 
-const MAIN: ChainId = ChainId(u32::MAX);
+pub(crate) const MAIN: ChainId = ChainId(u32::MAX);
 
 fn discard(setup: &Setup) -> Result<()> {
     let config = config(setup)?;

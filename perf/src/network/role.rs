@@ -11,10 +11,9 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::Args;
 use engine::cache::Cache;
-use engine::chain::{ChainId, Columns, Hash, Height, MainHeader, NodeKey, Timestamp};
-use engine::clock::Clock;
+use engine::chain::{ChainId, Columns, Hash, Height, NodeKey};
 use engine::lane::{Lane, LaneEnds};
-use engine::pipeline::{Head, HeadSink};
+use engine::pipeline::HeadSink;
 use engine::source::{Source, SourceError};
 use engine::store::memory::MemoryReader;
 use engine::sync::{Doorbell, Waiter};
@@ -29,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::path::Relayed;
 use super::relay::Relay;
 use crate::child::{answer, setup, tell};
+use crate::receiver::{MAIN, SystemClock, head};
 use crate::swarm::world::{World, blocks, parent, server_identity};
 
 /// What this process is, if it is not the one that measures.
@@ -113,18 +113,6 @@ fn relay(seed: u64, upstream: SocketAddr, path: &Relayed) -> Result<()> {
     })
 }
 
-#[derive(Debug)]
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    fn wall(&self) -> Timestamp {
-        Timestamp::from_millis(1_700_000_000_000 + self.0.elapsed().as_millis() as u64)
-    }
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
 /// Answers with samples of `bytes` until the one who asks is gone.
 fn samples(bytes: &AtomicU64) -> Result<()> {
     let began = Instant::now();
@@ -186,26 +174,6 @@ fn persist(mut ends: Vec<LaneEnds>, waiter: &Waiter, heads: &mut ServerHeads, by
         }
     }
 }
-
-fn head(height: u64, leaf_count: u64) -> Head {
-    let header = MainHeader {
-        version: MainHeader::VERSION,
-        chain_id: MAIN,
-        height: Height(height),
-        time: Timestamp::from_millis(height),
-        parent: Hash::ZERO,
-        side_root: Hash::ZERO,
-        chain_count: 1,
-        leaf_count,
-        ops_root: Hash::ZERO,
-        state_root: Hash::ZERO,
-        history_root: Hash::ZERO,
-        aelf_root: Hash::ZERO,
-    };
-    Head { header, hash: Hash::ZERO }
-}
-
-const MAIN: ChainId = ChainId(u32::MAX);
 
 fn discard(kind: Kind, bind: SocketAddr) -> Result<()> {
     let known = Arc::new(|_: &NodeKey| true);
