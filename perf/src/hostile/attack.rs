@@ -11,7 +11,7 @@ use engine::chain::{Height, NodeKey};
 use net::control::{ClientMessage, EntryState, Resume, ServerMessage, Tip, receive};
 use net::endpoint::{self, Limits};
 use net::reactor::{Handle, Reactor};
-use quinn::Endpoint;
+use quinn::{Endpoint, SendStream};
 use serde::{Deserialize, Serialize};
 
 use super::peer::{HANDSHAKE_BYTES, Link, PACKET_BYTES, Peer, endpoint_at, frame, long_header};
@@ -240,14 +240,24 @@ async fn broken(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()> 
     Ok(())
 }
 
-async fn slow(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()> {
-    let peer = Peer::connect(shared, endpoint, index).await?;
+/// Data streams, as many as a session has, each with the header of a long frame and no more. Before them comes a whole
+/// frame that brings nothing, without which there is but one stream.
+async fn half_frames(peer: &Peer) -> Result<Vec<SendStream>> {
     let mut data = Vec::new();
-    for _ in 0..8 {
+    for index in 0..8 {
         let mut stream = peer.connection.open_uni().await?;
+        if index == 0 {
+            stream.write_all(&frame(peer.chain, peer.received + 1_000, 1, 0)).await?;
+        }
         stream.write_all(&long_header()).await?;
         data.push(stream);
     }
+    Ok(data)
+}
+
+async fn slow(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()> {
+    let peer = Peer::connect(shared, endpoint, index).await?;
+    let mut data = half_frames(&peer).await?;
     loop {
         for stream in &mut data {
             shared.count();
@@ -275,12 +285,8 @@ async fn streams(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()>
 
 async fn window(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()> {
     let peer = Peer::connect(shared, endpoint, index).await?;
-    let mut data = Vec::new();
-    for _ in 0..8 {
-        let mut stream = peer.connection.open_uni().await?;
-        stream.write_all(&long_header()).await?;
-        data.push((stream, (1 << 20) - 17));
-    }
+    let mut data: Vec<_> =
+        half_frames(&peer).await?.into_iter().map(|stream| (stream, (1 << 20) - 17)).collect();
     let piece = vec![0x5a; 16 << 10];
     loop {
         for (stream, left) in &mut data {
@@ -305,12 +311,7 @@ async fn window(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()> 
 
 async fn gaps(shared: &Shared, endpoint: &Endpoint, index: u32) -> Result<()> {
     let peer = Peer::connect(shared, endpoint, index).await?;
-    let mut data = Vec::new();
-    for _ in 0..8 {
-        let mut stream = peer.connection.open_uni().await?;
-        stream.write_all(&long_header()).await?;
-        data.push(stream);
-    }
+    let mut data = half_frames(&peer).await?;
     loop {
         for stream in &mut data {
             shared.count();
