@@ -536,7 +536,11 @@ impl Trailer {
             trailer.records.get() as usize,
         ) as u64;
         exactly("index_offset", index, (segment_bytes - Self::BYTES as u64).saturating_sub(tables))?;
-        at_most("records_end", trailer.records_end.get().into(), index)?;
+        let end = u64::from(trailer.records_end.get());
+        at_most("records_end", end, index)?;
+        if end < FIRST_RECORD.into() {
+            return Err(Flaw::Field { field: "records_end", found: end, expected: FIRST_RECORD.into() });
+        }
         at_most("first_record", trailer.first_record.get(), Height::MAX.0 - u64::from(u32::MAX))?;
         if trailer.records.get() == 0 {
             return Err(Flaw::Field { field: "records", found: 0, expected: 1 });
