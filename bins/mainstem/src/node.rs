@@ -1,6 +1,7 @@
 //! A node: log, engine, ingest and API, wired together, started in order and stopped in order.
 
 use std::fmt;
+use std::iter;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use engine::cache::Cache;
 use engine::chain::{Height, NodeKey};
-use engine::pipeline::{ConfigError, Engine, PipelineConfig, Running, Stats};
+use engine::pipeline::{ConfigError, Engine, PipelineConfig, Running, StageNow, Stats};
 use engine::state::Genesis;
 use engine::store::BlockReader;
-use net::server::{NodeKeys, Parts};
+use net::server::{Load, NodeKeys, Parts};
 use storage::{Log, LogReader};
 
 use crate::api::{self, Limits};
@@ -44,6 +45,7 @@ pub(crate) struct Node {
     cache: Cache,
     api: api::Server,
     quic: net::server::Server,
+    ingest: Load,
     engine: EngineSlot,
     reader: LogReader,
     _watch: Watch,
@@ -57,6 +59,19 @@ impl EngineSlot {
     /// What the stages did so far.
     pub(crate) fn stats(&self) -> Option<Stats> {
         self.look(Running::stats)
+    }
+
+    /// What ingest and the stages do now.
+    pub(crate) fn stages(&self, ingest: &Load) -> Option<Vec<StageNow>> {
+        let first = StageNow {
+            name: "ingest",
+            threads: ingest.threads(),
+            busy: ingest.awake(),
+            queue: ingest.frame_bytes(),
+            capacity: ingest.most_frame_bytes(),
+            unit: "bytes",
+        };
+        self.look(|running| iter::once(first).chain(running.stages()).collect())
     }
 
     /// Why a stage gave up, if one did.
@@ -149,6 +164,7 @@ impl Node {
             ingest_addr: quic.local_addr(),
             started: Instant::now(),
             peers: quic.peer_list(),
+            ingest: quic.load(),
             engine: running.clone(),
             scraped: api::Scraped::default(),
         };
@@ -166,7 +182,8 @@ impl Node {
         let watch = Watch::start(file, Arc::clone(&genesis), state, move |state| keys.set(state.changes()))
             .context("no thread can be had that watches the keys")?;
         running.put(engine.start(vec![Box::new(quic.head_sink())]));
-        Ok(Self { genesis, key, cache, api, quic, engine: running, reader, _watch: watch })
+        let ingest = quic.load();
+        Ok(Self { genesis, key, cache, api, quic, ingest, engine: running, reader, _watch: watch })
     }
 
     /// Who the chains are.
@@ -192,6 +209,12 @@ impl Node {
     /// What the engine's stages did so far.
     pub(crate) fn stats(&self) -> Stats {
         self.engine.stats().expect("the engine runs as long as the node")
+    }
+
+    /// What its stages do now: ingest, seal, append, sync. Cheap: may be asked a hundred times a second.
+    #[allow(dead_code, reason = "the bench looks at it")]
+    pub(crate) fn stages(&self) -> Vec<StageNow> {
+        self.engine.stages(&self.ingest).expect("the engine runs as long as the node")
     }
 
     /// Why a stage of the engine gave up, if one did: nothing is indexed any more, and the process should end.

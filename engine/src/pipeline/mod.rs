@@ -15,9 +15,11 @@ mod config;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod head;
+mod meter;
 mod persist;
 #[cfg(test)]
 mod pruned;
+mod recorder;
 mod resume;
 mod seal;
 mod select;
@@ -25,11 +27,11 @@ mod stats;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::cache::Cache;
 use crate::chain::{Columns, Hash, Height, MainBlock, MainHeader, Timestamp};
@@ -41,12 +43,14 @@ use crate::sync::{Doorbell, Waiter};
 
 pub use config::{ConfigError, PipelineConfig};
 pub use head::{Head, HeadSink};
+pub use meter::Meter;
 pub use resume::ResumeError;
-pub use stats::Stats;
+pub use stats::{StageNow, Stats};
 
 use persist::{Persister, Unsynced};
 use seal::Sealer;
 use select::fair_shares;
+use stats::Figures;
 
 /// Sealed blocks that may wait to be stored. They are stored with one sync, so this is also the group commit when no
 /// sync interval is set.
@@ -73,8 +77,8 @@ pub struct Engine {
 struct Shared {
     /// The newest durable head. Written by the persisting stage.
     head: RwLock<Option<Head>>,
-    /// Written by the persisting stage, once a main block.
-    stats: Mutex<Stats>,
+    /// Written by the stages, each its own part.
+    figures: Figures,
     /// Why a stage gave up. Written once, by the stage that did.
     failure: OnceLock<String>,
     /// Set once, by whoever stops the engine; the sealing stage sees it at its next turn.
@@ -106,7 +110,11 @@ impl Engine {
         let sealer = Sealer::new(genesis, resumed.head.as_ref(), resumed.state, resumed.history);
         let shared = Arc::new(Shared {
             head: RwLock::new(resumed.head),
-            stats: Mutex::new(Stats::new()),
+            figures: Figures::new(
+                config.lane_blocks as u64 * genesis.chains.len() as u64,
+                SEALED_WAITING as u64,
+                persist::most_unsynced(config.sync_interval) as u64,
+            ),
             failure: OnceLock::new(),
             stopping: AtomicBool::new(false),
         });
@@ -139,6 +147,7 @@ impl Engine {
             shared: Arc::clone(&shared),
             clock: Arc::clone(&clock),
         };
+        let looked_at = Arc::clone(&clock);
         let unsynced = Unsynced::new(drains.len());
         let sync_interval = config.sync_interval;
         let persist = Persister {
@@ -166,7 +175,7 @@ impl Engine {
         };
         let seal = spawn("seal", Box::new(move || seal.run()));
         let threads = vec![seal, spawn("persist", Box::new(move || persist.run()))];
-        Running { shared, cache, doorbell, threads }
+        Running { shared, cache, doorbell, clock: looked_at, threads }
     }
 }
 
@@ -175,6 +184,7 @@ pub struct Running {
     shared: Arc<Shared>,
     cache: Cache,
     doorbell: Doorbell,
+    clock: Arc<dyn Clock>,
     /// In the order in which they end.
     threads: Vec<JoinHandle<()>>,
 }
@@ -190,9 +200,15 @@ impl Running {
         self.shared.head()
     }
 
-    /// What the stages did so far.
+    /// What the stages did so far. No stage waits for it; the caller takes some ten microseconds.
     pub fn stats(&self) -> Stats {
-        self.shared.stats().clone()
+        self.shared.figures.stats()
+    }
+
+    /// What the stages do now: seal, append, sync. Cheap: it may be asked a hundred times a second. What waits to be
+    /// sealed is as the sealing stage saw it last, a turn ago at most.
+    pub fn stages(&self) -> [StageNow; 3] {
+        self.shared.figures.stages(self.clock.monotonic())
     }
 
     /// Why a stage gave up, if one did: nothing is indexed any more, and the process should end.
@@ -227,21 +243,11 @@ impl Shared {
         *self.head.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stats(&self) -> std::sync::MutexGuard<'_, Stats> {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn fail(&self, why: String) {
         tracing::error!("{why}");
         // The first failure is the cause; later ones follow from it.
         let _ = self.failure.set(why);
     }
-}
-
-/// A sealed block on its way to the store, and how long sealing took.
-struct Sealed {
-    block: Box<MainBlock>,
-    took: Duration,
 }
 
 /// The sealing stage.
@@ -250,7 +256,7 @@ struct SealStage {
     waiter: Waiter,
     outlets: Vec<Outlet>,
     sealer: Sealer,
-    to_persist: Sender<Sealed>,
+    to_persist: Sender<Box<MainBlock>>,
     spare: Receiver<Box<MainBlock>>,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
@@ -258,14 +264,14 @@ struct SealStage {
 
 impl SealStage {
     fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let figures = &shared.figures.seal;
         let (mut counts, mut sorted, mut turn) = (Vec::new(), Vec::new(), 0_u64);
         let mut last = self.clock.monotonic();
         loop {
             // Acquire: pairs with the Release store in `Running::join`.
             let stopping = self.shared.stopping.load(Ordering::Acquire);
-            counts.clear();
-            counts.extend(self.outlets.iter().map(Outlet::available));
-            let (waiting, most) = counts.iter().fold((0, 0), |(sum, most), &n| (sum + n, n.max(most)));
+            let (waiting, most) = self.look(&mut counts);
             if waiting == 0 {
                 if stopping {
                     return;
@@ -280,6 +286,7 @@ impl SealStage {
                 thread::sleep(left.min(GLANCE));
                 continue;
             }
+            figures.meter.begin(now);
             if !backlog {
                 counts.iter_mut().for_each(|count| *count = self.config.max_per_chain.min(*count));
             }
@@ -288,12 +295,37 @@ impl SealStage {
             last = now;
             let mut block = self.spare.try_recv().unwrap_or_else(|_| Box::new(empty_block()));
             self.sealer.seal(&mut self.outlets, &counts, self.clock.wall(), &mut block);
-            let took = self.clock.monotonic().saturating_sub(now);
-            // Waits while the store is behind. Fails only when the persisting stage has given up.
-            if self.to_persist.send(Sealed { block, took }).is_err() {
+            figures.waiting.set(waiting - block.header.leaf_count);
+            let sealed = self.clock.monotonic();
+            figures.took.record(sealed.saturating_sub(now), 1);
+            figures.meter.end(sealed);
+            if !self.hand_on(block, &mut counts) {
                 return;
             }
+            figures.sealed.add(1);
         }
+    }
+
+    /// Waits while the store is behind. False when the persisting stage has given up.
+    fn hand_on(&mut self, block: Box<MainBlock>, counts: &mut Vec<u64>) -> bool {
+        match self.to_persist.try_send(block) {
+            Ok(()) => true,
+            Err(TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(block)) => {
+                // For whoever looks: meanwhile lanes fill.
+                self.look(counts);
+                self.to_persist.send(block).is_ok()
+            }
+        }
+    }
+
+    /// How many final blocks wait in each lane; returns how many in all, and in the fullest.
+    fn look(&self, counts: &mut Vec<u64>) -> (u64, u64) {
+        counts.clear();
+        counts.extend(self.outlets.iter().map(Outlet::available));
+        let (waiting, most) = counts.iter().fold((0, 0), |(sum, most), &n| (sum + n, n.max(most)));
+        self.shared.figures.seal.waiting.set(waiting);
+        (waiting, most)
     }
 
     /// Whether a chain with `most` blocks waiting is behind: more than a main block takes of it, or a lane so full

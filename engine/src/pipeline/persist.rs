@@ -18,11 +18,15 @@ use crate::lane::Drain;
 use crate::store::{BlockStore, StoreError};
 
 use super::head::{Head, HeadSink};
-use super::stats::record;
-use super::{SEALED_WAITING, Sealed, Shared};
+use super::{SEALED_WAITING, Shared};
 
 /// Main blocks that share a sync at most; 260 bytes each.
 const MOST_UNSYNCED: usize = 4096;
+
+/// Main blocks that share a sync at most, if they may wait for it so long.
+pub(super) fn most_unsynced(sync_interval: Duration) -> usize {
+    if sync_interval.is_zero() { SEALED_WAITING } else { MOST_UNSYNCED }
+}
 
 /// How long the stage waits at most before it looks at the clock again.
 const GLANCE: Duration = Duration::from_millis(10);
@@ -32,7 +36,7 @@ pub(super) struct Persister {
     pub(super) sync_interval: Duration,
     /// By ascending chain id, as the sections of a block.
     pub(super) drains: Vec<Drain>,
-    pub(super) sealed: Receiver<Sealed>,
+    pub(super) sealed: Receiver<Box<MainBlock>>,
     pub(super) give_back: Sender<Box<MainBlock>>,
     pub(super) sinks: Vec<Box<dyn HeadSink>>,
     pub(super) shared: Arc<Shared>,
@@ -77,7 +81,7 @@ impl Persister {
     }
 
     /// The next block that shares the sync which is due at `due`, if one comes before.
-    fn next_before(&self, due: Duration) -> Option<Sealed> {
+    fn next_before(&self, due: Duration) -> Option<Box<MainBlock>> {
         let waiting = self.unsynced.heads.len();
         if self.sync_interval.is_zero() {
             // No more than may wait: a store that is slower than sealing must not put the sync off for ever.
@@ -100,10 +104,13 @@ impl Persister {
         }
     }
 
-    fn append(&mut self, Sealed { block, took }: Sealed) -> Result<(), StoreError> {
+    fn append(&mut self, block: Box<MainBlock>) -> Result<(), StoreError> {
+        let figures = &self.shared.figures.persist;
+        figures.taken.add(1);
         let before = self.clock.monotonic();
+        figures.appending.begin(before);
         self.store.append(&block)?;
-        let append = self.clock.monotonic().saturating_sub(before);
+        figures.append.record(self.clock.monotonic().saturating_sub(before), 1);
         let mut ends = self.drains.iter().zip(&mut self.unsynced.ends);
         for section in &block.sections {
             let end = ends.find(|(drain, _)| drain.chain() == section.chain);
@@ -113,35 +120,34 @@ impl Persister {
         self.unsynced.heads.push(Head { header: block.header, hash: block.hash });
         // No room means that enough are in use: this one is dropped.
         let _ = self.give_back.try_send(block);
-        let mut stats = self.shared.stats();
-        record(&mut stats.seal, took, 1);
-        record(&mut stats.append, append, 1);
+        figures.appended.add(1);
+        figures.appending.end(self.clock.monotonic());
         Ok(())
     }
 
     /// Makes durable what is appended, gives its slots back, and tells of it.
     fn sync(&mut self) -> Result<(), StoreError> {
+        let figures = &self.shared.figures.persist;
         let before = self.clock.monotonic();
+        figures.syncing.begin(before);
         self.store.sync()?;
         let now = self.clock.monotonic();
+        figures.sync.record(now.saturating_sub(before), 1);
         let Unsynced { heads, ends } = &mut self.unsynced;
-        {
-            let mut stats = self.shared.stats();
-            record(&mut stats.sync, now.saturating_sub(before), 1);
-            stats.main_blocks += heads.len() as u64;
-            stats.side_blocks += heads.iter().map(|head| head.header.leaf_count).sum::<u64>();
-            for (drain, end) in self.drains.iter_mut().zip(ends) {
-                if let Some(end) = end.take() {
-                    drain.release(end, now, |took, count| record(&mut stats.durable, took, count));
-                }
+        for (drain, end) in self.drains.iter_mut().zip(ends) {
+            if let Some(end) = end.take() {
+                drain.release(end, now, |took, count| figures.durable.record(took, count));
             }
         }
+        figures.main_blocks.add(heads.len() as u64);
+        figures.side_blocks.add(heads.iter().map(|head| head.header.leaf_count).sum());
         for head in heads.drain(..) {
             *self.shared.head.write().unwrap_or_else(PoisonError::into_inner) = Some(head);
             for sink in &mut self.sinks {
                 sink.publish(&head);
             }
         }
+        figures.syncing.end(self.clock.monotonic());
         Ok(())
     }
 }

@@ -1,8 +1,13 @@
-//! What the stages did and how long it took.
+//! What the stages did, how long it took, and what they do now.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crossbeam::utils::CachePadded;
 use hdrhistogram::Histogram;
+
+use super::meter::Meter;
+use super::recorder::Recorder;
 
 /// Figures since the start. Durations are in microseconds, up to an hour, to three digits.
 #[derive(Clone, Debug)]
@@ -21,22 +26,151 @@ pub struct Stats {
     pub sync: Histogram<u64>,
 }
 
-impl Stats {
-    pub(super) fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are in order");
-        Self {
-            main_blocks: 0,
-            side_blocks: 0,
-            durable: histogram(),
-            seal: histogram(),
-            append: histogram(),
-            sync: histogram(),
-        }
+/// A stage as it is now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StageNow {
+    /// `ingest`, `seal`, `append` or `sync`. The last two share a thread.
+    pub name: &'static str,
+    /// How many threads have turns of their own. Those that help in a turn, as in hashing, do not count.
+    pub threads: usize,
+    /// For how long these threads have worked since the start, in all: not waited for work, nor for room in the next
+    /// stage's queue. Waiting for the disk counts.
+    pub busy: Duration,
+    /// What waits for the stage.
+    pub queue: u64,
+    /// How much may wait.
+    pub capacity: u64,
+    /// What the queue is counted in.
+    pub unit: &'static str,
+}
+
+/// What the stages write down as they go, for whoever looks. Nobody waits: everything is written by one thread, with
+/// relaxed stores that guard nothing, and seen late by an instant at most. Each stage has cache lines of its own.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) seal: CachePadded<SealFigures>,
+    pub(super) persist: CachePadded<PersistFigures>,
+    /// Blocks that all lanes together hold at most.
+    places: u64,
+    /// Main blocks that may wait to be stored.
+    sealed_most: u64,
+    /// Main blocks that may wait for one sync.
+    appended_most: u64,
+}
+
+/// Written by the sealing stage.
+#[derive(Debug)]
+pub(super) struct SealFigures {
+    pub(super) meter: Meter,
+    pub(super) took: Recorder,
+    /// Final side blocks that waited when it looked last, without those that it took since.
+    pub(super) waiting: Count,
+    /// Main blocks handed on.
+    pub(super) sealed: Count,
+}
+
+/// Written by the persisting stage.
+#[derive(Debug)]
+pub(super) struct PersistFigures {
+    pub(super) appending: Meter,
+    pub(super) syncing: Meter,
+    pub(super) append: Recorder,
+    pub(super) sync: Recorder,
+    pub(super) durable: Recorder,
+    /// Main blocks taken over from the sealing stage, and how many of them are appended, and durable.
+    pub(super) taken: Count,
+    pub(super) appended: Count,
+    pub(super) main_blocks: Count,
+    pub(super) side_blocks: Count,
+}
+
+/// A number that one thread writes and any reads.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn add(&self, more: u64) {
+        self.set(self.get() + more);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Records a duration, `count` times. Longer than an hour counts as an hour.
-pub(super) fn record(histogram: &mut Histogram<u64>, duration: Duration, count: u64) {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    histogram.saturating_record_n(micros.max(1), count);
+impl Figures {
+    pub(super) fn new(places: u64, sealed_most: u64, appended_most: u64) -> Self {
+        Self {
+            seal: CachePadded::new(SealFigures {
+                meter: Meter::default(),
+                took: Recorder::new(),
+                waiting: Count::default(),
+                sealed: Count::default(),
+            }),
+            persist: CachePadded::new(PersistFigures {
+                appending: Meter::default(),
+                syncing: Meter::default(),
+                append: Recorder::new(),
+                sync: Recorder::new(),
+                durable: Recorder::new(),
+                taken: Count::default(),
+                appended: Count::default(),
+                main_blocks: Count::default(),
+                side_blocks: Count::default(),
+            }),
+            places,
+            sealed_most,
+            appended_most,
+        }
+    }
+
+    /// Takes some ten microseconds, of the caller only.
+    pub(super) fn stats(&self) -> Stats {
+        let Self { seal, persist, .. } = self;
+        Stats {
+            main_blocks: persist.main_blocks.get(),
+            side_blocks: persist.side_blocks.get(),
+            durable: persist.durable.histogram(),
+            seal: seal.took.histogram(),
+            append: persist.append.histogram(),
+            sync: persist.sync.histogram(),
+        }
+    }
+
+    pub(super) fn stages(&self, now: Duration) -> [StageNow; 3] {
+        let Self { seal, persist, .. } = self;
+        // What is further on is read first, and one is subtracted from the other with care: they are not read at once.
+        let durable = persist.main_blocks.get();
+        let (appended, taken) = (persist.appended.get(), persist.taken.get());
+        let sealed = seal.sealed.get();
+        let stage = |name, meter: &Meter, queue, capacity, unit| StageNow {
+            name,
+            threads: 1,
+            busy: meter.busy(now),
+            queue,
+            capacity,
+            unit,
+        };
+        [
+            stage("seal", &seal.meter, seal.waiting.get(), self.places, "side blocks"),
+            stage(
+                "append",
+                &persist.appending,
+                sealed.saturating_sub(taken),
+                self.sealed_most,
+                "main blocks",
+            ),
+            stage(
+                "sync",
+                &persist.syncing,
+                appended.saturating_sub(durable),
+                self.appended_most,
+                "main blocks",
+            ),
+        ]
+    }
 }

@@ -22,6 +22,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::SegQueue;
+use engine::pipeline::Meter;
 use mio::{Events, Registry, Token};
 
 use super::socket::UdpSocket;
@@ -39,6 +40,9 @@ pub(super) struct Shared {
     parked: AtomicBool,
     /// In thousandths, how much of its time the reactor has not slept lately. Written by it, stale for others.
     busy: AtomicU32,
+    /// For how long it was awake in all, on a clock that began at `started`. Written by it.
+    meter: Meter,
+    started: Instant,
     /// The reactor takes no more tasks. Set once, by it.
     closed: AtomicBool,
     waker: mio::Waker,
@@ -99,6 +103,8 @@ impl Shared {
             inbox: SegQueue::new(),
             parked: AtomicBool::new(false),
             busy: AtomicU32::new(0),
+            meter: Meter::default(),
+            started: Instant::now(),
             closed: AtomicBool::new(false),
             waker: mio::Waker::new(poll.registry(), WAKER)?,
             registry: poll.registry().try_clone()?,
@@ -114,6 +120,11 @@ impl Shared {
     pub(super) fn load(&self) -> f64 {
         // Relaxed: a figure.
         f64::from(self.busy.load(Ordering::Relaxed)) / 1e3
+    }
+
+    /// For how long the reactor has not slept since it started.
+    pub(super) fn awake(&self) -> Duration {
+        self.meter.busy(self.started.elapsed())
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -254,8 +265,10 @@ impl Core {
     pub(super) fn run(mut self) {
         LOCAL.with(|local| {
             local.reactor.set(self.shared.id);
+            self.shared.meter.begin(self.shared.started.elapsed());
             while self.turn(local) {}
             self.shut_down(local);
+            self.shared.meter.end(self.shared.started.elapsed());
             local.reactor.set(0);
         });
     }
@@ -305,8 +318,16 @@ impl Core {
             }
         }
         let begun = (timeout != Some(Duration::ZERO)).then(Instant::now);
+        let Shared { meter, started, .. } = &*self.shared;
+        if let Some(begun) = begun {
+            meter.end(begun.saturating_duration_since(*started));
+        }
         let polled = self.poll.poll(&mut self.events, timeout);
-        self.measured.1 += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        if let Some(begun) = begun {
+            let now = Instant::now();
+            meter.begin(now.saturating_duration_since(*started));
+            self.measured.1 += now.saturating_duration_since(begun);
+        }
         self.shared.parked.store(false, Ordering::Relaxed);
         match polled {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),

@@ -163,6 +163,11 @@ impl Handle {
         self.shared.load()
     }
 
+    /// For how long the reactor has not slept since it started, also in the middle of a long turn.
+    pub fn awake(&self) -> Duration {
+        self.shared.awake()
+    }
+
     /// The name of its thread.
     pub fn name(&self) -> &str {
         self.shared.name()

@@ -50,7 +50,7 @@ use tokio::sync::Notify;
 
 use crate::control::RefusalCode;
 use crate::endpoint::{self, Bind, EndpointError, Limits};
-use crate::reactor::{Reactor, Vouched};
+use crate::reactor::{Handle, Reactor, Vouched};
 
 pub use chains::{PeerChain, PeerChainState};
 pub use config::ServerConfig;
@@ -204,6 +204,12 @@ impl Server {
         PeerList(Arc::clone(&self.shared))
     }
 
+    /// How busy its threads are, also for those who do not own the server.
+    pub fn load(&self) -> Load {
+        let reactors = self.ingests.iter().map(|ingest| ingest.reactor.handle()).collect();
+        Load { shared: Arc::clone(&self.shared), reactors }
+    }
+
     /// Accepts no more, closes all sessions with the code `shutting-down` and waits until the peers have been told,
     /// `grace` at most.
     pub fn shutdown(mut self, grace: Duration) {
@@ -231,6 +237,35 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// See [`Server::load`]. Cheap to clone, and cheap to ask: nobody waits for it.
+#[derive(Debug, Clone)]
+pub struct Load {
+    shared: Arc<Shared>,
+    reactors: Arc<[Handle]>,
+}
+
+impl Load {
+    /// How many threads receive.
+    pub fn threads(&self) -> usize {
+        self.reactors.len()
+    }
+
+    /// For how long all of them together have not slept since they started.
+    pub fn awake(&self) -> Duration {
+        self.reactors.iter().map(Handle::awake).sum()
+    }
+
+    /// Memory set aside now for frames that are being received, in bytes.
+    pub fn frame_bytes(&self) -> u64 {
+        self.shared.pool.used() as u64
+    }
+
+    /// The most that it may be.
+    pub fn most_frame_bytes(&self) -> u64 {
+        self.shared.config.frame_memory_bytes as u64
     }
 }
 

@@ -12,13 +12,13 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::chain::BlockView;
-use engine::pipeline::Stats;
+use engine::pipeline::{StageNow, Stats};
 use engine::store::BlockReader;
 use hdrhistogram::Histogram;
 use net::server::{ByCode, Counters};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -49,8 +49,8 @@ pub(super) async fn metrics<R: BlockReader>(State(node): State<Arc<Node<R>>>, ur
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], out).into_response())
 }
 
-/// The newest answer. Looking at the engine's figures holds its stages up for some microseconds, so however many ask, it
-/// is done a few times a second at most.
+/// The newest answer. A look takes some hundreds of microseconds of a core that ingest may need, so however many ask, it is
+/// done a few times a second at most.
 #[derive(Debug, Default)]
 pub(crate) struct Scraped(Mutex<Option<(Instant, String)>>);
 
@@ -81,6 +81,7 @@ struct Scrape {
     fullest_lane: u64,
     resident_bytes: Option<u64>,
     stats: Option<Stats>,
+    stages: Vec<StageNow>,
     ingest: Counters,
 }
 
@@ -113,6 +114,7 @@ impl Scrape {
             fullest_lane,
             resident_bytes: resident_bytes(),
             stats: node.engine.stats(),
+            stages: node.engine.stages(&node.ingest).unwrap_or_default(),
             ingest: node.peers.counters(),
         })
     }
@@ -146,7 +148,33 @@ impl Scrape {
         out.histogram("durable_seconds", "From received to durable, of side blocks", &stats.durable)?;
         out.histogram("seal_seconds", "Gathering and hashing a main block", &stats.seal)?;
         out.histogram("append_seconds", "Appending a main block to the log", &stats.append)?;
-        out.histogram("sync_seconds", "Making main blocks durable, one value a sync", &stats.sync)
+        out.histogram("sync_seconds", "Making main blocks durable, one value a sync", &stats.sync)?;
+        let stages =
+            |value: fn(&StageNow) -> u64| self.stages.iter().map(move |stage| (stage.name, value(stage)));
+        out.counters(
+            "stage_busy_seconds",
+            "For how long the threads of a stage have worked since the start, in all",
+            "stage",
+            self.stages.iter().map(|stage| (stage.name, stage.busy.as_secs_f64())),
+        )?;
+        out.gauges(
+            "stage_threads",
+            "Threads of a stage that have turns of their own; append and sync share one",
+            "stage",
+            stages(|stage| stage.threads as u64),
+        )?;
+        out.gauges(
+            "stage_queue",
+            "What waits for a stage: bytes of frames (ingest), side blocks (seal), main blocks (append, sync)",
+            "stage",
+            stages(|stage| stage.queue),
+        )?;
+        out.gauges(
+            "stage_queue_capacity",
+            "How much may wait for a stage",
+            "stage",
+            stages(|stage| stage.capacity),
+        )
     }
 }
 
@@ -261,11 +289,26 @@ impl Lines<'_> {
         name: &str,
         help: &str,
         label: &str,
-        values: impl IntoIterator<Item = (&'static str, u64)>,
+        values: impl IntoIterator<Item = (&'static str, impl EncodeCounterValue)>,
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (value, count) in values {
             metric.encode_family(&[(label, value)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    /// One gauge for each value of a label.
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'static str, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (value, now) in values {
+            metric.encode_family(&[(label, value)])?.encode_gauge(&now)?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use engine::chain::{BlockView, ChainId, Hash, Height, NodeKey};
 use engine::proof::{self, Proof, ProofError};
 use engine::state::{Genesis, SideChain};
 use engine::store::{BlockReader, StoreError};
-use net::server::PeerList;
+use net::server::{Load, PeerList};
 
 use super::params::{self, Params};
 use super::problem::{self, Problem};
@@ -69,6 +69,8 @@ pub(crate) struct Node<R> {
     pub started: Instant,
     /// Who is connected.
     pub peers: PeerList,
+    /// How busy ingest is.
+    pub ingest: Load,
     /// The engine, for its figures.
     pub engine: EngineSlot,
     /// The newest answer of `/metrics`.

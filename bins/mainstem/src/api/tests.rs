@@ -88,6 +88,7 @@ impl Fixture {
             ingest_addr: (Ipv4Addr::LOCALHOST, 1).into(),
             started: Instant::now(),
             peers: ingest.peer_list(),
+            ingest: ingest.load(),
             engine: slot,
             scraped: Scraped::default(),
         };
