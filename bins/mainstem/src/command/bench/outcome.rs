@@ -1,0 +1,496 @@
+//! The result of a bench, as programs read it: what `--json` writes and `--compare` reads.
+//!
+//! The names are those of the JSON, which scripts rely on: fields are added, never renamed. A reader ignores what it
+//! does not know, so that an older program compares the runs of a newer one.
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+/// What a run achieved, what the machine could have done, and how to tell the two apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Outcome {
+    /// Version of this layout: [`FORMAT`].
+    pub(super) format: u32,
+    /// Version of the program.
+    pub(super) version: String,
+    /// Commit of the sources, if the program was built in a checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) commit: Option<String>,
+    /// When the run began, RFC 3339.
+    #[serde(default)]
+    pub(super) started: String,
+    /// The command line.
+    #[serde(default)]
+    pub(super) command: String,
+    #[serde(default)]
+    pub(super) machine: Machine,
+    /// Every flag by its name without the dashes, also those that were not given. A flag without a value is null.
+    #[serde(default)]
+    pub(super) options: BTreeMap<String, Value>,
+
+    /// Processors that the run could use.
+    pub(super) processors: usize,
+    /// Side chains.
+    pub(super) chains: u32,
+    /// Connections that the chains were spread over.
+    pub(super) connections: u32,
+    /// How long was measured, without the warm-up.
+    pub(super) seconds: f64,
+    /// Side blocks made durable while it was measured.
+    pub(super) side_blocks: u64,
+    /// Main blocks made durable while it was measured.
+    pub(super) main_blocks: u64,
+    /// Side blocks made durable, a second.
+    pub(super) blocks_per_second: f64,
+    /// From the arrival of a frame in its lanes to the end of the sync that made it durable.
+    pub(super) durable_p50_ms: f64,
+    pub(super) durable_p99_ms: f64,
+    /// Gathering and hashing a main block.
+    pub(super) seal_p50_ms: f64,
+    pub(super) seal_p99_ms: f64,
+    /// Making main blocks durable.
+    pub(super) sync_p50_ms: f64,
+    pub(super) sync_p99_ms: f64,
+    /// `fdatasync` of pieces as large as the run's main blocks, alone: of the run that measured the limit.
+    #[serde(default)]
+    pub(super) disk_sync_p50_ms: f64,
+    #[serde(default)]
+    pub(super) disk_sync_p99_ms: f64,
+
+    pub(super) limits: Limits,
+    /// The lowest of the limits, side blocks a second.
+    pub(super) roofline_blocks_per_second: f64,
+    /// `blocks_per_second` over the roofline.
+    pub(super) ratio: f64,
+    /// Which limit is the lowest.
+    pub(super) bottleneck: Limit,
+    /// If the processors are the bottleneck: the thread group that took most of their time, named as in `spent_ns`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bottleneck_stage: Option<String>,
+
+    /// Processor time that the limits needed.
+    #[serde(default)]
+    pub(super) costs_ns: Costs,
+    /// Processor time that the run took.
+    #[serde(default)]
+    pub(super) spent_ns: Spent,
+    /// From received to durable, by ascending quantile.
+    #[serde(default)]
+    pub(super) latency: Vec<Quantile>,
+    /// In the order in which a block passes them.
+    #[serde(default)]
+    pub(super) stages: Vec<Stage>,
+    /// By ascending time, at most [`MAX_TICKS`].
+    #[serde(default)]
+    pub(super) timeline: Vec<Tick>,
+    /// Only where allocations were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) allocations: Option<Allocations>,
+}
+
+/// Where the run took place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Machine {
+    /// Model of the processors.
+    pub(super) cpu: String,
+    /// Processors that are there, whether or not the run could use them.
+    pub(super) processors: usize,
+    /// Main memory.
+    pub(super) memory_bytes: u64,
+    /// Release of the kernel.
+    pub(super) kernel: String,
+    /// File system and device of the log.
+    pub(super) disk: String,
+}
+
+/// Side blocks a second that each stage could carry alone, measured in the same run: with the same connections and
+/// chains, and as many bytes in a main block.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Limits {
+    /// Bulk transfer of the same bytes over QUIC, whose receiver discards them.
+    pub(super) quic: f64,
+    /// Side leaves and nodes hashed on all processors.
+    pub(super) hash: f64,
+    /// The bytes of the log written and synced.
+    pub(super) write_and_sync: f64,
+    /// What all of it together could do if it shared the processors perfectly: `processors` over [`Costs::total`].
+    pub(super) processors: f64,
+}
+
+/// The name of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Limit {
+    Quic,
+    Hash,
+    WriteAndSync,
+    Processors,
+}
+
+/// Processor time that a side block needs where each stage runs alone, ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Costs {
+    pub(super) quic_send: f64,
+    pub(super) quic_receive: f64,
+    pub(super) hash: f64,
+    pub(super) write: f64,
+}
+
+/// Processor time that a side block took in the run, by thread group, ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Spent {
+    /// The process that sends.
+    pub(super) load: f64,
+    pub(super) ingest: f64,
+    pub(super) seal: f64,
+    pub(super) hash: f64,
+    pub(super) persist: f64,
+    pub(super) other: f64,
+    /// All of these.
+    pub(super) total: f64,
+}
+
+/// A quantile of the latency from received to durable.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Quantile {
+    /// Per cent, 0 to 100.
+    pub(super) quantile: f64,
+    pub(super) ms: f64,
+}
+
+/// What a stage did while it was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stage {
+    /// `ingest`, `seal`, `append` or `sync`.
+    pub(super) name: String,
+    pub(super) threads: usize,
+    /// Busy time over time and threads, 0 to 1.
+    pub(super) utilisation: f64,
+    /// What waited for it, in `unit`: the mean of all ticks, and the most.
+    pub(super) queue_mean: f64,
+    pub(super) queue_max: f64,
+    /// How much may wait, in `unit`.
+    pub(super) capacity: f64,
+    pub(super) unit: String,
+    /// Time of one main block in it; null where it is not measured.
+    #[serde(default)]
+    pub(super) p50_ms: Option<f64>,
+    #[serde(default)]
+    pub(super) p99_ms: Option<f64>,
+}
+
+/// What happened within a piece of time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Tick {
+    /// Its end, in seconds since measuring began; negative during the warm-up.
+    pub(super) at: f64,
+    pub(super) blocks_per_second: f64,
+    /// From received to durable, of what became durable; null if nothing did.
+    #[serde(default)]
+    pub(super) p50_ms: Option<f64>,
+    #[serde(default)]
+    pub(super) p99_ms: Option<f64>,
+    /// Busy time of each stage over time and threads, 0 to 1.
+    #[serde(default)]
+    pub(super) utilisation: BTreeMap<String, f64>,
+    /// What waits for each stage over its capacity, 0 to 1.
+    #[serde(default)]
+    pub(super) queue: BTreeMap<String, f64>,
+    /// Resident memory of the node.
+    #[serde(default)]
+    pub(super) memory_bytes: u64,
+}
+
+/// Heap allocations of the node while it was measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Allocations {
+    pub(super) per_side_block: f64,
+    pub(super) by_thread: Vec<ThreadAllocations>,
+}
+
+/// Heap allocations of a thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ThreadAllocations {
+    pub(super) name: String,
+    pub(super) count: u64,
+    pub(super) per_main_block: f64,
+}
+
+/// The version of the layout that this program writes and reads.
+pub(super) const FORMAT: u32 = 1;
+
+/// Most entries of a timeline.
+pub(super) const MAX_TICKS: usize = 600;
+
+/// Most bytes of a file that is read: several times what the longest timeline takes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Most entries of any other list, and most options.
+const MAX_ENTRIES: usize = 4_096;
+
+/// Most bytes of a text.
+const MAX_TEXT: usize = 4_096;
+
+/// The largest number, of whatever unit.
+const MAX_NUMBER: f64 = 1e18;
+
+/// Why a file is not the result of a bench, or cannot be read or written.
+#[derive(Debug, Error)]
+pub(super) enum OutcomeError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Read { path: PathBuf, error: std::io::Error },
+    /// The file cannot be written.
+    #[error("{} cannot be written: {error}", path.display())]
+    Write { path: PathBuf, error: std::io::Error },
+    /// The file is longer than any result.
+    #[error("{}: longer than {MAX_BYTES} bytes, so not the result of a bench", path.display())]
+    TooLong { path: PathBuf },
+    /// It is not JSON, or a field is missing or of another kind.
+    #[error("{}: field {field}: {error}", path.display())]
+    Field { path: PathBuf, field: String, error: serde_json::Error },
+    /// It was written by a program of another time.
+    #[error("{}: field format: {format}, and this program reads {FORMAT}", path.display())]
+    Format { path: PathBuf, format: u64 },
+    /// A value that no run gives.
+    #[error("{}: field {field}: {problem}", path.display())]
+    Value { path: PathBuf, field: String, problem: String },
+}
+
+impl Outcome {
+    /// Fills in what follows from the limits and from what was achieved: roofline, ratio, bottleneck and its stage.
+    pub(super) fn judged(mut self) -> Self {
+        let lowest = self.limits.lowest();
+        self.bottleneck = lowest;
+        self.roofline_blocks_per_second = self.limits.of(lowest);
+        self.ratio = over(self.blocks_per_second, self.roofline_blocks_per_second);
+        self.bottleneck_stage =
+            (lowest == Limit::Processors).then(|| self.spent_ns.largest()).flatten().map(str::to_owned);
+        self
+    }
+
+    /// Reads what [`Outcome::write`] has written. The file may be anything.
+    pub(super) fn read(path: &Path) -> Result<Self, OutcomeError> {
+        let failed = |error| OutcomeError::Read { path: path.to_owned(), error };
+        let mut bytes = Vec::new();
+        File::open(path).map_err(failed)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(OutcomeError::TooLong { path: path.to_owned() });
+        }
+        Self::parse(&bytes, path)
+    }
+
+    /// Reads a result from bytes; `path` is what errors name.
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, OutcomeError> {
+        let path = path.to_owned();
+        // Another layout may lack any field, so its number is looked at before them.
+        if let Ok(Versioned { format }) = serde_json::from_slice(bytes)
+            && format != u64::from(FORMAT)
+        {
+            return Err(OutcomeError::Format { path, format });
+        }
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let outcome: Self = match serde_path_to_error::deserialize(&mut reader) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let field = error.path().to_string();
+                return Err(OutcomeError::Field { path, field, error: error.into_inner() });
+            }
+        };
+        if let Err(error) = reader.end() {
+            return Err(OutcomeError::Field { path, field: ".".into(), error });
+        }
+        match outcome.problem() {
+            Some((field, problem)) => Err(OutcomeError::Value { path, field, problem }),
+            None => Ok(outcome),
+        }
+    }
+
+    /// Writes the result as JSON.
+    pub(super) fn write(&self, path: &Path) -> Result<(), OutcomeError> {
+        fs::write(path, self.to_json() + "\n")
+            .map_err(|error| OutcomeError::Write { path: path.to_owned(), error })
+    }
+
+    /// The result as JSON, for people to read too.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("numbers and texts can be written as JSON")
+    }
+
+    /// Whether the load had a pace of its own, so that the run shows less than the machine can do.
+    pub(super) fn paced(&self) -> bool {
+        self.options.get("rate").is_some_and(|rate| !rate.is_null())
+    }
+
+    /// The ticks after the warm-up.
+    pub(super) fn measured(&self) -> impl Iterator<Item = &Tick> {
+        self.timeline.iter().filter(|tick| tick.at > 0.0)
+    }
+
+    /// The first field whose value no run gives, and what is wrong with it.
+    fn problem(&self) -> Option<(String, String)> {
+        let of = |field: &str, problem: String| Some((field.to_owned(), problem));
+        if self.timeline.len() > MAX_TICKS {
+            return of(
+                "timeline",
+                format!("{} entries, and at most {MAX_TICKS} are read", self.timeline.len()),
+            );
+        }
+        let value = serde_json::to_value(self).expect("numbers and texts can be written as JSON");
+        if let Some(problem) = unlikely(&value, "") {
+            return Some(problem);
+        }
+        if self.seconds <= 0.0 {
+            return of("seconds", format!("{}, and must be above 0", self.seconds));
+        }
+        if let Some(limit) = Limit::ALL.into_iter().find(|limit| self.limits.of(*limit) <= 0.0) {
+            return of("limits", format!("that of {} is 0, and must be above", limit.title()));
+        }
+        let after = |pair: &[Tick]| pair[0].at > pair[1].at;
+        if let Some(at) = self.timeline.windows(2).position(after) {
+            return of(&format!("timeline[{}].at", at + 1), "before that of the entry in front of it".into());
+        }
+        let out = |quantile: &Quantile| quantile.quantile > 100.0;
+        if let Some(at) = self.latency.iter().position(out) {
+            let problem = format!("{}, and must be 0 to 100", self.latency[at].quantile);
+            return of(&format!("latency[{at}].quantile"), problem);
+        }
+        None
+    }
+}
+
+/// The first text, list or number that is longer or larger than any that a run gives, with its path.
+fn unlikely(value: &Value, path: &str) -> Option<(String, String)> {
+    let of = |problem: String| Some((path.to_owned(), problem));
+    match value {
+        Value::Null | Value::Bool(_) => None,
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap_or(f64::INFINITY);
+            // Only the times of the warm-up lie below 0.
+            let least = if path.ends_with("].at") { -MAX_NUMBER } else { 0.0 };
+            if (least..=MAX_NUMBER).contains(&number) {
+                return None;
+            }
+            of(format!("{number}, and must be {least} to {MAX_NUMBER:e}"))
+        }
+        Value::String(text) if text.len() > MAX_TEXT => {
+            of(format!("{} bytes, and at most {MAX_TEXT} are read", text.len()))
+        }
+        Value::String(_) => None,
+        Value::Array(list) if list.len() > MAX_ENTRIES => {
+            of(format!("{} entries, and at most {MAX_ENTRIES} are read", list.len()))
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().find_map(|(at, entry)| unlikely(entry, &format!("{path}[{at}]")))
+        }
+        Value::Object(fields) if fields.len() > MAX_ENTRIES => {
+            of(format!("{} fields, and at most {MAX_ENTRIES} are read", fields.len()))
+        }
+        Value::Object(fields) => {
+            if fields.keys().any(|name| name.len() > MAX_TEXT) {
+                return of(format!("a name of more than {MAX_TEXT} bytes"));
+            }
+            // What an option may be is its command's affair.
+            let mut fields = fields.iter().filter(|_| path != "options");
+            fields.find_map(|(name, value)| {
+                unlikely(value, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") })
+            })
+        }
+    }
+}
+
+/// Just the number of the layout.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u64,
+}
+
+impl Limits {
+    /// The lowest one; of equal ones the first.
+    pub(super) fn lowest(&self) -> Limit {
+        let lowest = Limit::ALL.into_iter().min_by(|a, b| self.of(*a).total_cmp(&self.of(*b)));
+        lowest.expect("there are four limits")
+    }
+
+    /// Side blocks a second.
+    pub(super) fn of(&self, limit: Limit) -> f64 {
+        match limit {
+            Limit::Quic => self.quic,
+            Limit::Hash => self.hash,
+            Limit::WriteAndSync => self.write_and_sync,
+            Limit::Processors => self.processors,
+        }
+    }
+}
+
+impl Limit {
+    /// In the order in which a block meets them, and what they share last.
+    pub(super) const ALL: [Self; 4] = [Self::Quic, Self::Hash, Self::WriteAndSync, Self::Processors];
+
+    /// What people call it.
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::Quic => "QUIC",
+            Self::Hash => "hashing",
+            Self::WriteAndSync => "write and sync",
+            Self::Processors => "processors, all shared",
+        }
+    }
+}
+
+impl Costs {
+    /// Names and values, as a block meets them.
+    pub(super) fn parts(&self) -> [(&'static str, f64); 4] {
+        [
+            ("quic_send", self.quic_send),
+            ("quic_receive", self.quic_receive),
+            ("hash", self.hash),
+            ("write", self.write),
+        ]
+    }
+
+    /// All of it.
+    pub(super) fn total(&self) -> f64 {
+        self.parts().iter().map(|(_, ns)| ns).sum()
+    }
+}
+
+impl Spent {
+    /// Names and values, as a block meets them.
+    pub(super) fn parts(&self) -> [(&'static str, f64); 6] {
+        [
+            ("load", self.load),
+            ("ingest", self.ingest),
+            ("seal", self.seal),
+            ("hash", self.hash),
+            ("persist", self.persist),
+            ("other", self.other),
+        ]
+    }
+
+    /// The thread group that took most; nothing if none was measured.
+    fn largest(&self) -> Option<&'static str> {
+        let parts = self.parts().into_iter();
+        parts.filter(|(_, ns)| *ns > 0.0).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)
+    }
+}
+
+/// A part of a whole; 0 of nothing, because JSON knows no infinity.
+pub(super) fn over(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
