@@ -9,13 +9,14 @@
 //! persisting stage own the ring's other two ends and take no lock to read blocks.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::chain::{ChainId, ColumnsRef, Hash, Height, NodeKey, Timestamp};
 use crate::quorum::FinalityRule;
 use crate::state::SideChain;
 use crate::sync::Doorbell;
+use crate::sync::facade::{Arc, Mutex, MutexGuard};
 use crate::sync::ring::{self, Consumer, Observer, Producer, Releaser};
 
 /// What a slot of a lane holds: a side block without its height.
@@ -447,13 +448,34 @@ impl Outlet {
         self.parent
     }
 
+    /// Hands the `count` blocks from the `offset`-th waiting one on to `each`, oldest first. Takes nothing, so several threads
+    /// may read at once.
+    ///
+    /// # Panics
+    /// When fewer are available.
+    pub fn read(&self, offset: u64, count: u64, each: impl FnMut(&Slot)) {
+        self.consumer.read(offset, count, each);
+    }
+
+    /// Takes the next `count` blocks, the last of which has the hash `newest`. Without any, nothing changes.
+    ///
+    /// # Panics
+    /// When fewer are available.
+    pub fn advance(&mut self, count: u64, newest: Hash) {
+        if count > 0 {
+            self.parent = newest;
+        }
+        self.consumer.advance(count);
+    }
+
     /// Takes the next `count` blocks, which must be available.
     pub fn take(&mut self, count: u64, mut each: impl FnMut(&Slot)) {
-        let parent = &mut self.parent;
-        self.consumer.take(count, |slot| {
-            *parent = slot.hash;
+        let mut newest = self.parent;
+        self.read(0, count, |slot| {
+            newest = slot.hash;
             each(slot);
         });
+        self.advance(count, newest);
     }
 }
 

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use crossbeam::sync::{Parker, Unparker};
-
 use super::facade::{Arc, AtomicBool, Ordering};
+use super::park::{Parker, Unparker};
 
 /// Rings. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,19 +1,25 @@
-//! `std` or loom, behind one set of names.
+//! `std`, loom or shuttle, behind one set of names: what the lock-free parts are built from.
 
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::Arc,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-#[cfg(not(loom))]
-pub(crate) use std::sync::{
-    Arc,
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::{
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-/// `std`'s cell with loom's closures, so that one source serves both.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use std::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+/// `std`'s cell with loom's closures, so that one source serves all.
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);

@@ -8,7 +8,8 @@
 //! # Ownership
 //! [`Producer`] writes slots and moves `received` and `finalized`; [`Consumer`] reads final slots and moves
 //! `taken`; [`Releaser`] moves `indexed` and so gives slots back. There is one of each, none can be cloned, and
-//! each moves its own cursors only: that is what makes the slots safe to share without a lock.
+//! each moves its own cursors only: that is what makes the slots safe to share without a lock. Several threads may read
+//! through one `&Consumer`; only its owner, with `&mut`, moves on, so all of them have ended by then.
 //!
 //! # Memory
 //! Slots lie in pages of [`PAGE`], found by a table. A producer that reaches the next page brings the oldest one there if
@@ -69,15 +70,16 @@ struct Shared<T> {
 }
 
 // SAFETY: the slots are the only part that is not Sync by itself. A slot is written by the one producer only
-// while its height is in (received, indexed + capacity], and read by the one consumer only while it is in
-// (taken, finalized]; the cursors keep these ranges apart (module docs), so no two threads touch one slot at
-// once. A place in the table is written by the producer only while none of its heights is in (indexed, received as
-// published], and read by the consumer only for a height in (taken, finalized], which is within that range.
-// `T: Send` because an item written by one thread is read by another.
-unsafe impl<T: Send> Sync for Shared<T> {}
+// while its height is in (received, indexed + capacity], and read through the one consumer only while it is in
+// (taken, finalized]; the cursors keep these ranges apart (module docs), so nobody reads a slot that is being written.
+// A place in the table is written by the producer only while none of its heights is in (indexed, received as
+// published], and read through the consumer only for a height in (taken, finalized], which is within that range.
+// `T: Send` because an item written by one thread is read by another; `T: Sync` because several threads may read it
+// at once, through `&Consumer`, and the producer beside them.
+unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 // SAFETY: nothing in it is bound to a thread: atomics, and slots of a type that may move between threads.
-unsafe impl<T: Send> Send for Shared<T> {}
+unsafe impl<T: Send + Sync> Send for Shared<T> {}
 
 type Page<T> = Box<[UnsafeCell<T>]>;
 
@@ -267,7 +269,7 @@ impl<T: Copy + Default> Producer<T> {
     }
 }
 
-/// The reading end.
+/// The reading end. Threads that share it may read at once: nothing it can reach changes before its owner moves on.
 #[derive(Debug)]
 pub struct Consumer<T> {
     shared: Arc<Shared<T>>,
@@ -275,7 +277,7 @@ pub struct Consumer<T> {
     taken: u64,
 }
 
-impl<T: Copy> Consumer<T> {
+impl<T: Copy + Sync> Consumer<T> {
     /// Newest height taken.
     pub fn taken(&self) -> u64 {
         self.taken
@@ -287,28 +289,48 @@ impl<T: Copy> Consumer<T> {
         self.shared.finalized.load(Ordering::Acquire) - self.taken
     }
 
-    /// Hands the next `count` items to `each`, oldest first. Their slots stay in use until they are released.
+    /// Hands the `count` items from the `offset`-th not yet taken on to `each`, oldest first. Takes nothing.
     ///
     /// # Panics
     /// When fewer are available.
-    pub fn take(&mut self, count: u64, mut each: impl FnMut(&T)) {
-        assert!(count <= self.available(), "took more than is final");
-        let last = self.taken + count;
-        let mut height = self.taken + 1;
+    pub fn read(&self, offset: u64, count: u64, mut each: impl FnMut(&T)) {
+        let left = self.available().checked_sub(offset);
+        assert!(left.is_some_and(|left| count <= left), "read more than is final");
+        let last = self.taken + offset + count;
+        let mut height = self.taken + offset + 1;
         while height <= last {
             // SAFETY: the height is in (taken, finalized], so its page was brought before `finalized` was published
-            // (Acquire in `available`).
+            // (Acquire in `available`, by this very thread).
             let slots = unsafe { self.shared.slots(height) };
             for slot in slots.iter().take((last - height + 1) as usize) {
                 // SAFETY: the height is in (taken, finalized]: written before `finalized` was published, and not written
-                // again before this end has moved `taken` past it and the releaser `indexed`.
+                // again before `taken` has passed it, which takes `&mut self`, and the releaser's `indexed` has, too. Other
+                // threads at most read it.
                 slot.with(|slot| each(unsafe { &*slot }));
                 height += 1;
             }
         }
-        self.taken = last;
-        // Release: pairs with the Acquire load in `Releaser::release`: the reads above have ended.
+    }
+
+    /// Takes the next `count` items, whoever read them. Their slots stay in use until they are released.
+    ///
+    /// # Panics
+    /// When fewer are available.
+    pub fn advance(&mut self, count: u64) {
+        assert!(count <= self.available(), "took more than is final");
+        self.taken += count;
+        // Release: pairs with the Acquire load in `Releaser::taken`: this thread's reads have ended, and those of others
+        // too, who gave their `&Consumer` back to it.
         self.shared.taken.store(self.taken, Ordering::Release);
+    }
+
+    /// [`Consumer::read`] and [`Consumer::advance`] in one.
+    ///
+    /// # Panics
+    /// When fewer are available.
+    pub fn take(&mut self, count: u64, each: impl FnMut(&T)) {
+        self.read(0, count, each);
+        self.advance(count);
     }
 }
 
@@ -321,7 +343,7 @@ pub struct Releaser<T> {
 impl<T> Releaser<T> {
     /// Newest height that the consumer has taken: the highest that may be released.
     pub fn taken(&self) -> u64 {
-        // Acquire: pairs with the Release store in `Consumer::take`: its reads happen before the slots are offered
+        // Acquire: pairs with the Release store in `Consumer::advance`: its reads happen before the slots are offered
         // again.
         self.shared.taken.load(Ordering::Acquire)
     }
@@ -339,7 +361,7 @@ impl<T> Releaser<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
@@ -399,6 +421,36 @@ mod tests {
             releaser.release(last);
         }
         assert!(producer.allocated() <= 700 + 2 * PAGE);
+    }
+
+    #[test]
+    fn several_threads_read_what_is_final_at_any_offset_before_it_is_taken() {
+        let (mut producer, mut consumer, _releaser) = ring::<u64>(1_000, 5);
+        producer.push((6..=905).collect::<Vec<_>>().into_iter());
+        producer.finalize(805);
+        consumer.take(100, |_| ());
+        let sum = |offset, count| {
+            let mut sum = 0;
+            consumer.read(offset, count, |item| sum += item);
+            sum
+        };
+        let sums: Vec<u64> = std::thread::scope(|scope| {
+            let reading: Vec<_> = (0..7).map(|part| scope.spawn(move || sum(part * 100, 100))).collect();
+            reading.into_iter().map(|reading| reading.join().unwrap()).collect()
+        });
+        assert_eq!(sums.iter().sum::<u64>(), (106..=805).sum());
+        assert_eq!((consumer.available(), consumer.taken()), (700, 105), "reading takes nothing");
+        consumer.advance(700);
+        assert_eq!((consumer.available(), consumer.taken()), (0, 805));
+    }
+
+    #[test]
+    #[should_panic(expected = "read more than is final")]
+    fn what_is_not_final_is_not_read() {
+        let (mut producer, consumer, _releaser) = ring::<u64>(3, 0);
+        producer.push([1, 2].into_iter());
+        producer.finalize(1);
+        consumer.read(1, 1, |_| ());
     }
 
     #[test]
