@@ -10,6 +10,7 @@
 //! control    hello, welcome, credits, acks, refusals, main headers
 //! server     sessions of the main chain: frames -> lanes of the engine
 //! client     sessions of a side chain's node: batches -> frames
+//! probe      bare QUIC and UDP: the limits that the others are measured against
 //! ```
 //!
 //! # Architecture invariant
@@ -22,5 +23,6 @@ pub mod control;
 pub mod endpoint;
 pub mod frame;
 pub mod identity;
+pub mod probe;
 pub mod reactor;
 pub mod server;

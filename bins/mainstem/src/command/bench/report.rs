@@ -47,8 +47,8 @@ impl Report {
         let blocks_per_second = measured.side_blocks() as f64 / measured.elapsed.as_secs_f64();
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            chains: bench.chains,
-            connections: bench.connections,
+            chains: bench.shape.chains,
+            connections: bench.shape.connections,
             seconds: measured.elapsed.as_secs_f64(),
             processors: std::thread::available_parallelism().map_or(1, Into::into),
             side_blocks: measured.side_blocks(),
