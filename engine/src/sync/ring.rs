@@ -33,16 +33,17 @@ pub const PAGE: usize = if cfg!(loom) { 1 } else { 64 };
 /// When `capacity` is 0: a ring that can never hold anything is a mistake of the caller.
 pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Consumer<T>, Releaser<T>) {
     assert!(capacity > 0, "a ring holds at least one item");
-    let cursor = || CachePadded::new(AtomicU64::new(start));
     // The heights in use may begin and end in the middle of a page: one more than they would fill.
     let pages = (capacity.div_ceil(PAGE) + 1).next_power_of_two();
     let shared = Arc::new(Shared {
         pages: (0..pages).map(|_| UnsafeCell::new(None)).collect(),
         capacity: capacity as u64,
-        received: cursor(),
-        finalized: cursor(),
-        taken: cursor(),
-        indexed: cursor(),
+        produced: CachePadded::new(Produced {
+            received: AtomicU64::new(start),
+            finalized: AtomicU64::new(start),
+        }),
+        taken: CachePadded::new(AtomicU64::new(start)),
+        indexed: CachePadded::new(AtomicU64::new(start)),
     });
     (
         Producer { shared: Arc::clone(&shared), received: start, indexed: start, pages: 0, oldest: 0 },
@@ -58,15 +59,21 @@ struct Shared<T> {
     pages: Box<[UnsafeCell<Option<Page<T>>>]>,
     /// How many slots may be in use.
     capacity: u64,
-    /// Newest height in a slot. Written by the producer; others may see it stale, that is, too low.
-    received: CachePadded<AtomicU64>,
-    /// Newest height that the consumer may read. Written by the producer; seen too low at worst.
-    finalized: CachePadded<AtomicU64>,
+    produced: CachePadded<Produced>,
     /// Newest height that the consumer has read. Written by the consumer; seen too low at worst.
     taken: CachePadded<AtomicU64>,
     /// Newest height whose slot is free again. Written by the releaser; seen too low at worst, which makes the
     /// producer believe in less room than there is.
     indexed: CachePadded<AtomicU64>,
+}
+
+/// The producer's cursors, which it mostly moves at once.
+#[derive(Debug)]
+struct Produced {
+    /// Newest height in a slot. Written by the producer; others may see it stale, that is, too low.
+    received: AtomicU64,
+    /// Newest height that the consumer may read. Written by the producer; seen too low at worst.
+    finalized: AtomicU64,
 }
 
 // SAFETY: the slots are the only part that is not Sync by itself. A slot is written by the one producer only
@@ -81,7 +88,7 @@ unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 // SAFETY: nothing in it is bound to a thread: atomics, and slots of a type that may move between threads.
 unsafe impl<T: Send + Sync> Send for Shared<T> {}
 
-type Page<T> = Box<[UnsafeCell<T>]>;
+type Page<T> = Box<[UnsafeCell<T>; PAGE]>;
 
 impl<T> Shared<T> {
     /// The place in the table of the page that `height` is in.
@@ -133,8 +140,8 @@ impl<T> Observer<T> {
         // Acquire, each: pairs with the Release store of the cursor's owner, so that the cursors read
         // afterwards are at least as new as when this one was written.
         let indexed = self.0.indexed.load(Ordering::Acquire);
-        let finalized = self.0.finalized.load(Ordering::Acquire);
-        let received = self.0.received.load(Ordering::Acquire);
+        let finalized = self.0.produced.finalized.load(Ordering::Acquire);
+        let received = self.0.produced.received.load(Ordering::Acquire);
         Cursors { indexed, finalized, received }
     }
 }
@@ -167,10 +174,16 @@ impl<T: Copy + Default> Producer<T> {
         self.indexed + self.shared.capacity
     }
 
+    /// Whether there is room for `count` more items. Looks anew only if there was not when it last looked.
+    pub fn has_room(&mut self, count: u64) -> bool {
+        let last = self.received + count;
+        last <= self.indexed + self.shared.capacity || last <= self.limit()
+    }
+
     /// Puts `items` at the heights after [`Producer::received`] and publishes them as received, not yet final.
     ///
     /// # Panics
-    /// When there is no room for all of them: the caller asks [`Producer::limit`] first.
+    /// When there is no room for all of them: the caller asks [`Producer::limit`] or [`Producer::has_room`] first.
     pub fn push(&mut self, items: impl ExactSizeIterator<Item = T>) {
         let last = self.received + items.len() as u64;
         assert!(last <= self.indexed + self.shared.capacity, "pushed above the limit");
@@ -189,7 +202,7 @@ impl<T: Copy + Default> Producer<T> {
             }
         }
         // Release: pairs with the Acquire load in `Observer::cursors`.
-        self.shared.received.store(self.received, Ordering::Release);
+        self.shared.produced.received.store(self.received, Ordering::Release);
     }
 
     /// Lets the consumer have everything up to `height`.
@@ -198,13 +211,13 @@ impl<T: Copy + Default> Producer<T> {
     /// When `height` was not received, or is below what is final already.
     pub fn finalize(&mut self, height: u64) {
         // Relaxed: only this end writes it.
-        let before = self.shared.finalized.load(Ordering::Relaxed);
+        let before = self.shared.produced.finalized.load(Ordering::Relaxed);
         assert!(
             before <= height && height <= self.received,
             "finality moves forward, over what was received"
         );
         // Release: pairs with the Acquire load in `Consumer::available`, and makes the slots visible.
-        self.shared.finalized.store(height, Ordering::Release);
+        self.shared.produced.finalized.store(height, Ordering::Release);
     }
 
     /// The item at `height`, while its slot has not been given back.
@@ -245,6 +258,7 @@ impl<T: Copy + Default> Producer<T> {
         if there {
             return;
         }
+        self.limit();
         let last_of_oldest = self.oldest * PAGE as u64 + (PAGE as u64 - 1);
         let page = if self.pages > 0 && last_of_oldest <= self.indexed {
             self.oldest += 1;
@@ -256,7 +270,7 @@ impl<T: Copy + Default> Producer<T> {
                 self.oldest = height / PAGE as u64;
             }
             self.pages += 1;
-            Some((0..PAGE).map(|_| UnsafeCell::new(T::default())).collect())
+            Some(Box::new(std::array::from_fn(|_| UnsafeCell::new(T::default()))))
         };
         // SAFETY: there is no page in this place, so no height of it is in use, and the consumer does not look here:
         // it stays at or below the published `received`, whose page is there.
@@ -286,7 +300,7 @@ impl<T: Copy + Sync> Consumer<T> {
     /// How many final items have not been taken yet.
     pub fn available(&self) -> u64 {
         // Acquire: pairs with the Release store in `Producer::finalize`; the slots up to it are written.
-        self.shared.finalized.load(Ordering::Acquire) - self.taken
+        self.shared.produced.finalized.load(Ordering::Acquire) - self.taken
     }
 
     /// Hands the `count` items from the `offset`-th not yet taken on to `each`, oldest first. Takes nothing.

@@ -6,18 +6,33 @@
 //!
 //! # Ownership
 //! The ingest side holds the lane and takes a lock once a section (never once a block). The sealing and the
-//! persisting stage own the ring's other two ends and take no lock to read blocks.
+//! persisting stage own the ring's other two ends and take no lock.
+//!
+//! # Memory
+//! A session that speaks calls [`Lane::rest`] now and then. When it leaves, it gives back what is not in use; if blocks
+//! are still there, the drain does so as it gives the last one back, the only time that it takes the lock.
 
-use std::collections::VecDeque;
-use std::sync::PoisonError;
+mod arrivals;
+mod ends;
+mod refusal;
+mod tail;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
+
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::chain::{ChainId, ColumnsRef, Hash, Height, NodeKey, Timestamp};
 use crate::quorum::FinalityRule;
 use crate::state::SideChain;
 use crate::sync::Doorbell;
-use crate::sync::facade::{Arc, Mutex, MutexGuard};
-use crate::sync::ring::{self, Consumer, Observer, Producer, Releaser};
+use crate::sync::facade::{AtomicBool, Mutex, MutexGuard, Ordering};
+use crate::sync::ring::{self, Observer};
+
+pub use ends::{Drain, LaneEnds, Outlet};
+pub use refusal::Refusal;
+
+use tail::Tail;
 
 /// What a slot of a lane holds: a side block without its height.
 #[derive(Clone, Copy, Default, Debug)]
@@ -38,16 +53,10 @@ pub struct Lane {
     rule: FinalityRule,
     observer: Observer<Slot>,
     doorbell: Doorbell,
+    /// Whether the last speaker left and no other one came: then nobody calls [`Lane::rest`], and the drain has to see
+    /// to the memory. Written under the lock; read by the drain without it, which then looks again under it.
+    left: AtomicBool,
     tail: Mutex<Tail>,
-}
-
-/// The stages' side of a lane.
-#[derive(Debug)]
-pub struct LaneEnds {
-    /// For the sealing stage.
-    pub outlet: Outlet,
-    /// For the persisting stage.
-    pub drain: Drain,
 }
 
 /// Which connection speaks. The network layer counts them up from 1 and never uses one twice.
@@ -76,95 +85,6 @@ pub enum Claim {
     Standby(Position),
 }
 
-/// Why a section, or a claim, was refused. The peer's fault, always: it never stops another session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The key is not registered for the chain.
-    #[error(
-        "chain {chain}: key {key} is not registered for it; the operator must add it to the genesis document"
-    )]
-    UnknownKey {
-        /// Which chain.
-        chain: ChainId,
-        /// Whose key.
-        key: NodeKey,
-    },
-    /// Another session speaks for the chain.
-    #[error("chain {chain}: this session does not speak for it (another one of its nodes does)")]
-    NotSpeaker {
-        /// Which chain.
-        chain: ChainId,
-    },
-    /// Not the next height.
-    #[error("chain {chain}: height {got} is not the next one; expected {expected}")]
-    WrongHeight {
-        /// Which chain.
-        chain: ChainId,
-        /// The next height.
-        expected: Height,
-        /// What the section starts with.
-        got: Height,
-    },
-    /// Not linked to the block before.
-    #[error(
-        "chain {chain}: the block at height {height} names parent {got}; expected {expected}, the block received before it"
-    )]
-    WrongParent {
-        /// Which chain.
-        chain: ChainId,
-        /// Height of the block whose parent is wrong.
-        height: Height,
-        /// Hash of the block received before.
-        expected: Hash,
-        /// What the section says.
-        got: Hash,
-    },
-    /// Two hashes for one height: evidence of equivocation.
-    #[error("chain {chain}: height {height} was received as {have} and now comes as {got}")]
-    Conflict {
-        /// Which chain.
-        chain: ChainId,
-        /// Which height.
-        height: Height,
-        /// The hash received first, which stands.
-        have: Hash,
-        /// The other one.
-        got: Hash,
-    },
-    /// Above the limit that the sender was given.
-    #[error("chain {chain}: height {got} is above the limit {limit} that was granted")]
-    AboveLimit {
-        /// Which chain.
-        chain: ChainId,
-        /// Highest height that may be sent.
-        limit: Height,
-        /// Last height of the section.
-        got: Height,
-    },
-}
-
-#[derive(Debug)]
-struct Tail {
-    producer: Producer<Slot>,
-    hash: Option<Hash>,
-    speaker: Option<(SessionId, NodeKey)>,
-    /// When the last section of the speaker came; `None` of one that is new.
-    heard: Option<Duration>,
-    /// The last conflicting hash, kept and shown.
-    evidence: Option<Refusal>,
-    /// What was received when it was last looked whether memory can be given back.
-    rests_at: u64,
-    /// When the blocks up to a height arrived, oldest first; at most one entry a section, so at most one a slot.
-    arrivals: VecDeque<Arrival>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Arrival {
-    last: u64,
-    count: u32,
-    at: Duration,
-}
-
 impl Lane {
     /// A lane for `side` that continues after the block `start` (height, and hash if there is such a block),
     /// holding `capacity` blocks at most.
@@ -176,24 +96,18 @@ impl Lane {
         doorbell: Doorbell,
     ) -> (Arc<Self>, LaneEnds) {
         let (producer, consumer, releaser) = ring::ring(capacity, start.0);
+        let (arrivals, departures) = arrivals::arrivals(capacity, start.0);
         let lane = Arc::new(Self {
             chain: side.id,
             nodes: side.nodes.clone(),
             rule: side.finality,
             observer: producer.observer(),
             doorbell,
-            tail: Mutex::new(Tail {
-                producer,
-                hash,
-                speaker: None,
-                heard: None,
-                evidence: None,
-                rests_at: start.0,
-                arrivals: VecDeque::new(),
-            }),
+            left: AtomicBool::new(false),
+            tail: Mutex::new(Tail::new(producer, arrivals, hash)),
         });
         let outlet = Outlet { chain: side.id, parent: hash.unwrap_or(Hash::ZERO), consumer };
-        let drain = Drain { lane: Arc::clone(&lane), releaser };
+        let drain = Drain { lane: Arc::clone(&lane), releaser, departures };
         (lane, LaneEnds { outlet, drain })
     }
 
@@ -216,11 +130,7 @@ impl Lane {
     /// To be called now and then: a lane in which nothing is left, and to which nothing new has come since the last
     /// time, gives its memory back.
     pub fn rest(&self) {
-        let mut tail = self.tail();
-        let received = tail.producer.received();
-        if std::mem::replace(&mut tail.rests_at, received) == received {
-            tail.give_back();
-        }
+        self.tail().rest();
     }
 
     /// Asks to speak for the chain, as a session does when it begins. A node that connects again takes over from its own
@@ -257,7 +167,7 @@ impl Lane {
         if tail.speaker.is_some_and(|speaker| !replaces(speaker)) {
             return Ok(Claim::Standby(self.position_in(&mut tail)));
         }
-        tail.appoint(session, key);
+        self.appoint(&mut tail, session, key);
         Ok(Claim::Speaker(self.position_in(&mut tail)))
     }
 
@@ -280,28 +190,30 @@ impl Lane {
         }
         let mut tail = self.tail();
         let received = tail.producer.received();
-        let own = tail.speaker.is_some_and(|(speaker, _)| speaker == session);
-        if tip.0 <= received || tail.producer.limit() == received || own {
+        if tip.0 <= received || tail.producer.limit() == received || tail.is_speaker(session) {
             return Ok(None);
         }
         let heard = *tail.heard.get_or_insert(now);
         if tail.speaker.is_some() && now.saturating_sub(heard) < patience {
             return Ok(None);
         }
-        tail.appoint(session, key);
+        self.appoint(&mut tail, session, key);
         Ok(Some(self.position_in(&mut tail)))
     }
 
     /// Whether this session speaks for the chain.
     pub fn is_speaker(&self, session: SessionId) -> bool {
-        self.tail().speaker.is_some_and(|(speaker, _)| speaker == session)
+        self.tail().is_speaker(session)
     }
 
     /// Ends a session's claim, if it still holds one.
     pub fn release(&self, session: SessionId) {
         let mut tail = self.tail();
-        if tail.speaker.is_some_and(|(speaker, _)| speaker == session) {
+        if tail.is_speaker(session) {
             tail.speaker = None;
+            // AcqRel: pairs with `Drain::give_back`, where it is explained. A plain store would not do: this end would not
+            // see what the drain gave back just before it looked.
+            self.left.swap(true, Ordering::AcqRel);
             tail.give_back();
         }
     }
@@ -333,11 +245,13 @@ impl Lane {
     ) -> Result<Height, Refusal> {
         let chain = self.chain;
         let mut tail = self.tail();
-        if tail.speaker.is_none_or(|(speaker, _)| speaker != session) {
+        if !tail.is_speaker(session) {
             return Err(Refusal::NotSpeaker { chain });
         }
         let received = tail.producer.received();
-        let Some(newest) = blocks.hashes.last() else { return Ok(Height(received)) };
+        if blocks.hashes.is_empty() {
+            return Ok(Height(received));
+        }
         if first.0 != received + 1 {
             let refusal = tail.conflict(chain, first, blocks).unwrap_or(Refusal::WrongHeight {
                 chain,
@@ -358,20 +272,16 @@ impl Lane {
         if last > limit {
             return Err(Refusal::AboveLimit { chain, limit: Height(limit), got: Height(last) });
         }
-        let slots = blocks.hashes.iter().zip(blocks.tx_roots).zip(blocks.times);
-        tail.producer.push(slots.map(|((hash, tx_root), time)| Slot {
-            hash: *hash,
-            tx_root: *tx_root,
-            time: *time,
-        }));
-        tail.hash = Some(*newest);
-        tail.heard = Some(now);
-        tail.arrivals.push_back(Arrival { last, count: blocks.len() as u32, at: now });
-        let finalized = self.rule.final_height(Height(last));
-        tail.producer.finalize(finalized.0);
+        tail.take_in(blocks, self.rule, now);
         drop(tail);
         self.doorbell.ring();
         Ok(Height(last))
+    }
+
+    fn appoint(&self, tail: &mut Tail, session: SessionId, key: NodeKey) {
+        // Relaxed: only told apart under the lock; a drain that still sees the old value looks there.
+        self.left.store(false, Ordering::Relaxed);
+        tail.appoint(session, key);
     }
 
     fn position_in(&self, tail: &mut Tail) -> Position {
@@ -386,134 +296,5 @@ impl Lane {
     fn tail(&self) -> MutexGuard<'_, Tail> {
         // A panic under the lock would be a bug in this file; the cursors stay consistent whatever happened.
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Tail {
-    fn appoint(&mut self, session: SessionId, key: NodeKey) {
-        if self.speaker != Some((session, key)) {
-            self.heard = None;
-        }
-        self.speaker = Some((session, key));
-    }
-
-    /// Gives memory back, if nothing is left.
-    fn give_back(&mut self) {
-        self.producer.trim();
-        if self.arrivals.is_empty() {
-            self.arrivals = VecDeque::new();
-        }
-    }
-
-    /// Evidence that a section contradicts blocks that are still in the ring.
-    fn conflict(&mut self, chain: ChainId, first: Height, blocks: ColumnsRef<'_>) -> Option<Refusal> {
-        let received = self.producer.received();
-        let found = blocks.hashes.iter().zip(first.0..=received).find_map(|(got, height)| {
-            let have = self.producer.get(height)?.hash;
-            let conflict = Refusal::Conflict { chain, height: Height(height), have, got: *got };
-            (have != *got).then_some(conflict)
-        });
-        self.evidence = found.or(self.evidence);
-        found
-    }
-}
-
-/// Where the sealing stage takes final blocks from.
-#[derive(Debug)]
-pub struct Outlet {
-    chain: ChainId,
-    /// Hash of the newest block taken; zero before the first block of a chain.
-    parent: Hash,
-    consumer: Consumer<Slot>,
-}
-
-impl Outlet {
-    /// Whose blocks they are.
-    pub fn chain(&self) -> ChainId {
-        self.chain
-    }
-
-    /// How many final blocks wait.
-    pub fn available(&self) -> u64 {
-        self.consumer.available()
-    }
-
-    /// Height of the next block to take.
-    pub fn next_height(&self) -> Height {
-        Height(self.consumer.taken() + 1)
-    }
-
-    /// Hash of the newest block taken; zero before the first block of a chain.
-    pub fn parent(&self) -> Hash {
-        self.parent
-    }
-
-    /// Hands the `count` blocks from the `offset`-th waiting one on to `each`, oldest first. Takes nothing, so several threads
-    /// may read at once.
-    ///
-    /// # Panics
-    /// When fewer are available.
-    pub fn read(&self, offset: u64, count: u64, each: impl FnMut(&Slot)) {
-        self.consumer.read(offset, count, each);
-    }
-
-    /// Takes the next `count` blocks, the last of which has the hash `newest`. Without any, nothing changes.
-    ///
-    /// # Panics
-    /// When fewer are available.
-    pub fn advance(&mut self, count: u64, newest: Hash) {
-        if count > 0 {
-            self.parent = newest;
-        }
-        self.consumer.advance(count);
-    }
-
-    /// Takes the next `count` blocks, which must be available.
-    pub fn take(&mut self, count: u64, mut each: impl FnMut(&Slot)) {
-        let mut newest = self.parent;
-        self.read(0, count, |slot| {
-            newest = slot.hash;
-            each(slot);
-        });
-        self.advance(count, newest);
-    }
-}
-
-/// Where the persisting stage gives slots back.
-#[derive(Debug)]
-pub struct Drain {
-    lane: Arc<Lane>,
-    releaser: Releaser<Slot>,
-}
-
-impl Drain {
-    /// Whose slots they are.
-    pub fn chain(&self) -> ChainId {
-        self.lane.chain
-    }
-
-    /// Gives back every slot up to `height`, whose blocks are durable, and tells `latency` how long they took
-    /// since they were received and how many they were.
-    pub fn release(&mut self, height: Height, now: Duration, mut latency: impl FnMut(Duration, u64)) {
-        self.releaser.release(height.0);
-        let mut tail = self.lane.tail();
-        while let Some(arrival) = tail.arrivals.front_mut() {
-            let first = arrival.last - u64::from(arrival.count) + 1;
-            if height.0 < first {
-                break;
-            }
-            let stored = height.0.min(arrival.last) - first + 1;
-            latency(now.saturating_sub(arrival.at), stored);
-            if stored == u64::from(arrival.count) {
-                tail.arrivals.pop_front();
-            } else {
-                arrival.count -= stored as u32;
-                break;
-            }
-        }
-        if tail.speaker.is_none() {
-            // Nobody will ask where it stands.
-            tail.give_back();
-        }
     }
 }
