@@ -27,6 +27,9 @@ pub struct PipelineConfig {
     /// published, released or acknowledged, so nothing that was acknowledged is ever lost; but it holds its place
     /// in its lane so much longer.
     pub sync_interval: Duration,
+    /// Threads that hash, the sealing stage's own one included. How many are right depends on the machine, of which the
+    /// engine knows nothing.
+    pub hash_threads: usize,
 }
 
 impl Default for PipelineConfig {
@@ -40,6 +43,7 @@ impl Default for PipelineConfig {
             lane_blocks: 1024,
             cache_bytes: 1 << 30,
             sync_interval: Duration::ZERO,
+            hash_threads: 1,
         }
     }
 }
@@ -70,6 +74,7 @@ impl PipelineConfig {
             ("max_leaves", self.max_leaves, 1, 1 << 23),
             ("max_per_chain", self.max_per_chain, 1, 1 << 23),
             ("lane_blocks", self.lane_blocks as u64, 1, 1 << 24),
+            ("hash_threads", self.hash_threads as u64, 1, 256),
         ] {
             if !(from..=to).contains(&value) {
                 return wrong(key, value.to_string(), format!("is out of range: expected {from} to {to}"));

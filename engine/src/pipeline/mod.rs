@@ -1,15 +1,20 @@
 //! The stages between lanes and store, each on its own thread.
 //!
 //! ```text
-//!   lanes -> [seal: gather, hash] -> bounded channel -> [persist: append, sync, publish, release] -> sinks
-//!              ^ used blocks come back to be filled again                |
-//!              +---------------------------------------------------------+
+//!   lanes -> [seal: gather, hash] -> hand-over -> [persist: append, sync, publish, release] -> sinks
+//!              ^ used blocks come back to be filled again              |
+//!              +-------------------------------------------------------+
 //! ```
 //! While block N is made durable, N + 1 is gathered and hashed. Back-pressure runs the other way by itself: persist
-//! behind -> the channel is full -> seal waits -> lanes fill -> senders get no more credit.
+//! behind -> the hand-over is full -> seal waits -> lanes fill -> senders get no more credit.
 //!
-//! Shutdown is in order: the sealing stage seals what is final and returns, which closes the channel; the
+//! Shutdown is in order: the sealing stage seals what is final and returns, which closes the hand-over; the
 //! persisting stage drains it and returns.
+//!
+//! # Threads
+//! `seal` runs the sealing stage and is the first thread of a pool, in which `hash-1` and so on help it with large
+//! blocks; so it does not wait while others hash, and hands nothing over to them that it does itself sooner. `persist` runs the
+//! other stage.
 
 mod config;
 #[cfg(test)]
@@ -22,16 +27,15 @@ mod pruned;
 mod recorder;
 mod resume;
 mod seal;
+mod sealing;
 mod select;
 mod stats;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::cache::Cache;
 use crate::chain::{Columns, Hash, Height, MainBlock, MainHeader, Timestamp};
@@ -39,7 +43,7 @@ use crate::clock::Clock;
 use crate::lane::{Drain, Lane, Outlet};
 use crate::state::Genesis;
 use crate::store::{BlockReader, BlockStore};
-use crate::sync::{Doorbell, Waiter};
+use crate::sync::{Depth, Doorbell, Published, Publisher, Stop, Waiter, handover, published};
 
 pub use config::{ConfigError, PipelineConfig};
 pub use head::{Head, HeadSink};
@@ -49,26 +53,23 @@ pub use stats::{StageNow, Stats};
 
 use persist::{Persister, Unsynced};
 use seal::Sealer;
-use select::fair_shares;
+use sealing::SealStage;
 use stats::Figures;
 
 /// Sealed blocks that may wait to be stored. They are stored with one sync, so this is also the group commit when no
 /// sync interval is set.
 const SEALED_WAITING: usize = 2;
 
-/// How long the sealing stage looks away while blocks wait but are too few to seal.
-const GLANCE: Duration = Duration::from_millis(1);
-
 /// An engine that knows where it stands and has its lanes, but does not run yet.
 pub struct Engine {
     config: PipelineConfig,
     cache: Cache,
-    doorbell: Doorbell,
     waiter: Waiter,
     outlets: Vec<Outlet>,
     drains: Vec<Drain>,
     sealer: Sealer,
     store: Box<dyn BlockStore>,
+    publisher: Publisher<Option<Head>>,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
 }
@@ -76,13 +77,13 @@ pub struct Engine {
 /// What the stages and the outside see of each other.
 struct Shared {
     /// The newest durable head. Written by the persisting stage.
-    head: RwLock<Option<Head>>,
+    head: Published<Option<Head>>,
     /// Written by the stages, each its own part.
     figures: Figures,
     /// Why a stage gave up. Written once, by the stage that did.
     failure: OnceLock<String>,
-    /// Set once, by whoever stops the engine; the sealing stage sees it at its next turn.
-    stopping: AtomicBool,
+    /// Asked for by whoever stops the engine; the sealing stage sees it at its next turn.
+    stop: Stop,
 }
 
 impl Engine {
@@ -108,18 +109,19 @@ impl Engine {
             drains.push(ends.drain);
         }
         let sealer = Sealer::new(genesis, resumed.head.as_ref(), resumed.state, resumed.history);
+        let (publisher, head) = published(resumed.head);
         let shared = Arc::new(Shared {
-            head: RwLock::new(resumed.head),
+            head,
             figures: Figures::new(
                 config.lane_blocks as u64 * genesis.chains.len() as u64,
                 SEALED_WAITING as u64,
                 persist::most_unsynced(config.sync_interval) as u64,
             ),
             failure: OnceLock::new(),
-            stopping: AtomicBool::new(false),
+            stop: Stop::new(doorbell.clone()),
         });
         let store = Box::new(store);
-        Ok(Self { config, cache, doorbell, waiter, outlets, drains, sealer, store, shared, clock })
+        Ok(Self { config, cache, waiter, outlets, drains, sealer, store, publisher, shared, clock })
     }
 
     /// The lanes, for whoever takes blocks in.
@@ -129,17 +131,20 @@ impl Engine {
 
     /// The newest durable head.
     pub fn head(&self) -> Option<Head> {
-        self.shared.head()
+        self.shared.head.load()
     }
 
     /// Starts the stages. Every new head is announced to `sinks`, in order.
     pub fn start(self, sinks: Vec<Box<dyn HeadSink>>) -> Running {
-        let Self { config, cache, doorbell, waiter, outlets, drains, sealer, store, shared, clock } = self;
-        let (to_persist, sealed) = bounded(SEALED_WAITING);
-        let (give_back, spare) = bounded(SEALED_WAITING + 2);
+        let Self { config, cache, waiter, outlets, drains, sealer, store, publisher, shared, clock } = self;
+        let (to_persist, sealed) = handover(SEALED_WAITING);
+        let (give_back, spare) = handover(SEALED_WAITING + 2);
+        let (stored_bell, stored) = Doorbell::new();
+        let depth = sealed.depth();
         let seal = SealStage {
             config,
             waiter,
+            stored,
             outlets,
             sealer,
             to_persist,
@@ -147,45 +152,76 @@ impl Engine {
             shared: Arc::clone(&shared),
             clock: Arc::clone(&clock),
         };
-        let looked_at = Arc::clone(&clock);
-        let unsynced = Unsynced::new(drains.len());
-        let sync_interval = config.sync_interval;
         let persist = Persister {
             store,
-            sync_interval,
+            sync_interval: config.sync_interval,
+            unsynced: Unsynced::new(drains.iter().map(Drain::chain).collect()),
             drains,
             sealed,
             give_back,
+            publisher,
+            stored: stored_bell,
             sinks,
             shared: Arc::clone(&shared),
-            clock,
-            unsynced,
+            clock: Arc::clone(&clock),
         };
-        let spawn = |name: &'static str, run: Box<dyn FnOnce() + Send>| {
-            let shared = Arc::clone(&shared);
-            // A stage that panicked would leave a node that looks alive and indexes nothing. What the stage owned is
-            // not used again.
-            let run = move || {
-                if catch_unwind(AssertUnwindSafe(run)).is_err() {
-                    shared.fail(format!("the {name} stage panicked; please report it with the log output"));
-                }
-            };
-            let thread = thread::Builder::new().name(name.into()).spawn(run);
-            thread.expect("the machine can start one more thread")
-        };
-        let seal = spawn("seal", Box::new(move || seal.run()));
-        let threads = vec![seal, spawn("persist", Box::new(move || persist.run()))];
-        Running { shared, cache, doorbell, clock: looked_at, threads }
+        let (pool, mut threads) = hashing_pool(config.hash_threads);
+        let seal = Mutex::new(Some(guarded("seal", &shared, move || seal.run())));
+        pool.spawn_broadcast(move |thread| {
+            let first = thread.index() == 0;
+            let seal = first.then(|| seal.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten();
+            if let Some(seal) = seal {
+                seal();
+            }
+        });
+        threads.push(spawn("persist".into(), guarded("persist", &shared, move || persist.run())));
+        Running { shared, cache, clock, sealed: depth, pool: Some(pool), threads }
     }
+}
+
+/// Runs a stage. One that panicked would leave a node that looks alive and indexes nothing; so it is a failure. What
+/// the stage owned is not used again.
+fn guarded(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() + Send + 'static,
+) -> impl FnOnce() + Send + 'static {
+    let shared = Arc::clone(shared);
+    move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            shared.fail(format!("the {name} stage panicked; please report it with the log output"));
+        }
+    }
+}
+
+/// The threads that hash. The first one is for the sealing stage; what it splits up, all of them share.
+fn hashing_pool(count: usize) -> (ThreadPool, Vec<JoinHandle<()>>) {
+    let mut threads = Vec::with_capacity(count + 1);
+    let pool = ThreadPoolBuilder::new().num_threads(count).spawn_handler(|thread| {
+        let name = match thread.index() {
+            0 => "seal".to_owned(),
+            index => format!("hash-{index}"),
+        };
+        threads.push(spawn(name, || thread.run()));
+        Ok(())
+    });
+    let pool = pool.build().expect("threads were started");
+    (pool, threads)
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new().name(name).spawn(run).expect("the machine can start one more thread")
 }
 
 /// A running engine. Dropping it stops it, too.
 pub struct Running {
     shared: Arc<Shared>,
     cache: Cache,
-    doorbell: Doorbell,
     clock: Arc<dyn Clock>,
-    /// In the order in which they end.
+    /// Main blocks on their way to the persisting stage.
+    sealed: Depth,
+    /// Of the first of the threads.
+    pool: Option<ThreadPool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -197,7 +233,7 @@ impl Running {
 
     /// The newest durable head.
     pub fn head(&self) -> Option<Head> {
-        self.shared.head()
+        self.shared.head.load()
     }
 
     /// What the stages did so far. No stage waits for it; the caller takes some ten microseconds.
@@ -208,7 +244,7 @@ impl Running {
     /// What the stages do now: seal, append, sync. Cheap: it may be asked a hundred times a second. What waits to be
     /// sealed is as the sealing stage saw it last, a turn ago at most.
     pub fn stages(&self) -> [StageNow; 3] {
-        self.shared.figures.stages(self.clock.monotonic())
+        self.shared.figures.stages(self.clock.monotonic(), self.sealed.get() as u64)
     }
 
     /// Why a stage gave up, if one did: nothing is indexed any more, and the process should end.
@@ -223,9 +259,9 @@ impl Running {
     }
 
     fn join(&mut self) {
-        // Release: pairs with the Acquire load in `SealStage::run`; the ring makes it look.
-        self.shared.stopping.store(true, Ordering::Release);
-        self.doorbell.ring();
+        self.shared.stop.request();
+        // Its threads end when the sealing stage has.
+        self.pool = None;
         for thread in self.threads.drain(..) {
             thread.join().expect("a stage catches its panics");
         }
@@ -239,99 +275,10 @@ impl Drop for Running {
 }
 
 impl Shared {
-    fn head(&self) -> Option<Head> {
-        *self.head.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn fail(&self, why: String) {
         tracing::error!("{why}");
         // The first failure is the cause; later ones follow from it.
         let _ = self.failure.set(why);
-    }
-}
-
-/// The sealing stage.
-struct SealStage {
-    config: PipelineConfig,
-    waiter: Waiter,
-    outlets: Vec<Outlet>,
-    sealer: Sealer,
-    to_persist: Sender<Box<MainBlock>>,
-    spare: Receiver<Box<MainBlock>>,
-    shared: Arc<Shared>,
-    clock: Arc<dyn Clock>,
-}
-
-impl SealStage {
-    fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        let figures = &shared.figures.seal;
-        let (mut counts, mut sorted, mut turn) = (Vec::new(), Vec::new(), 0_u64);
-        let mut last = self.clock.monotonic();
-        loop {
-            // Acquire: pairs with the Release store in `Running::join`.
-            let stopping = self.shared.stopping.load(Ordering::Acquire);
-            let (waiting, most) = self.look(&mut counts);
-            if waiting == 0 {
-                if stopping {
-                    return;
-                }
-                self.waiter.wait(Duration::from_secs(1));
-                continue;
-            }
-            let now = self.clock.monotonic();
-            let left = (last + self.config.seal_interval).saturating_sub(now);
-            let backlog = self.config.catch_up && self.is_backlog(most);
-            if !(stopping || backlog || left.is_zero() || waiting >= self.config.seal_leaves) {
-                thread::sleep(left.min(GLANCE));
-                continue;
-            }
-            figures.meter.begin(now);
-            if !backlog {
-                counts.iter_mut().for_each(|count| *count = self.config.max_per_chain.min(*count));
-            }
-            fair_shares(&mut counts, self.config.max_leaves, turn, &mut sorted);
-            turn += 1;
-            last = now;
-            let mut block = self.spare.try_recv().unwrap_or_else(|_| Box::new(empty_block()));
-            self.sealer.seal(&mut self.outlets, &counts, self.clock.wall(), &mut block);
-            figures.waiting.set(waiting - block.header.leaf_count);
-            let sealed = self.clock.monotonic();
-            figures.took.record(sealed.saturating_sub(now), 1);
-            figures.meter.end(sealed);
-            if !self.hand_on(block, &mut counts) {
-                return;
-            }
-            figures.sealed.add(1);
-        }
-    }
-
-    /// Waits while the store is behind. False when the persisting stage has given up.
-    fn hand_on(&mut self, block: Box<MainBlock>, counts: &mut Vec<u64>) -> bool {
-        match self.to_persist.try_send(block) {
-            Ok(()) => true,
-            Err(TrySendError::Disconnected(_)) => false,
-            Err(TrySendError::Full(block)) => {
-                // For whoever looks: meanwhile lanes fill.
-                self.look(counts);
-                self.to_persist.send(block).is_ok()
-            }
-        }
-    }
-
-    /// How many final blocks wait in each lane; returns how many in all, and in the fullest.
-    fn look(&self, counts: &mut Vec<u64>) -> (u64, u64) {
-        counts.clear();
-        counts.extend(self.outlets.iter().map(Outlet::available));
-        let (waiting, most) = counts.iter().fold((0, 0), |(sum, most), &n| (sum + n, n.max(most)));
-        self.shared.figures.seal.waiting.set(waiting);
-        (waiting, most)
-    }
-
-    /// Whether a chain with `most` blocks waiting is behind: more than a main block takes of it, or a lane so full
-    /// that its sender may soon have to stop.
-    fn is_backlog(&self, most: u64) -> bool {
-        most > self.config.max_per_chain || 2 * most >= self.config.lane_blocks as u64
     }
 }
 

@@ -7,15 +7,14 @@
 //! more side blocks than the lanes hold, because slots are released after the sync. When the lanes are full before
 //! the interval has passed, nothing more is sealed, the senders wait, and the sync comes when it is due.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-
-use crate::chain::{Height, MainBlock};
+use crate::chain::{ChainId, Height, MainBlock};
 use crate::clock::Clock;
 use crate::lane::Drain;
 use crate::store::{BlockStore, StoreError};
+use crate::sync::{Doorbell, Publisher, Receiver, RecvTimeout, Sender};
 
 use super::head::{Head, HeadSink};
 use super::{SEALED_WAITING, Shared};
@@ -38,6 +37,9 @@ pub(super) struct Persister {
     pub(super) drains: Vec<Drain>,
     pub(super) sealed: Receiver<Box<MainBlock>>,
     pub(super) give_back: Sender<Box<MainBlock>>,
+    pub(super) publisher: Publisher<Option<Head>>,
+    /// Rung after each sync.
+    pub(super) stored: Doorbell,
     pub(super) sinks: Vec<Box<dyn HeadSink>>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
@@ -47,14 +49,37 @@ pub(super) struct Persister {
 /// What is appended and waits for a sync: nobody hears of it before.
 pub(super) struct Unsynced {
     heads: Vec<Head>,
-    /// The newest height of each drain's chain.
-    ends: Vec<Option<Height>>,
+    /// Of each drain its chain and, if that has blocks here, the newest height.
+    ends: Vec<(ChainId, Option<Height>)>,
+    /// Those that have some.
+    touched: Vec<usize>,
 }
 
 impl Unsynced {
-    /// Nothing yet, of so many chains.
-    pub(super) fn new(chains: usize) -> Self {
-        Self { heads: Vec::new(), ends: vec![None; chains] }
+    /// Nothing yet, of these chains, which ascend.
+    pub(super) fn new(chains: Vec<ChainId>) -> Self {
+        let touched = Vec::with_capacity(chains.len());
+        Self { heads: Vec::new(), ends: chains.into_iter().map(|chain| (chain, None)).collect(), touched }
+    }
+
+    fn add(&mut self, block: &MainBlock) {
+        let mut next = 0;
+        for section in &block.sections {
+            let rest = &self.ends[next..];
+            // Mostly the next one: a full block has all chains, and one that does not is small.
+            let skip = match rest.first() {
+                Some((chain, _)) if *chain == section.chain => 0,
+                _ => rest.partition_point(|(chain, _)| *chain < section.chain),
+            };
+            next += skip;
+            let (chain, end) = &mut self.ends[next];
+            assert_eq!(*chain, section.chain, "every section comes from a lane, in the same order");
+            if end.replace(section.last_height()).is_none() {
+                self.touched.push(next);
+            }
+            next += 1;
+        }
+        self.heads.push(Head { header: block.header, hash: block.hash });
     }
 }
 
@@ -68,7 +93,7 @@ impl Persister {
     }
 
     fn persist(&mut self) -> Result<(), StoreError> {
-        while let Ok(first) = self.sealed.recv() {
+        while let Some(first) = self.sealed.recv() {
             let due = self.clock.monotonic() + self.sync_interval;
             let mut next = Some(first);
             while let Some(sealed) = next {
@@ -81,11 +106,11 @@ impl Persister {
     }
 
     /// The next block that shares the sync which is due at `due`, if one comes before.
-    fn next_before(&self, due: Duration) -> Option<Box<MainBlock>> {
+    fn next_before(&mut self, due: Duration) -> Option<Box<MainBlock>> {
         let waiting = self.unsynced.heads.len();
         if self.sync_interval.is_zero() {
             // No more than may wait: a store that is slower than sealing must not put the sync off for ever.
-            return if waiting < SEALED_WAITING { self.sealed.try_recv().ok() } else { None };
+            return if waiting < SEALED_WAITING { self.sealed.try_recv() } else { None };
         }
         if waiting >= MOST_UNSYNCED {
             return None;
@@ -97,27 +122,20 @@ impl Persister {
             }
             match self.sealed.recv_timeout(left.min(GLANCE)) {
                 Ok(sealed) => return Some(sealed),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeout::Timeout) => {}
                 // Nothing more will come: what waits is synced at once.
-                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeout::Closed) => return None,
             }
         }
     }
 
     fn append(&mut self, block: Box<MainBlock>) -> Result<(), StoreError> {
         let figures = &self.shared.figures.persist;
-        figures.taken.add(1);
         let before = self.clock.monotonic();
         figures.appending.begin(before);
         self.store.append(&block)?;
         figures.append.record(self.clock.monotonic().saturating_sub(before), 1);
-        let mut ends = self.drains.iter().zip(&mut self.unsynced.ends);
-        for section in &block.sections {
-            let end = ends.find(|(drain, _)| drain.chain() == section.chain);
-            let (_, end) = end.expect("every section comes from a lane, in the same order");
-            *end = Some(section.last_height());
-        }
-        self.unsynced.heads.push(Head { header: block.header, hash: block.hash });
+        self.unsynced.add(&block);
         // No room means that enough are in use: this one is dropped.
         let _ = self.give_back.try_send(block);
         figures.appended.add(1);
@@ -133,16 +151,17 @@ impl Persister {
         self.store.sync()?;
         let now = self.clock.monotonic();
         figures.sync.record(now.saturating_sub(before), 1);
-        let Unsynced { heads, ends } = &mut self.unsynced;
-        for (drain, end) in self.drains.iter_mut().zip(ends) {
-            if let Some(end) = end.take() {
-                drain.release(end, now, |took, count| figures.durable.record(took, count));
+        let Unsynced { heads, ends, touched } = &mut self.unsynced;
+        for position in touched.drain(..) {
+            if let Some(end) = ends[position].1.take() {
+                self.drains[position].release(end, now, |took, count| figures.durable.record(took, count));
             }
         }
         figures.main_blocks.add(heads.len() as u64);
         figures.side_blocks.add(heads.iter().map(|head| head.header.leaf_count).sum());
+        self.stored.ring();
         for head in heads.drain(..) {
-            *self.shared.head.write().unwrap_or_else(PoisonError::into_inner) = Some(head);
+            self.publisher.publish(&Some(head));
             for sink in &mut self.sinks {
                 sink.publish(&head);
             }

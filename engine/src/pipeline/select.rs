@@ -19,22 +19,12 @@ pub(crate) fn fair_shares(wanted: &mut [u64], max: u64, turn: u64, sorted: &mut 
         }
         left -= want;
     }
-    let mut given = 0;
-    let mut more = vec![false; wanted.len()];
-    for (want, more) in wanted.iter_mut().zip(&mut more) {
-        *more = *want > level;
-        *want = (*want).min(level);
-        given += *want;
-    }
+    let mut more = max - wanted.iter().map(|&want| want.min(level)).sum::<u64>();
     let start = (turn % wanted.len() as u64) as usize;
-    for position in (start..wanted.len()).chain(0..start) {
-        if given == max {
-            break;
-        }
-        if more[position] {
-            wanted[position] += 1;
-            given += 1;
-        }
+    let (before, from) = wanted.split_at_mut(start);
+    for want in from.iter_mut().chain(before).filter(|want| **want > level) {
+        *want = level + u64::from(more > 0);
+        more = more.saturating_sub(1);
     }
 }
 

@@ -65,8 +65,6 @@ pub(super) struct SealFigures {
     pub(super) took: Recorder,
     /// Final side blocks that waited when it looked last, without those that it took since.
     pub(super) waiting: Count,
-    /// Main blocks handed on.
-    pub(super) sealed: Count,
 }
 
 /// Written by the persisting stage.
@@ -77,8 +75,7 @@ pub(super) struct PersistFigures {
     pub(super) append: Recorder,
     pub(super) sync: Recorder,
     pub(super) durable: Recorder,
-    /// Main blocks taken over from the sealing stage, and how many of them are appended, and durable.
-    pub(super) taken: Count,
+    /// Main blocks that are appended, and that are durable.
     pub(super) appended: Count,
     pub(super) main_blocks: Count,
     pub(super) side_blocks: Count,
@@ -109,7 +106,6 @@ impl Figures {
                 meter: Meter::default(),
                 took: Recorder::new(),
                 waiting: Count::default(),
-                sealed: Count::default(),
             }),
             persist: CachePadded::new(PersistFigures {
                 appending: Meter::default(),
@@ -117,7 +113,6 @@ impl Figures {
                 append: Recorder::new(),
                 sync: Recorder::new(),
                 durable: Recorder::new(),
-                taken: Count::default(),
                 appended: Count::default(),
                 main_blocks: Count::default(),
                 side_blocks: Count::default(),
@@ -141,12 +136,12 @@ impl Figures {
         }
     }
 
-    pub(super) fn stages(&self, now: Duration) -> [StageNow; 3] {
+    /// `sealed`: how many main blocks wait to be stored.
+    pub(super) fn stages(&self, now: Duration, sealed: u64) -> [StageNow; 3] {
         let Self { seal, persist, .. } = self;
-        // What is further on is read first, and one is subtracted from the other with care: they are not read at once.
+        // They are not read at once.
         let durable = persist.main_blocks.get();
-        let (appended, taken) = (persist.appended.get(), persist.taken.get());
-        let sealed = seal.sealed.get();
+        let unsynced = persist.appended.get().saturating_sub(durable);
         let stage = |name, meter: &Meter, queue, capacity, unit| StageNow {
             name,
             threads: 1,
@@ -157,20 +152,8 @@ impl Figures {
         };
         [
             stage("seal", &seal.meter, seal.waiting.get(), self.places, "side blocks"),
-            stage(
-                "append",
-                &persist.appending,
-                sealed.saturating_sub(taken),
-                self.sealed_most,
-                "main blocks",
-            ),
-            stage(
-                "sync",
-                &persist.syncing,
-                appended.saturating_sub(durable),
-                self.appended_most,
-                "main blocks",
-            ),
+            stage("append", &persist.appending, sealed, self.sealed_most, "main blocks"),
+            stage("sync", &persist.syncing, unsynced, self.appended_most, "main blocks"),
         ]
     }
 }

@@ -1,0 +1,146 @@
+//! The sealing stage: decides when a main block is sealed, and of what.
+//!
+//! A block is sealed when the interval has passed and something waits; earlier when much waits, or a chain is behind. As long
+//! as there is little, it is not sealed ahead of the store: what comes while block N is synced goes into block N + 1, which
+//! is sealed when the store is free again. Sealed sooner it would wait there for the same sync, and all that comes
+//! after it for one more. When there is much, sealing and storing overlap.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::chain::MainBlock;
+use crate::clock::Clock;
+use crate::lane::Outlet;
+use crate::sync::{Receiver, Sender, Waiter};
+
+use super::config::PipelineConfig;
+use super::seal::Sealer;
+use super::select::fair_shares;
+use super::{Shared, empty_block};
+
+/// How long the stage looks away at least while blocks wait but are not sealed yet.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// How much longer than a look takes it looks away after it: with ten thousand lanes, a look takes hundreds of microseconds.
+const LOOK_SHARE: u32 = 20;
+
+pub(super) struct SealStage {
+    pub(super) config: PipelineConfig,
+    /// Rung when a lane has something new, and to stop.
+    pub(super) waiter: Waiter,
+    /// Rung by the persisting stage after each sync.
+    pub(super) stored: Waiter,
+    pub(super) outlets: Vec<Outlet>,
+    pub(super) sealer: Sealer,
+    pub(super) to_persist: Sender<Box<MainBlock>>,
+    pub(super) spare: Receiver<Box<MainBlock>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What waits in the lanes.
+struct Look {
+    /// In all of them.
+    waiting: u64,
+    /// In the fullest one.
+    most: u64,
+    /// When it was looked, and how long to look away if nothing is done about it.
+    at: Duration,
+    pause: Duration,
+}
+
+impl SealStage {
+    /// Runs until a stop was requested and nothing is left, or until the persisting stage has given up.
+    pub(super) fn run(mut self) {
+        self.seal_all();
+        self.shared.figures.seal.meter.end(self.clock.monotonic());
+    }
+
+    fn seal_all(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let figures = &shared.figures.seal;
+        let (mut counts, mut sorted, mut turn) = (Vec::new(), Vec::new(), 0_u64);
+        let mut last = self.clock.monotonic();
+        loop {
+            // Before the look: what came before the request is seen.
+            let stopping = shared.stop.is_requested();
+            let Look { waiting, most, at, pause } = self.look(&mut counts);
+            if waiting == 0 {
+                figures.meter.end(at);
+                if stopping {
+                    return;
+                }
+                self.waiter.wait(Duration::from_secs(1));
+                continue;
+            }
+            let left = (last + self.config.seal_interval).saturating_sub(at);
+            let backlog = self.config.catch_up && self.is_backlog(most);
+            if !(stopping || backlog || waiting >= self.config.seal_leaves) {
+                if !left.is_zero() {
+                    figures.meter.end(self.clock.monotonic());
+                    thread::sleep(left.min(pause));
+                    continue;
+                }
+                if self.store_is_busy(turn) {
+                    figures.meter.end(self.clock.monotonic());
+                    self.stored.wait(pause);
+                    if self.to_persist.is_closed() {
+                        return;
+                    }
+                    continue;
+                }
+            }
+            figures.meter.begin(at);
+            if !backlog && most > self.config.max_per_chain {
+                counts.iter_mut().for_each(|count| *count = self.config.max_per_chain.min(*count));
+            }
+            fair_shares(&mut counts, self.config.max_leaves, turn, &mut sorted);
+            turn += 1;
+            last = at;
+            let mut block = self.spare.try_recv().unwrap_or_else(|| Box::new(empty_block()));
+            self.sealer.seal(&mut self.outlets, &counts, self.clock.wall(), &mut block);
+            figures.waiting.set(waiting.saturating_sub(block.header.leaf_count));
+            figures.took.record(self.clock.monotonic().saturating_sub(at), 1);
+            if !self.hand_on(block, &mut counts) {
+                return;
+            }
+        }
+    }
+
+    /// Whether a main block of the `sealed` ones is not durable yet, so that one more would wait for its sync to end. Not
+    /// asked of a store that lets syncs wait: it takes blocks in at any time.
+    fn store_is_busy(&self, sealed: u64) -> bool {
+        // Seen at the latest when `stored` was rung, which comes after it.
+        self.config.sync_interval.is_zero() && self.shared.figures.persist.main_blocks.get() < sealed
+    }
+
+    /// Waits while the store is behind. False when the persisting stage has given up.
+    fn hand_on(&mut self, block: Box<MainBlock>, counts: &mut Vec<u64>) -> bool {
+        let Err(block) = self.to_persist.try_send(block) else { return true };
+        // For whoever looks: meanwhile lanes fill.
+        self.look(counts);
+        let meter = &self.shared.figures.seal.meter;
+        meter.end(self.clock.monotonic());
+        let sent = self.to_persist.send(block).is_ok();
+        meter.begin(self.clock.monotonic());
+        sent
+    }
+
+    /// Counts the final blocks that wait in each lane.
+    fn look(&self, counts: &mut Vec<u64>) -> Look {
+        let at = self.clock.monotonic();
+        counts.clear();
+        counts.extend(self.outlets.iter().map(Outlet::available));
+        let (waiting, most) = counts.iter().fold((0, 0), |(sum, most), &n| (sum + n, n.max(most)));
+        self.shared.figures.seal.waiting.set(waiting);
+        let took = self.clock.monotonic().saturating_sub(at);
+        Look { waiting, most, at, pause: GLANCE.max(took * LOOK_SHARE) }
+    }
+
+    /// Whether a chain with `most` blocks waiting is behind: more than a main block takes of it, or a lane so full
+    /// that its sender may soon have to stop.
+    fn is_backlog(&self, most: u64) -> bool {
+        most > self.config.max_per_chain || 2 * most >= self.config.lane_blocks as u64
+    }
+}
