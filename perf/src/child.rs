@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -197,6 +197,11 @@ impl Child {
                 PATIENCE.as_secs()
             ),
         })
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.try_wait().with_context(|| format!("the {} cannot be waited for", self.name))
     }
 
     /// Asks, and waits for the answer.

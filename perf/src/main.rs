@@ -11,12 +11,15 @@
 //! program again, told what to do by lines on their standard input.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod child;
 
 mod hostile;
 mod idle;
 mod ingest;
 mod network;
+#[cfg(feature = "peer")]
+mod peer;
 mod pipeline;
 mod receiver;
 mod soak;
@@ -46,6 +49,8 @@ enum Command {
     Idle(idle::Idle),
     Soak(soak::Soak),
     Hostile(hostile::Hostile),
+    #[cfg(feature = "peer")]
+    Peer(peer::command::Peer),
     #[command(hide = true)]
     Receiver(receiver::Receiver),
     #[command(hide = true)]
@@ -54,6 +59,12 @@ enum Command {
     Attack(hostile::Role),
     #[command(hide = true)]
     Leash(child::Leash),
+    #[cfg(feature = "peer")]
+    #[command(hide = true)]
+    PeerServer(peer::Role),
+    #[cfg(feature = "peer")]
+    #[command(hide = true)]
+    PeerLoad(peer::Role),
 }
 
 fn main() -> Result<()> {
@@ -65,9 +76,15 @@ fn main() -> Result<()> {
         Command::Idle(idle) => idle.run(),
         Command::Soak(soak) => soak.run(),
         Command::Hostile(hostile) => hostile.run(),
+        #[cfg(feature = "peer")]
+        Command::Peer(peer) => peer.run(),
         Command::Receiver(receiver) => receiver.run(),
         Command::Swarm(role) => role.run(),
         Command::Attack(role) => role.run(),
         Command::Leash(leash) => leash.run(),
+        #[cfg(feature = "peer")]
+        Command::PeerServer(role) => role.serve(),
+        #[cfg(feature = "peer")]
+        Command::PeerLoad(role) => role.load(),
     }
 }

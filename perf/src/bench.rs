@@ -1,0 +1,181 @@
+//! `mainstem bench`, run as a program, and what of its results is used here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::child::{Child, stopped};
+use crate::table::{build, root};
+
+/// The fields of a result that goals are read from. Those that this program does not need are left out, those that an
+/// older program does not write are empty.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Outcome {
+    pub(crate) chains: u32,
+    pub(crate) connections: u32,
+    pub(crate) processors: usize,
+    pub(crate) seconds: f64,
+    pub(crate) side_blocks: u64,
+    pub(crate) main_blocks: u64,
+    pub(crate) blocks_per_second: f64,
+    pub(crate) durable_p50_ms: f64,
+    pub(crate) durable_p99_ms: f64,
+    pub(crate) limits: BTreeMap<String, f64>,
+    pub(crate) roofline_blocks_per_second: f64,
+    pub(crate) ratio: f64,
+    pub(crate) bottleneck: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bottleneck_stage: Option<String>,
+    pub(crate) spent_ns: BTreeMap<String, f64>,
+    pub(crate) disk_sync_p50_ms: f64,
+    pub(crate) disk_sync_p99_ms: f64,
+    pub(crate) latency: Vec<Quantile>,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) timeline: Vec<Tick>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allocations: Option<Allocations>,
+    pub(crate) machine: Machine,
+    pub(crate) command: String,
+    /// Of the log, if the program says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) disk_bytes_per_block: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) processors: usize,
+    pub(crate) memory_bytes: u64,
+    pub(crate) kernel: String,
+    pub(crate) disk: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Quantile {
+    /// Per cent.
+    pub(crate) quantile: f64,
+    pub(crate) ms: f64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Stage {
+    pub(crate) name: String,
+    pub(crate) threads: usize,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Tick {
+    /// Seconds since measuring began.
+    pub(crate) at: f64,
+    pub(crate) blocks_per_second: f64,
+    /// Busy time of each stage over time and threads.
+    pub(crate) utilisation: BTreeMap<String, f64>,
+    pub(crate) memory_bytes: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Allocations {
+    pub(crate) per_side_block: f64,
+    pub(crate) by_thread: Vec<ThreadAllocations>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ThreadAllocations {
+    pub(crate) name: String,
+    pub(crate) count: u64,
+    pub(crate) per_main_block: f64,
+}
+
+impl Outcome {
+    /// Processor time of the node a side block, in ns: all but the load's. Nothing if the program does not tell.
+    pub(crate) fn node_ns(&self) -> Option<f64> {
+        let total = self.spent_ns.get("total")?;
+        Some(total - self.spent_ns.get("load").copied().unwrap_or(0.0))
+    }
+
+    pub(crate) fn load_ns(&self) -> Option<f64> {
+        self.spent_ns.get("load").copied()
+    }
+
+    /// The limit that is the lowest, and the stage that takes most of it.
+    pub(crate) fn narrowest(&self) -> String {
+        match &self.bottleneck_stage {
+            Some(stage) => format!("{} ({stage})", self.bottleneck),
+            None => self.bottleneck.clone(),
+        }
+    }
+}
+
+/// A program to measure, and a place for its files.
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Program {
+    /// The release build of this commit, or another program that is there already.
+    pub(crate) fn new(given: Option<&Path>) -> Result<Self> {
+        let path = match given {
+            Some(path) => path.canonicalize().with_context(|| format!("{} is not there", path.display()))?,
+            None => build("mainstem")?,
+        };
+        let scratch = root()?.join("target").join("perf");
+        fs::create_dir_all(&scratch).with_context(|| format!("{} cannot be made", scratch.display()))?;
+        Ok(Self { path, scratch })
+    }
+
+    /// A directory on the disk that is measured.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// `mainstem bench` with `flags`, at the end of which its result is read.
+    pub(crate) fn bench(&self, flags: &[String]) -> Result<Outcome> {
+        let (data, json) = (self.scratch.join("data"), self.scratch.join("result.json"));
+        // Left by a run that was killed; a bench refuses what is there.
+        let _ = fs::remove_dir_all(&data);
+        let _ = fs::remove_file(&json);
+        let mut arguments = vec!["bench".to_owned()];
+        arguments.extend_from_slice(flags);
+        arguments.extend(["--data".into(), data.to_string_lossy().into_owned()]);
+        arguments.extend(["--json".into(), json.to_string_lossy().into_owned()]);
+        let mut child = Child::leashed("bench", &self.path, &arguments)?;
+        let status = loop {
+            stopped()?;
+            if let Some(status) = child.ended()? {
+                break status;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        if !status.success() {
+            bail!("`mainstem {}` failed ({status}): see above", arguments.join(" "));
+        }
+        let text = fs::read_to_string(&json).with_context(|| format!("{} cannot be read", json.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no result of a bench", json.display()))
+    }
+}
+
+/// The flags of a load with so many chains and connections, measured for some seconds.
+pub(crate) fn flags(chains: u32, connections: u32, seconds: u64) -> Vec<String> {
+    let flag = |name: &str, value: u64| [format!("--{name}"), value.to_string()];
+    let mut flags = Vec::new();
+    flags.extend(flag("chains", chains.into()));
+    flags.extend(flag("connections", connections.into()));
+    flags.extend(flag("seconds", seconds));
+    flags.extend(flag("warm-up", WARM_UP.as_secs()));
+    flags
+}
+
+/// How long a load runs before it is measured.
+pub(crate) const WARM_UP: Duration = Duration::from_secs(2);

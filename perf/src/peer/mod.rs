@@ -1,0 +1,179 @@
+//! A peer: the same job put together from common parts, as somebody who knows them would in a week.
+//!
+//! ```text
+//!   load  ==QUIC, prost==>  stream tasks: decode, check, hash leaves  ->  seal: rs_merkle  ->  commit: redb
+//!         <===== acks, credits =====  after the commit  <-------------------------------------------'
+//! ```
+//! tokio, quinn, prost, rs_merkle and redb, each as its documentation advises. It does what Mainstem does: every side
+//! block is found by its chain and height and proved against a header, heights follow on each other and on their parents,
+//! what a chain may send ahead is bounded, and nothing is acknowledged before it is durable (`tests` shows all of it).
+//! What it leaves out would only slow it down: registered keys, operations, a history of headers, a state.
+//!
+//! It is given what took Mainstem measurements to find: its TLS suite, datagrams of 6,500 bytes, windows and socket buffers,
+//! and a layout of the store that is kinder than a row for each block.
+
+mod chains;
+pub(crate) mod command;
+mod load;
+mod message;
+mod seal;
+mod server;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::child::{Child, Place, answer, setup, stopped, tell};
+
+/// What was tuned, and the values that were found best; how far others are behind is said beside them.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Tuning {
+    /// Data streams of a connection, shared between all connections
+    #[arg(long, default_value_t = 4)]
+    pub(crate) streams: usize,
+    /// Blocks of a message
+    #[arg(long, default_value_t = 128)]
+    pub(crate) batch: u32,
+    /// Blocks that all chains together may be ahead of what is durable; at least 256 each
+    #[arg(long, default_value_t = 1 << 20)]
+    pub(crate) ahead: u64,
+    /// Blocks of a main block, at most, about
+    #[arg(long, default_value_t = 1 << 18)]
+    pub(crate) most_leaves: usize,
+    /// Least time from one main block to the next, in ms
+    #[arg(long, default_value_t = 0)]
+    pub(crate) interval_ms: u32,
+    /// Cache of redb, in MiB
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) cache_mib: usize,
+}
+
+impl Tuning {
+    /// Blocks that a chain may be ahead of what is durable.
+    fn window(&self, chains: u32) -> u64 {
+        (self.ahead / u64::from(chains.max(1))).max(256)
+    }
+
+    fn streams(&self, connections: u32) -> usize {
+        (self.streams / connections.max(1) as usize).max(1)
+    }
+}
+
+/// A part of the peer, as a process of its own; started by the measurements.
+#[derive(Args)]
+pub(crate) struct Role {
+    #[arg(long)]
+    setup: String,
+}
+
+impl Role {
+    pub(crate) fn serve(&self) -> Result<()> {
+        let server = server::Server::start(&setup(&self.setup)?)?;
+        tell(&(server.addr, server::Server::key()))?;
+        answer(|question| match question {
+            "sample" => Ok(serde_json::to_value(server.sample()?)?),
+            other => bail!("a receiver has no answer to {other:?}"),
+        })
+    }
+
+    pub(crate) fn load(&self) -> Result<()> {
+        let setup: load::Setup = setup(&self.setup)?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(load::send(setup))
+    }
+}
+
+/// Names of the commands.
+const SERVER: &str = "peer-server";
+const LOAD: &str = "peer-load";
+
+/// What a run gave.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) blocks_per_second: f64,
+    pub(crate) durable_p50_ms: f64,
+    pub(crate) durable_p99_ms: f64,
+    /// Processor time a side block, of the receiver and of the sender.
+    pub(crate) server_ns: f64,
+    pub(crate) load_ns: f64,
+    pub(crate) disk_bytes_per_block: f64,
+    /// Side blocks in a main block, on average.
+    pub(crate) main_block: f64,
+    pub(crate) memory_bytes: u64,
+}
+
+/// How long the load may take to connect.
+const CONNECT: Duration = Duration::from_secs(60);
+
+/// Runs the peer flat out, with its file in the directory `dir`, which is made and removed.
+pub(crate) fn run(
+    chains: u32,
+    connections: u32,
+    warm_up: Duration,
+    time: Duration,
+    tuning: &Tuning,
+    dir: &Path,
+) -> Result<Figures> {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    let figures = run_in(chains, connections, warm_up, time, tuning, dir);
+    fs::remove_dir_all(dir).with_context(|| format!("{} cannot be removed", dir.display()))?;
+    figures
+}
+
+fn run_in(
+    chains: u32,
+    connections: u32,
+    warm_up: Duration,
+    time: Duration,
+    tuning: &Tuning,
+    dir: &Path,
+) -> Result<Figures> {
+    let path = dir.join("peer.redb");
+    let tuning = tuning.clone();
+    let setup = server::Setup { chains, connections, path, tuning: tuning.clone() };
+    let mut server = Child::role(SERVER, &setup, &Place::default())?;
+    let (addr, key) = server.hear()?;
+    let setup = load::Setup { addr, key, chains, connections, tuning };
+    let load = Child::role(LOAD, &setup, &Place::default())?;
+
+    let start = std::time::Instant::now();
+    while server.ask::<server::Sample>("sample")?.blocks == 0 {
+        if start.elapsed() > CONNECT {
+            bail!("the peer: no block became durable within {} s", CONNECT.as_secs());
+        }
+        wait(Duration::from_millis(100))?;
+    }
+    wait(warm_up)?;
+    let before: server::Sample = server.ask("sample")?;
+    let (server_before, load_before) = (server.cpu()?, load.cpu()?);
+    wait(time)?;
+    let after: server::Sample = server.ask("sample")?;
+    let (server_after, load_after) = (server.cpu()?, load.cpu()?);
+    let blocks = (after.blocks - before.blocks).max(1) as f64;
+    Ok(Figures {
+        blocks_per_second: (after.blocks - before.blocks) as f64 / (after.at - before.at),
+        durable_p50_ms: after.p50_ms,
+        durable_p99_ms: after.p99_ms,
+        server_ns: server_after.since(&server_before, "") as f64 / blocks,
+        load_ns: load_after.since(&load_before, "") as f64 / blocks,
+        disk_bytes_per_block: after.disk_bytes as f64 / after.blocks as f64,
+        main_block: blocks / (after.main_blocks - before.main_blocks).max(1) as f64,
+        memory_bytes: server.rss()?,
+    })
+}
+
+fn wait(time: Duration) -> Result<()> {
+    let end = std::time::Instant::now() + time;
+    while std::time::Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(50).min(time));
+        stopped()?;
+    }
+    Ok(())
+}
