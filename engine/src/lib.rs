@@ -16,6 +16,7 @@ pub mod merkle;
 pub mod pipeline;
 pub mod proof;
 pub mod quorum;
+pub mod sha256;
 pub mod sim;
 pub mod source;
 pub mod state;

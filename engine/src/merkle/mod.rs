@@ -8,6 +8,7 @@
 pub mod aelf;
 pub mod history;
 pub mod leaf;
+pub mod live;
 pub mod path;
 pub mod tree;
 

@@ -6,11 +6,9 @@
 //! from at most 31 other leaves hashed again, and its upper ones as they lie: a few dozen hashes, however large
 //! the block.
 
-use rayon::prelude::*;
-
 use crate::chain::Hash;
+use crate::sha256::{Kernel, Pair};
 
-use super::node;
 use super::path::{Step, siblings};
 
 /// The lowest level whose nodes are stored.
@@ -19,8 +17,14 @@ pub const STORED_LEVEL: u32 = 5;
 /// Leaves under one node of that level: what a path hashes again.
 const GROUP: usize = 1 << STORED_LEVEL;
 
-/// How many nodes make a level worth sharing out between threads (a rayon call costs 14 to 45 us).
-const PARALLEL_NODES: usize = 4096;
+/// The level of the roots of the subtrees that larger trees are hashed in.
+const SUBTREE_LEVEL: u32 = 10;
+
+/// Leaves of such a subtree: 32 KiB of them, which stay in the cache from the first level to the last.
+pub const SUBTREE: usize = 1 << SUBTREE_LEVEL;
+
+/// Leaves from which on a tree is shared out between threads: a rayon call costs as much as some hundred nodes.
+pub const PARALLEL_LEAVES: usize = 2 * SUBTREE;
 
 /// How many nodes a tree of `leaves` stores.
 pub fn stored_nodes(leaves: usize) -> usize {
@@ -34,51 +38,178 @@ pub fn stored_nodes(leaves: usize) -> usize {
 }
 
 /// The root over `leaves`, which are used up; zero of nothing. The stored nodes are put into `stored`, which has
-/// room for exactly [`stored_nodes`].
+/// room for exactly [`stored_nodes`]. A large tree is hashed on all threads of the rayon pool that this is called in.
 ///
 /// # Panics
 /// When `stored` has another length.
-pub fn root(leaves: &mut [Hash], mut stored: &mut [Hash]) -> Hash {
-    assert_eq!(stored.len(), stored_nodes(leaves.len()), "room for the stored nodes");
-    if leaves.is_empty() {
+pub fn root(leaves: &mut [Hash], stored: &mut [Hash]) -> Hash {
+    root_over(leaves, stored, &|_, _: &mut [Hash]| ())
+}
+
+/// Hashes a row into the row above it, in place, and returns that one's width.
+pub fn nodes(row: &mut [Hash]) -> usize {
+    reduce(Kernel::best(), row)
+}
+
+/// As [`root`], of leaves that are made on the way: `fill` is told the index of the first leaf of a part and puts the
+/// leaves there.
+pub(crate) fn root_over(
+    leaves: &mut [Hash],
+    stored: &mut [Hash],
+    fill: &(impl Fn(usize, &mut [Hash]) + Sync),
+) -> Hash {
+    let count = leaves.len();
+    assert_eq!(stored.len(), stored_nodes(count), "room for the stored nodes");
+    if count <= SUBTREE {
+        fill(0, leaves);
+        return subtree(Kernel::best(), leaves, stored);
+    }
+    subtrees(0, leaves, &mut stored[..part_nodes(count)], fill);
+    crown(count, stored, leaves)
+}
+
+/// Hashes the subtrees of a large tree, from leaf `first` on. Their nodes go into `nodes`, subtree after subtree.
+fn subtrees(
+    first: usize,
+    leaves: &mut [Hash],
+    nodes: &mut [Hash],
+    fill: &(impl Fn(usize, &mut [Hash]) + Sync),
+) {
+    let count = leaves.len();
+    if count <= SUBTREE {
+        fill(first, leaves);
+        subtree(Kernel::best(), leaves, nodes);
+        return;
+    }
+    let half = count.div_ceil(SUBTREE) / 2 * SUBTREE;
+    let (left, right) = leaves.split_at_mut(half);
+    let (left_nodes, right_nodes) = nodes.split_at_mut(part_nodes(half));
+    let mut left = || subtrees(first, left, left_nodes, fill);
+    let mut right = || subtrees(first + half, right, right_nodes, fill);
+    if count < PARALLEL_LEAVES {
+        left();
+        right();
+    } else {
+        rayon::join(left, right);
+    }
+}
+
+/// The root of a tree of at most [`SUBTREE`] leaves, which are used up. `nodes` has room for the [`stored_nodes`] of a
+/// tree of its own, or for the [`part_nodes`] of a part of a larger one.
+fn subtree(kernel: Kernel, leaves: &mut [Hash], nodes: &mut [Hash]) -> Hash {
+    let count = leaves.len();
+    if count == 0 {
         return Hash::ZERO;
     }
-    let (mut width, mut level) = (leaves.len(), 0);
-    while width > 1 {
-        if level >= STORED_LEVEL {
-            let (row, rest) = stored.split_at_mut(width);
-            row.copy_from_slice(&leaves[..width]);
-            stored = rest;
+    lower_levels(kernel, leaves, std::iter::once(count));
+    upper_levels(kernel, &mut leaves[..width_at(count, STORED_LEVEL)], nodes)
+}
+
+/// Hashes the levels below [`STORED_LEVEL`] of several trees, whose leaves follow each other in `row`: `counts` says
+/// how many each has. The row of each tree at that level then stands where its leaves began.
+///
+/// Level by level over all trees, so that the pairs of small ones are hashed side by side as well.
+pub(crate) fn lower_levels(kernel: Kernel, row: &mut [Hash], counts: impl Iterator<Item = usize> + Clone) {
+    for level in 0..STORED_LEVEL {
+        kernel.nodes(row, LevelPairs { counts: counts.clone(), level, next: 0, left: 0, to: 0, pairs: 0 });
+        let (mut start, mut done) = (0, true);
+        for count in counts.clone() {
+            let width = width_at(count, level);
+            if width > 1 {
+                done &= width == 2;
+                if width % 2 == 1 {
+                    row[start + width / 2] = row[start + width - 1];
+                }
+            }
+            start += count;
         }
-        width = reduce(&mut leaves[..width]);
-        level += 1;
+        if done {
+            return;
+        }
     }
-    leaves[0]
+}
+
+/// The pairs of one level of several trees.
+struct LevelPairs<I> {
+    counts: I,
+    level: u32,
+    /// Where the leaves of the next tree begin.
+    next: usize,
+    /// The next pair of this tree, where its node goes, and how many pairs are left.
+    left: usize,
+    to: usize,
+    pairs: usize,
+}
+
+impl<I: Iterator<Item = usize>> Iterator for LevelPairs<I> {
+    type Item = Pair;
+
+    fn next(&mut self) -> Option<Pair> {
+        while self.pairs == 0 {
+            let count = self.counts.next()?;
+            (self.left, self.to) = (self.next, self.next);
+            self.pairs = width_at(count, self.level) / 2;
+            self.next += count;
+        }
+        let pair = Pair { left: self.left, to: self.to };
+        self.left += 2;
+        self.to += 1;
+        self.pairs -= 1;
+        Some(pair)
+    }
+}
+
+/// Hashes a row of [`STORED_LEVEL`] or above up to the root. The rows on the way, this one first, go into `nodes`, as
+/// many as it has room for: below the root of a tree of its own, up to [`SUBTREE_LEVEL`] of a part of a larger one.
+pub(crate) fn upper_levels(kernel: Kernel, row: &mut [Hash], mut nodes: &mut [Hash]) -> Hash {
+    let mut width = row.len();
+    while !nodes.is_empty() {
+        let (own, above) = nodes.split_at_mut(width);
+        own.copy_from_slice(&row[..width]);
+        nodes = above;
+        width = reduce(kernel, &mut row[..width]);
+    }
+    row[0]
+}
+
+/// The root of a large tree of `leaves` from the nodes of its subtrees, which stand in `stored` subtree after subtree,
+/// and are put in order. `scratch` has room for [`part_nodes`].
+pub(crate) fn crown(leaves: usize, stored: &mut [Hash], scratch: &mut [Hash]) -> Hash {
+    let below = part_nodes(leaves);
+    let parts = leaves.div_ceil(SUBTREE);
+    let mut from = &mut scratch[..below];
+    from.copy_from_slice(&stored[..below]);
+    for part in 0..parts {
+        let count = SUBTREE.min(leaves - part * SUBTREE);
+        let mut row = 0;
+        for level in STORED_LEVEL..=SUBTREE_LEVEL {
+            let (own, rest) = from.split_at_mut(width_at(count, level));
+            let to = row + (part << (SUBTREE_LEVEL - level));
+            stored[to..to + own.len()].copy_from_slice(own);
+            row += width_at(leaves, level);
+            from = rest;
+        }
+    }
+    let roots = &mut scratch[..parts];
+    roots.copy_from_slice(&stored[below - parts..below]);
+    let kernel = Kernel::best();
+    let width = reduce(kernel, roots);
+    upper_levels(kernel, &mut roots[..width], &mut stored[below..])
+}
+
+/// How many nodes the subtrees of a large tree have from [`STORED_LEVEL`] up to their roots, these included.
+pub(crate) fn part_nodes(leaves: usize) -> usize {
+    (STORED_LEVEL..=SUBTREE_LEVEL).map(|level| width_at(leaves, level)).sum()
 }
 
 /// Hashes one row into the row above, in place, and returns its width.
-fn reduce(row: &mut [Hash]) -> usize {
-    let width = row.len().div_ceil(2);
-    if row.len() >= 2 * PARALLEL_NODES {
-        // Each part is reduced to its own front, then the fronts are moved together.
-        row.par_chunks_mut(PARALLEL_NODES).for_each(reduce_part);
-        for (part, start) in (0..row.len()).step_by(PARALLEL_NODES).enumerate() {
-            let nodes = (row.len() - start).min(PARALLEL_NODES).div_ceil(2);
-            row.copy_within(start..start + nodes, part * PARALLEL_NODES / 2);
-        }
-    } else {
-        reduce_part(row);
+fn reduce(kernel: Kernel, row: &mut [Hash]) -> usize {
+    let width = row.len();
+    kernel.nodes(row, (0..width / 2).map(|index| Pair { left: 2 * index, to: index }));
+    if width % 2 == 1 {
+        row[width / 2] = row[width - 1];
     }
-    width
-}
-
-fn reduce_part(row: &mut [Hash]) {
-    for index in 0..row.len() / 2 {
-        row[index] = node(row[2 * index], row[2 * index + 1]);
-    }
-    if row.len() % 2 == 1 {
-        row[row.len() / 2] = row[row.len() - 1];
-    }
+    width.div_ceil(2)
 }
 
 /// The path of leaf `index` in a tree of `size` leaves, of which `stored` are the stored nodes and `leaf` gives
@@ -100,8 +231,7 @@ pub fn path(index: usize, size: usize, stored: &[Hash], leaf: impl Fn(usize) -> 
         // Climb to the sibling's level: odd last nodes have moved up without one.
         while level < sibling.level {
             if level < STORED_LEVEL {
-                reduce_part(&mut row[..width]);
-                width = width.div_ceil(2);
+                width = nodes(&mut row[..width]);
             } else {
                 stored = &stored[width_at(size, level)..];
             }
@@ -115,69 +245,14 @@ pub fn path(index: usize, size: usize, stored: &[Hash], leaf: impl Fn(usize) -> 
 }
 
 /// How many nodes a tree of `size` leaves has at `level`.
-fn width_at(size: usize, level: u32) -> usize {
+pub(super) fn width_at(size: usize, level: u32) -> usize {
     size.div_ceil(1 << level)
-}
-
-/// A tree that is kept whole, so that leaves can change: a changed leaf costs its path.
-#[derive(Clone, Debug, Default)]
-pub struct LiveTree {
-    /// Level after level, the leaves first; the last one has one node, or there is none at all.
-    levels: Vec<Vec<Hash>>,
-}
-
-impl LiveTree {
-    /// A tree over `leaves`.
-    pub fn new(leaves: Vec<Hash>) -> Self {
-        let mut levels = vec![leaves];
-        while let Some(row) = levels.last()
-            && row.len() > 1
-        {
-            levels.push(row.chunks(2).map(parent).collect());
-        }
-        Self { levels }
-    }
-
-    /// The root; zero of nothing.
-    pub fn root(&self) -> Hash {
-        self.levels.last().and_then(|top| top.first()).copied().unwrap_or(Hash::ZERO)
-    }
-
-    /// Puts new leaves at the given indices, which ascend.
-    ///
-    /// # Panics
-    /// When an index is out of range.
-    pub fn update(&mut self, changed: impl IntoIterator<Item = (usize, Hash)>) {
-        let mut dirty: Vec<usize> = Vec::new();
-        for (index, leaf) in changed {
-            self.levels[0][index] = leaf;
-            dirty.push(index);
-        }
-        for level in 1..self.levels.len() {
-            for index in &mut dirty {
-                *index /= 2;
-            }
-            dirty.dedup();
-            let (below, above) = self.levels.split_at_mut(level);
-            let (below, above) = (&below[level - 1], &mut above[0]);
-            for &index in &dirty {
-                above[index] = parent(&below[2 * index..below.len().min(2 * index + 2)]);
-            }
-        }
-    }
-}
-
-/// The node over one or two children.
-fn parent(children: &[Hash]) -> Hash {
-    match children {
-        [left, right] => node(*left, *right),
-        _ => children[0],
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merkle::node;
     use crate::merkle::path::fold;
 
     fn leaves(n: usize) -> Vec<Hash> {
@@ -203,7 +278,6 @@ mod tests {
             let expected = by_definition(&leaves);
             let mut stored = vec![Hash::ZERO; stored_nodes(size)];
             assert_eq!(root(&mut leaves.clone(), &mut stored), expected, "{size}");
-            assert_eq!(LiveTree::new(leaves.clone()).root(), expected, "{size}");
             for index in 0..size {
                 let path = path(index, size, &stored, |leaf| leaves[leaf]);
                 assert_eq!(
@@ -215,27 +289,52 @@ mod tests {
         }
     }
 
+    /// All levels of a tree, as the definition of the stored nodes has them.
+    fn stored_by_definition(leaves: &[Hash]) -> Vec<Hash> {
+        let (mut row, mut level, mut stored) = (leaves.to_vec(), 0, Vec::new());
+        while row.len() > 1 {
+            if level >= STORED_LEVEL {
+                stored.extend_from_slice(&row);
+            }
+            row = row.chunks(2).map(|pair| if let [l, r] = pair { node(*l, *r) } else { pair[0] }).collect();
+            level += 1;
+        }
+        stored
+    }
+
     #[test]
-    fn rows_shared_between_threads_give_the_same_root() {
-        for size in
-            [2 * PARALLEL_NODES - 1, 2 * PARALLEL_NODES, 2 * PARALLEL_NODES + 1, 3 * PARALLEL_NODES + 77]
-        {
-            let leaves = leaves(size);
-            let mut stored = vec![Hash::ZERO; stored_nodes(size)];
-            assert_eq!(root(&mut leaves.clone(), &mut stored), by_definition(&leaves), "{size}");
+    fn trees_of_several_subtrees_have_the_same_root_and_the_same_nodes_on_any_number_of_threads() {
+        let sizes = [1, 2, 3, 4, 5, 9].map(|parts| parts * SUBTREE);
+        let sizes = sizes.iter().flat_map(|size| [0, 1, 2, 31, 33, 700, SUBTREE - 1].map(|more| size + more));
+        let all = leaves(10 * SUBTREE);
+        let pools = [1, 3].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap());
+        for size in sizes {
+            let leaves = &all[..size];
+            let (expected, nodes) = (by_definition(leaves), stored_by_definition(leaves));
+            for pool in &pools {
+                let mut stored = vec![Hash::ZERO; stored_nodes(size)];
+                assert_eq!(pool.install(|| root(&mut leaves.to_vec(), &mut stored)), expected, "{size}");
+                assert_eq!(stored, nodes, "{size}");
+            }
         }
     }
 
     #[test]
-    fn a_live_tree_follows_changes() {
-        let mut leaves = leaves(77);
-        let mut tree = LiveTree::new(leaves.clone());
-        for changed in [vec![0], vec![76], vec![3, 4, 5, 70], (0..77).collect()] {
-            for &index in &changed {
-                leaves[index] = node(leaves[index], Hash::ZERO);
+    fn trees_side_by_side_have_the_roots_that_they_have_alone() {
+        let counts = [1, 2, 3, 1, 1, 33, 5, 64, 100, 1, 31, 32, 0, 65, 7];
+        let leaves = leaves(counts.iter().sum());
+        for kernel in Kernel::all() {
+            let mut row = leaves.clone();
+            lower_levels(kernel, &mut row, counts.iter().copied());
+            let mut start = 0;
+            for count in counts.into_iter().filter(|count| *count > 0) {
+                let own = &leaves[start..start + count];
+                let mut nodes = vec![Hash::ZERO; stored_nodes(count)];
+                let row = &mut row[start..start + width_at(count, STORED_LEVEL)];
+                assert_eq!(upper_levels(kernel, row, &mut nodes), by_definition(own), "{count}");
+                assert_eq!(nodes, stored_by_definition(own), "{count}");
+                start += count;
             }
-            tree.update(changed.iter().map(|&index| (index, leaves[index])));
-            assert_eq!(tree.root(), by_definition(&leaves));
         }
     }
 

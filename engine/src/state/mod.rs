@@ -9,8 +9,9 @@ pub use genesis::{Genesis, GenesisError, MainChain, SideChain};
 
 use crate::chain::{ChainId, Hash, Height};
 use crate::merkle::digest;
-use crate::merkle::tree::LiveTree;
+use crate::merkle::live::LiveTree;
 use crate::quorum::FinalityRule;
+use crate::sha256::Kernel;
 
 /// The state after some main block (`docs/protocol.md`, section "State").
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct State {
     /// By ascending chain id.
     chains: Vec<ChainState>,
     tree: LiveTree,
+    /// Of the last call of [`State::index`]: which chains changed. Kept for its memory.
+    changed: Vec<u32>,
 }
 
 /// The state of one side chain.
@@ -43,8 +46,9 @@ impl State {
             hash: Hash::ZERO,
         });
         let chains: Vec<_> = chains.collect();
-        let tree = LiveTree::new(chains.iter().map(ChainState::leaf).collect());
-        Self { chains, tree }
+        let mut leaves = vec![Hash::ZERO; chains.len()];
+        Kernel::best().digests(chains.iter().map(ChainState::preimage), &mut leaves);
+        Self { tree: LiveTree::new(&leaves), changed: Vec::with_capacity(chains.len()), chains }
     }
 
     /// The chains, by ascending id.
@@ -54,13 +58,18 @@ impl State {
 
     /// Moves indexed heads: (position in [`State::chains`], newest height, its hash), by ascending position.
     pub fn index(&mut self, heads: impl IntoIterator<Item = (usize, Height, Hash)>) {
-        let chains = &mut self.chains;
-        self.tree.update(heads.into_iter().map(|(position, indexed, hash)| {
+        let Self { chains, tree, changed } = self;
+        changed.clear();
+        changed.extend(heads.into_iter().map(|(position, indexed, hash)| {
             let chain = &mut chains[position];
             debug_assert!(chain.indexed < indexed, "heads move forward");
             (chain.indexed, chain.hash) = (indexed, hash);
-            (position, chain.leaf())
+            position as u32
         }));
+        tree.update(changed, |positions, leaves| {
+            let preimages = positions.iter().map(|position| chains[*position as usize].preimage());
+            Kernel::best().digests(preimages, leaves);
+        });
     }
 
     /// The `state_root` of a header: `H(0x07 || parts u32 = 1 || chains root[32])`.
@@ -74,15 +83,15 @@ impl State {
 }
 
 impl ChainState {
-    /// `H(0x05 || chain_id u32 || registration[32] || indexed height u64 || hash[32])`, 77 bytes.
-    fn leaf(&self) -> Hash {
+    /// Of its leaf: `0x05 || chain_id u32 || registration[32] || indexed height u64 || hash[32]`.
+    fn preimage(&self) -> [u8; 77] {
         let mut preimage = [0; 77];
         preimage[0] = 0x05;
         preimage[1..5].copy_from_slice(&self.id.to_le_bytes());
         preimage[5..37].copy_from_slice(self.registration.as_bytes());
         preimage[37..45].copy_from_slice(&self.indexed.0.to_le_bytes());
         preimage[45..].copy_from_slice(self.hash.as_bytes());
-        digest(&preimage)
+        preimage
     }
 }
 
