@@ -1,7 +1,5 @@
 //! The settings of `[ingest]` as the server takes them.
 
-use std::num::NonZeroUsize;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -10,12 +8,12 @@ use net::identity::Identity;
 use net::server::{NodeKeys, ServerConfig, ServerError};
 
 use crate::settings::Ingest;
+use crate::threads;
 
-/// What the server is started with.
+/// What the server is started with on this machine.
 pub(crate) fn config(settings: &Ingest, identity: Identity) -> ServerConfig {
-    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
     let mut config = ServerConfig::new(settings.addr, identity);
-    config.reactors = reactors(settings.reactors, cores);
+    config.reactors = threads::ingest(threads::cores(), settings).threads;
 
     config.max_handshakes = settings.max_handshakes;
     config.handshakes_per_address = count(settings.handshakes_per_address);
@@ -78,12 +76,6 @@ pub(crate) fn check(settings: &Ingest) -> Result<()> {
     }
 }
 
-/// The number of ingest threads: as set, or by the number of cores.
-fn reactors(set: usize, cores: usize) -> NonZeroUsize {
-    let automatic = (cores / 2).clamp(1, 32);
-    NonZeroUsize::new(set).or(NonZeroUsize::new(automatic)).expect("at least 1")
-}
-
 /// Settings of this type have bounds far below.
 fn count(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
@@ -144,13 +136,6 @@ mod tests {
         // Its fields are many, and all of them are shown.
         assert_eq!(format!("{ours:?}"), format!("{server:?}"));
         check(&settings).unwrap();
-    }
-
-    #[test]
-    fn half_of_the_cores_read_from_the_network_unless_it_is_set() {
-        for (set, cores, threads) in [(0, 1, 1), (0, 2, 1), (0, 8, 4), (0, 256, 32), (3, 2, 3), (64, 1, 64)] {
-            assert_eq!(reactors(set, cores).get(), threads, "{set} of {cores}");
-        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::data_dir::DataDir;
 use crate::ingest;
 use crate::keys::{KeysFile, Watch};
 use crate::settings::Settings;
+use crate::threads::{self, Plan};
 
 /// How long peers may take to hear that the node stops.
 const QUIC_GRACE: Duration = Duration::from_secs(2);
@@ -135,8 +136,9 @@ impl Node {
             generation = recovery.generation, "opened the log"
         );
 
+        let plan = Plan::of(threads::cores(), settings);
         let clock = Arc::new(SystemClock::start());
-        let engine = Engine::resume(pipeline(settings), &genesis, writer, &reader, clock.clone())
+        let engine = Engine::resume(pipeline(settings, &plan), &genesis, writer, &reader, clock.clone())
             .with_context(|| format!("cannot continue the log in {}", dir.log.display()))?;
         let (cache, head) = (engine.cache(), engine.head());
 
@@ -171,7 +173,7 @@ impl Node {
         let limits = Limits { max_body: settings.api.max_body.0 as usize, timeout };
         let config = api::Config {
             addr,
-            threads: settings.api.threads,
+            threads: plan.api.threads.get(),
             max_connections: settings.api.max_connections,
             head_timeout: timeout,
         };
@@ -237,6 +239,12 @@ impl Node {
         api::side_blocks(&self.genesis, &self.cache)
     }
 
+    /// How many blocks side chains have that are not durable here, as far as those who speak for them have told. Goes
+    /// through all sessions: not to be asked often.
+    pub(crate) fn behind(&self) -> u64 {
+        self.quic.peers().iter().filter_map(|peer| peer.behind).sum()
+    }
+
     /// Stops in order: no more blocks come in, what is final is sealed and stored, then the API ends. Fails if
     /// a stage of the engine had given up.
     pub(crate) fn stop(self) -> Result<Stats> {
@@ -253,7 +261,8 @@ impl Node {
     }
 }
 
-fn pipeline(settings: &Settings) -> PipelineConfig {
+/// The settings as the engine takes them.
+pub(crate) fn pipeline(settings: &Settings, plan: &Plan) -> PipelineConfig {
     let (seal, cache) = (&settings.seal, &settings.cache);
     PipelineConfig {
         seal_interval: Duration::from_millis(seal.interval_ms),
@@ -264,6 +273,7 @@ fn pipeline(settings: &Settings) -> PipelineConfig {
         lane_blocks: cache.lane_blocks,
         cache_bytes: cache.bytes.0,
         sync_interval: Duration::from_millis(settings.storage.sync_interval_ms),
+        hash_threads: plan.hashing.threads.get(),
     }
 }
 
@@ -272,19 +282,23 @@ fn pipeline(settings: &Settings) -> PipelineConfig {
 /// # Errors
 /// Names the setting or the document, the value, and what would be right.
 pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Result<()> {
-    pipeline(settings).validate(genesis.chains.len()).map_err(|ConfigError { key, value, expected }| {
-        let setting = match key {
-            "lane_blocks" => "cache.lane_blocks",
-            "cache_bytes" => "cache.bytes",
-            "seal_interval" => "seal.interval_ms",
-            "seal_leaves" => "seal.leaves",
-            "max_leaves" => "seal.max_leaves",
-            "max_per_chain" => "seal.max_per_chain",
-            "sync_interval" => "storage.sync_interval_ms",
-            other => other,
-        };
-        anyhow!("{setting} = {value}: {expected}")
-    })?;
+    let plan = Plan::of(threads::cores(), settings);
+    pipeline(settings, &plan).validate(genesis.chains.len()).map_err(
+        |ConfigError { key, value, expected }| {
+            let setting = match key {
+                "lane_blocks" => "cache.lane_blocks",
+                "cache_bytes" => "cache.bytes",
+                "seal_interval" => "seal.interval_ms",
+                "seal_leaves" => "seal.leaves",
+                "max_leaves" => "seal.max_leaves",
+                "max_per_chain" => "seal.max_per_chain",
+                "sync_interval" => "storage.sync_interval_ms",
+                "hash_threads" => "threads.hashing",
+                other => other,
+            };
+            anyhow!("{setting} = {value}: {expected}")
+        },
+    )?;
     ingest::check(&settings.ingest)?;
     let segment = settings.storage.segment_bytes.0;
     if !segment.is_multiple_of(4096) {
@@ -347,11 +361,15 @@ fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
 
     #[test]
     fn the_settings_and_the_engine_have_the_same_defaults() {
-        assert_eq!(pipeline(&Settings::default()), PipelineConfig::default());
+        let settings = Settings::default();
+        let plan = Plan::of(NonZeroUsize::MIN, &settings);
+        assert_eq!(pipeline(&settings, &plan), PipelineConfig::default());
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use crate::chain::Hash;
 use crate::lane::Slot;
+
+use super::SEALED_WAITING;
 
 /// How the pipeline caches and seals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +67,16 @@ impl PipelineConfig {
     /// Memory that one lane takes, in bytes.
     pub fn lane_bytes(&self) -> u64 {
         self.lane_blocks.next_power_of_two() as u64 * size_of::<Slot>() as u64
+    }
+
+    /// Memory that main blocks between lanes and store take at most, in bytes: their columns, and a node of a tree for
+    /// each side block.
+    pub fn blocks_bytes(&self) -> u64 {
+        // One that is sealed, those that wait, and one that is stored; they are used again and again.
+        let blocks = SEALED_WAITING as u64 + 2;
+        let (leaf, node) = (size_of::<Slot>() as u64, size_of::<Hash>() as u64);
+        // The leaves' hashes are kept apart.
+        self.max_leaves.saturating_mul(blocks * (leaf + node) + node)
     }
 
     /// Checks the settings for a main chain with `chains` side chains.

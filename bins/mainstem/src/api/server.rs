@@ -8,6 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -50,10 +51,11 @@ impl Server {
     /// # Errors
     /// The address cannot be had, or threads cannot be started.
     pub(crate) fn start(config: Config, routes: Router) -> io::Result<Self> {
+        let started = AtomicUsize::new(0);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads)
             .max_blocking_threads(1)
-            .thread_name("api")
+            .thread_name_fn(move || format!("api-{}", started.fetch_add(1, Ordering::Relaxed)))
             .enable_all()
             .build()?;
         let listener = runtime.block_on(TcpListener::bind(config.addr))?;

@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub(crate) use error::{ConfigError, Place, Problem};
-pub(crate) use layers::ConfigArgs;
+pub(crate) use layers::{ConfigArgs, Loaded};
 pub(crate) use table::{document, settings};
 pub(crate) use value::{ByteSize, LogFilter, LogFormat, quote};
 
@@ -37,9 +37,9 @@ table::declare! {
         /// UDP address to listen on. Port 0 takes any free one. By default every address of the machine (IPv4): the
         /// nodes that connect are elsewhere, and only registered keys are let in.
         addr: SocketAddr = (Ipv4Addr::UNSPECIFIED, 9481).into();
-        /// Threads that read from the network, each with a socket of its own. 0 takes half of the cores, at least 1 and
-        /// at most 32: QUIC (packets, encryption) is about half of what a block costs, and the other half, hashing and
-        /// storing, runs on the other cores.
+        /// Threads that read from the network, each with a socket of its own. 0 takes half of the processors, at least 1 and
+        /// at most 32: with many connections QUIC (packets, encryption) is about half of what a block costs, and the other
+        /// half, hashing and storing, runs on the other ones. `mainstem run --explain` shows all threads.
         reactors: usize = 0, in 0..=64;
 
         /// Handshakes at a time; more are refused before anything is computed. From a quarter of them on a client has to
@@ -168,6 +168,17 @@ table::declare! {
         max_per_chain: u64 = 256, in 1..=1 << 23;
         /// Whether a chain that is catching up is sealed at once and without max_per_chain.
         catch_up: bool = true;
+    }
+
+    /// Threads: how many there are of a kind, as far as no other section says it, and where they run.
+    /// `mainstem run --explain` shows the plan for this machine, or for another one with `--cores`.
+    threads: Threads {
+        /// Threads that hash, the one that seals included. 0 takes the processors that ingest.reactors leaves, at least 1
+        /// and at most 16: with more of them hashing costs less than what one thread does before and after it.
+        hashing: usize = 0, in 0..=256;
+        /// Whether each thread of ingest and hashing stays on a processor of its own (Linux only): for machines that do
+        /// nothing else. Beside other programs the system knows better where there is room.
+        pin: bool = false;
     }
 
     /// Storage: the log of main blocks.

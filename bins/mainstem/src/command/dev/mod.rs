@@ -27,6 +27,8 @@ use progress::{Progress, grouped, per_second};
 use side_chains::SideChains;
 use world::{FIRST_CHAIN, World};
 
+pub(super) use progress::above;
+
 const EXAMPLES: &str = "\
 Examples:
   mainstem dev                          until Ctrl-C
@@ -91,7 +93,7 @@ impl Dev {
         settings.log.filter = self.log.clone();
 
         let mut progress = Progress::new(goal, 0);
-        logging::start(&settings.log, Some(progress::above(progress.bar())));
+        logging::start(&settings.log, Some(above(progress.bar())));
         let signals = Signals::listen()?;
         let node = Node::start(&settings, PortFlags { ingest: "--quic", api: "--api" })?;
         announce(&self.data, &world, &node)?;

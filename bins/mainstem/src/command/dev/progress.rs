@@ -102,7 +102,7 @@ impl Progress {
 }
 
 /// Log lines that go above the bar.
-pub(super) fn above(bar: ProgressBar) -> BoxMakeWriter {
+pub(in crate::command) fn above(bar: ProgressBar) -> BoxMakeWriter {
     struct Above(ProgressBar);
     struct Line(ProgressBar);
     impl<'a> MakeWriter<'a> for Above {
