@@ -66,16 +66,25 @@ impl History {
 
     /// Appends the leaf of the next header and returns the nodes that it completes, from level 1 up.
     pub fn append(&mut self, leaf: Hash) -> Vec<Hash> {
+        let mut completed = Vec::new();
+        self.append_to(leaf, &mut completed);
+        completed
+    }
+
+    /// As [`History::append`], the nodes put at the end of `completed`. It takes memory for all nodes that can ever be, and
+    /// so at the first time only.
+    pub fn append_to(&mut self, leaf: Hash, completed: &mut Vec<Hash>) {
+        const MOST: usize = u64::BITS as usize;
+        completed.reserve(MOST);
+        self.peaks.reserve(MOST - self.peaks.len());
         self.size += 1;
         let mut top = leaf;
-        let completed = (0..self.size.trailing_zeros()).map(|_| {
+        for _ in 0..self.size.trailing_zeros() {
             let left = self.peaks.pop().expect("one peak for each 1 of the size before");
             top = node(left, top);
-            top
-        });
-        let completed = completed.collect();
+            completed.push(top);
+        }
         self.peaks.push(top);
-        completed
     }
 }
 

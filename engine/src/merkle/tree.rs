@@ -245,7 +245,7 @@ pub fn path(index: usize, size: usize, stored: &[Hash], leaf: impl Fn(usize) -> 
 }
 
 /// How many nodes a tree of `size` leaves has at `level`.
-pub(super) fn width_at(size: usize, level: u32) -> usize {
+pub(crate) fn width_at(size: usize, level: u32) -> usize {
     size.div_ceil(1 << level)
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn genesis(chains: u32) -> Genesis {
         nodes: vec![KEY],
         finality: FinalityRule::Single,
     };
-    let main = MainChain { id: ChainId(100), name: "main".into(), aelf_root: true };
+    let main = MainChain { id: ChainId(1_000_000), name: "main".into(), aelf_root: true };
     Genesis::parse(&Genesis::document(&main, &(1..=chains).map(side).collect::<Vec<_>>())).unwrap()
 }
 

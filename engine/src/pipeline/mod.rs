@@ -49,10 +49,10 @@ pub use config::{ConfigError, PipelineConfig};
 pub use head::{Head, HeadSink};
 pub use meter::Meter;
 pub use resume::ResumeError;
+pub use seal::Sealer;
 pub use stats::{StageNow, Stats};
 
 use persist::{Persister, Unsynced};
-use seal::Sealer;
 use sealing::SealStage;
 use stats::Figures;
 

@@ -1,0 +1,223 @@
+//! Sealing: from final side blocks to a main block with all its roots. Pure: the same blocks and the same times
+//! give the same main blocks, whatever the number of threads.
+//!
+//! A main block is cut into pieces of about a thousand leaves ([`plan`]). On each thread of the rayon pool that this is
+//! called in, piece after piece is read from the lanes and hashed ([`pieces`]), while its bytes are in the cache and
+//! whatever chains they belong to. What is left then is small: the tops of large trees, the tree over the chains, and the
+//! state.
+//!
+//! # Memory
+//! All lists are kept and used again. Once they have grown to the largest main block, nothing is allocated.
+
+mod pieces;
+mod plan;
+
+use crate::chain::{ChainId, Hash, Height, MainBlock, MainHeader, Timestamp};
+use crate::lane::Outlet;
+use crate::merkle::tree::{self, PARALLEL_LEAVES, SUBTREE};
+use crate::merkle::{aelf, history::History, leaf};
+use crate::state::{Genesis, State};
+
+use super::head::Head;
+use pieces::Pieces;
+use plan::Plan;
+
+/// Makes main blocks, one on top of the other.
+#[derive(Debug)]
+pub struct Sealer {
+    main_chain: ChainId,
+    aelf_root: bool,
+    /// Header hash of the block before, or what stands for it before block 1.
+    parent: Hash,
+    height: Height,
+    time: Timestamp,
+    state: State,
+    history: History,
+    plan: Plan,
+    /// The root of each tree of the plan.
+    roots: Vec<Hash>,
+    /// Rows that are used up on the way to a root.
+    scratch: Vec<Hash>,
+}
+
+impl Sealer {
+    /// Continues after `head`, whose state and history are given.
+    pub fn new(genesis: &Genesis, head: Option<&Head>, state: State, history: History) -> Self {
+        let genesis_parent = MainHeader::genesis_parent(genesis.main.id, genesis.hash);
+        Self {
+            main_chain: genesis.main.id,
+            aelf_root: genesis.main.aelf_root,
+            parent: head.map_or(genesis_parent, |head| head.hash),
+            height: head.map_or(Height(0), |head| head.header.height),
+            time: head.map_or(Timestamp::default(), |head| head.header.time),
+            state,
+            history,
+            plan: Plan::default(),
+            roots: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// A block for [`Sealer::seal`] to fill.
+    pub fn blank() -> MainBlock {
+        super::empty_block()
+    }
+
+    /// Takes `counts[i]` blocks from outlet i and seals them. The outlets are those of all registered chains, by
+    /// ascending id; at least one count is above 0. `block` is filled anew, its memory used again. Block times
+    /// never go back, whatever `now` says.
+    ///
+    /// # Panics
+    /// When an outlet has fewer blocks.
+    pub fn seal(&mut self, outlets: &mut [Outlet], counts: &[u64], now: Timestamp, block: &mut MainBlock) {
+        self.plan.make(outlets, counts, block);
+        self.roots.resize(self.plan.trees.len(), Hash::ZERO);
+        Pieces::new(&self.plan, outlets, block, &mut self.roots).run();
+        self.set_chain_roots(block);
+
+        let MainBlock { sections, columns, side_nodes, .. } = &mut *block;
+        let (sections, hashes) = (&sections[..], &columns.hashes[..]);
+        let Self { state, scratch, .. } = self;
+        scratch.resize(sections.len(), Hash::ZERO);
+        let mut side_root = || {
+            tree::root_over(scratch, side_nodes, &|first, leaves: &mut [Hash]| {
+                leaf::chain_row(&sections[first..first + leaves.len()], leaves);
+            })
+        };
+        let mut state_root = || {
+            let positions = (0..).zip(counts).filter(|(_, count)| **count > 0).map(|(position, _)| position);
+            let heads = sections.iter().map(|section| {
+                let newest = hashes[section.leaves().end - 1];
+                (section.last_height(), newest)
+            });
+            state.index(positions.zip(heads).map(|(position, (height, hash))| (position, height, hash)));
+            state.root()
+        };
+        let (side_root, state_root) = if sections.len() < PARALLEL_CHAINS || hashes.len() < PARALLEL_LEAVES {
+            (side_root(), state_root())
+        } else {
+            rayon::join(side_root, state_root)
+        };
+        let taken = outlets.iter_mut().zip(counts).filter(|(_, count)| **count > 0);
+        for ((outlet, &count), section) in taken.zip(sections) {
+            outlet.advance(count, hashes[section.leaves().end - 1]);
+        }
+
+        let aelf_root = if self.aelf_root {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&block.columns.tx_roots);
+            aelf::root(&mut self.scratch)
+        } else {
+            Hash::ZERO
+        };
+        self.height = self.height.next();
+        self.time = self.time.max(now);
+        block.header = MainHeader {
+            version: MainHeader::VERSION,
+            chain_id: self.main_chain,
+            height: self.height,
+            time: self.time,
+            parent: self.parent,
+            side_root,
+            chain_count: block.sections.len() as u32,
+            leaf_count: block.columns.len() as u64,
+            // The root of nothing: main blocks carry no operations yet.
+            ops_root: Hash::ZERO,
+            state_root,
+            history_root: self.history.root(),
+            aelf_root,
+        };
+        block.hash = block.header.hash();
+        self.parent = block.hash;
+        block.history_nodes.clear();
+        self.history.append_to(leaf::history(self.height, block.hash), &mut block.history_nodes);
+    }
+
+    /// Puts each chain's root into its section, and hashes what is left of the trees of more than one piece.
+    fn set_chain_roots(&mut self, block: &mut MainBlock) {
+        let mut first_tree = 0;
+        for section in &mut block.sections {
+            let count = section.count as usize;
+            section.chain_root = if count <= SUBTREE {
+                self.roots[first_tree]
+            } else {
+                let nodes =
+                    &mut block.chain_nodes[section.first_node as usize..][..tree::stored_nodes(count)];
+                self.scratch.resize(tree::part_nodes(count), Hash::ZERO);
+                tree::crown(count, nodes, &mut self.scratch)
+            };
+            first_tree += count.div_ceil(SUBTREE);
+        }
+    }
+}
+
+/// Chains in a main block from which on the tree over them and the state are hashed at the same time.
+const PARALLEL_CHAINS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pipeline::fixture;
+
+    /// Seals `turns[t][c]` blocks of each chain c at each turn t on `threads` threads, and returns the headers.
+    fn headers(turns: &[Vec<u64>], threads: usize) -> Vec<MainHeader> {
+        let genesis = fixture::genesis(turns[0].len() as u32);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| fixture::blocks(&genesis, turns)).iter().map(|block| block.header).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #[test]
+        fn the_number_of_threads_changes_no_header(
+            turns in prop::collection::vec(prop::collection::vec(0_u64..300, 5), 1..5),
+        ) {
+            prop_assert_eq!(headers(&turns, 1), headers(&turns, 3));
+        }
+    }
+
+    #[test]
+    fn a_block_has_the_roots_and_the_nodes_that_its_chains_have_one_by_one() {
+        let many = |count: u64| vec![count; 700];
+        for turns in [vec![many(1)], vec![many(3), many(2)], vec![vec![1, 1024, 1025, 0, 3100, 31, 33, 5000]]]
+        {
+            let genesis = fixture::genesis(turns[0].len() as u32);
+            for block in fixture::blocks(&genesis, &turns) {
+                let mut chain_leaves = Vec::new();
+                let (mut leaf, mut node) = (0, 0);
+                for section in &block.sections {
+                    let count = section.count as usize;
+                    let columns = block.columns.as_ref().slice(leaf, leaf + count);
+                    let heights = (section.first_height.0..).map(Height);
+                    let mut leaves: Vec<_> = heights
+                        .zip(columns.hashes.iter().zip(columns.tx_roots))
+                        .map(|(height, (hash, tx_root))| leaf::side(section.chain, height, *hash, *tx_root))
+                        .collect();
+                    let mut nodes = vec![Hash::ZERO; tree::stored_nodes(count)];
+                    let root = tree::root(&mut leaves, &mut nodes);
+                    assert_eq!((section.first_leaf, section.first_node), (leaf as u32, node as u32));
+                    assert_eq!(section.chain_root, root, "{count} blocks of chain {}", section.chain);
+                    assert_eq!(block.chain_nodes[node..node + nodes.len()], nodes);
+                    let first = section.first_height;
+                    chain_leaves.push(leaf::chain(section.chain, first, section.count, root));
+                    leaf += count;
+                    node += nodes.len();
+                }
+                assert_eq!((block.columns.len(), block.chain_nodes.len()), (leaf, node), "nothing else");
+                let mut nodes = vec![Hash::ZERO; tree::stored_nodes(chain_leaves.len())];
+                assert_eq!(block.header.side_root, tree::root(&mut chain_leaves, &mut nodes));
+                assert_eq!(block.side_nodes, nodes);
+                let mut tx_roots = block.columns.tx_roots.clone();
+                assert_eq!(block.header.aelf_root, aelf::root(&mut tx_roots));
+            }
+        }
+    }
+
+    #[test]
+    fn one_huge_chain_beside_small_ones_changes_no_header() {
+        let turns = [vec![1, 5000, 0, 3], vec![2, 8000, 1, 0]];
+        assert_eq!(headers(&turns, 1), headers(&turns, 4));
+    }
+}

@@ -1,0 +1,103 @@
+//! How the hashing of a main block is cut into pieces of about the same size, whether one chain has all of its blocks or
+//! ten thousand chains have one each.
+
+use crate::chain::{ChainId, Hash, MainBlock, Section};
+use crate::lane::Outlet;
+use crate::merkle::tree::{SUBTREE, part_nodes, stored_nodes};
+
+/// The work on a main block. Made anew for each, its memory used again.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Each chain's tree, or, of a chain with more than [`SUBTREE`] blocks, its subtrees; in the order of their leaves.
+    pub(super) trees: Vec<Tree>,
+    /// One after the other; the last one is empty and marks the end.
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// A tree of at most [`SUBTREE`] leaves: of a chain, or a subtree of one of a chain with more blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tree {
+    pub(super) chain: ChainId,
+    /// Which outlet the blocks come from.
+    pub(super) outlet: u32,
+    /// Height of the first block.
+    pub(super) first_height: u64,
+    /// Which of the blocks waiting in the outlet the first one is.
+    pub(super) offset: u32,
+    /// How many blocks.
+    pub(super) count: u32,
+    /// Where its nodes go among those of the main block, and how many there are.
+    pub(super) first_node: u32,
+    pub(super) nodes: u32,
+}
+
+/// Trees of at most [`SUBTREE`] leaves together, up to where the next piece begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Piece {
+    pub(super) first_tree: usize,
+    pub(super) first_leaf: usize,
+    pub(super) first_node: usize,
+}
+
+impl Plan {
+    /// Cuts the next `counts[i]` blocks of each outlet i into pieces, and gives `block` its sections (without roots) and
+    /// places for all that the pieces bring.
+    pub(super) fn make(&mut self, outlets: &[Outlet], counts: &[u64], block: &mut MainBlock) {
+        self.trees.clear();
+        self.pieces.clear();
+        self.pieces.push(Piece::default());
+        block.sections.clear();
+        let (mut piece_leaves, mut leaves, mut nodes) = (0, 0_u32, 0_u32);
+        for (position, (outlet, &count)) in (0..).zip(outlets.iter().zip(counts)) {
+            if count == 0 {
+                continue;
+            }
+            let first_height = outlet.next_height();
+            block.sections.push(Section {
+                chain: outlet.chain(),
+                count: count as u32,
+                first_height,
+                parent: outlet.parent(),
+                chain_root: Hash::ZERO,
+                first_leaf: leaves,
+                first_node: nodes,
+            });
+            let count = count as usize;
+            let end = nodes + stored_nodes(count) as u32;
+            for offset in (0..count).step_by(SUBTREE) {
+                let size = SUBTREE.min(count - offset);
+                if piece_leaves + size > SUBTREE {
+                    self.pieces.push(Piece {
+                        first_tree: self.trees.len(),
+                        first_leaf: leaves as usize,
+                        first_node: nodes as usize,
+                    });
+                    piece_leaves = 0;
+                }
+                let tree_nodes = if count > SUBTREE { part_nodes(size) } else { stored_nodes(size) } as u32;
+                self.trees.push(Tree {
+                    chain: outlet.chain(),
+                    outlet: position,
+                    first_height: first_height.0 + offset as u64,
+                    offset: offset as u32,
+                    count: size as u32,
+                    first_node: nodes,
+                    nodes: tree_nodes,
+                });
+                piece_leaves += size;
+                leaves += size as u32;
+                nodes += tree_nodes;
+            }
+            // Behind its subtrees' nodes there is room for those above them.
+            nodes = end;
+        }
+        let (first_leaf, first_node) = (leaves as usize, nodes as usize);
+        self.pieces.push(Piece { first_tree: self.trees.len(), first_leaf, first_node });
+        // Every place is written, so what is there may stay.
+        block.columns.hashes.resize(first_leaf, Hash::ZERO);
+        block.columns.tx_roots.resize(first_leaf, Hash::ZERO);
+        block.columns.times.resize_with(first_leaf, Default::default);
+        block.chain_nodes.resize(first_node, Hash::ZERO);
+        block.side_nodes.resize(stored_nodes(block.sections.len()), Hash::ZERO);
+    }
+}
