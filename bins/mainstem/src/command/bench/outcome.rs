@@ -464,6 +464,17 @@ impl Costs {
         ]
     }
 
+    /// What a thread group of [`Spent`] would need alone; nothing for one that no limit stands for.
+    pub(super) fn of_group(&self, group: &str) -> Option<f64> {
+        match group {
+            "load" => Some(self.quic_send),
+            "ingest" => Some(self.quic_receive),
+            "hash" => Some(self.hash),
+            "persist" => Some(self.write),
+            _ => None,
+        }
+    }
+
     /// All of it.
     pub(super) fn total(&self) -> f64 {
         self.parts().iter().map(|(_, ns)| ns).sum()

@@ -22,12 +22,12 @@ impl Outcome {
                     name: name.into(),
                     threads,
                     utilisation,
-                    queue_mean: queue * capacity,
-                    queue_max: (1.6 * queue).min(1.0) * capacity,
+                    queue_mean: rounded(queue * capacity),
+                    queue_max: rounded((1.6 * queue).min(1.0) * capacity),
                     capacity,
                     unit: unit.into(),
                     p50_ms: ms,
-                    p99_ms: ms.map(|ms| 2.4 * ms),
+                    p99_ms: ms.map(|ms| rounded(2.4 * ms)),
                 }
             };
         Self {
@@ -111,14 +111,16 @@ fn sample_tick(at: f64) -> Tick {
     let p50 = 100.0 / stumble + 6.0 * wobble(2.3);
     let each = |values: [(&str, f64); 4]| {
         values
-            .map(|(name, value)| (name.to_owned(), (value * (1.0 + 0.1 * wobble(1.3))).clamp(0.0, 1.0)))
+            .map(|(name, value)| {
+                (name.to_owned(), rounded((value * (1.0 + 0.1 * wobble(1.3))).clamp(0.0, 1.0)))
+            })
             .into()
     };
     Tick {
-        at: (at * 10.0).round() / 10.0,
-        blocks_per_second: rate,
-        p50_ms: (at > -1.7).then_some(p50),
-        p99_ms: (at > -1.7).then_some(p50 * 1.35),
+        at: rounded(at),
+        blocks_per_second: rounded(rate),
+        p50_ms: (at > -1.7).then_some(rounded(p50)),
+        p99_ms: (at > -1.7).then_some(rounded(p50 * 1.35)),
         utilisation: each([
             ("ingest", 0.9 * warm * stumble),
             ("seal", 0.5 * warm),
@@ -133,4 +135,9 @@ fn sample_tick(at: f64) -> Tick {
         ]),
         memory_bytes: (400 << 20) + ((at + 2.0) * 4e6) as u64,
     }
+}
+
+/// With few digits, so that it is the same number when it was written and read.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }

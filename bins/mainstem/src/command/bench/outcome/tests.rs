@@ -20,7 +20,7 @@ fn what_is_written_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let (path, sample) = (dir.path().join("a.json"), Outcome::sample());
     sample.write(&path).unwrap();
-    assert_eq!(Outcome::read(&path).unwrap(), sample);
+    assert!(Outcome::read(&path).unwrap() == sample);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn fields_of_a_newer_program_are_ignored() {
     let mut json = serde_json::to_value(Outcome::sample()).unwrap();
     json["novel"] = Value::from(1);
     json["timeline"][0]["novel"] = Value::from("x");
-    assert_eq!(parse(&json.to_string()).unwrap(), Outcome::sample());
+    assert!(parse(&json.to_string()).unwrap() == Outcome::sample());
 }
 
 #[test]

@@ -1,0 +1,183 @@
+//! The result of a bench as a table of the terminal, and its bottleneck in words.
+
+use std::fmt;
+
+use super::format::{amount, count, percent, plural, time};
+use super::outcome::{Limit, Outcome, over};
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.shape())?;
+        writeln!(f)?;
+        writeln!(
+            f,
+            "  durable side blocks      {:>12.0} a second, {} of the roofline",
+            self.blocks_per_second,
+            percent(self.ratio)
+        )?;
+        writeln!(f, "  main blocks              {:>12.1} a second", self.main_blocks as f64 / self.seconds)?;
+        writeln!(f, "  side blocks in one       {:>12.0}", self.side_blocks_in_main_block())?;
+        self.latencies(f)?;
+        self.stage_table(f)?;
+        self.roofline(f)?;
+        self.processor_time(f)?;
+        if let Some(counted) = &self.allocations {
+            writeln!(f)?;
+            writeln!(f, "  heap allocations         {:>12} a side block", count(counted.per_side_block))?;
+        }
+        writeln!(f)?;
+        write!(f, "{}", self.verdict())
+    }
+}
+
+impl Outcome {
+    /// What was run, in a line.
+    pub(super) fn shape(&self) -> String {
+        format!(
+            "{} over {}, {:.1} s, {}",
+            plural(self.chains.into(), "chain"),
+            plural(self.connections.into(), "connection"),
+            self.seconds,
+            plural(self.processors as u64, "processor")
+        )
+    }
+
+    /// Side blocks in a main block, on average; 0 if there was none.
+    pub(super) fn side_blocks_in_main_block(&self) -> f64 {
+        over(self.side_blocks as f64, self.main_blocks as f64)
+    }
+
+    /// What held the run back.
+    pub(super) fn verdict(&self) -> String {
+        let mut words = match self.bottleneck {
+            Limit::Quic => format!(
+                "Bottleneck: QUIC. A bulk transfer of the same bytes carries {} side blocks a second, and the run {}.",
+                count(self.limits.quic),
+                count(self.blocks_per_second)
+            ),
+            Limit::Hash => format!(
+                "Bottleneck: hashing. Alone it carries {} side blocks a second, and the run {}.",
+                count(self.limits.hash),
+                count(self.blocks_per_second)
+            ),
+            Limit::WriteAndSync => format!(
+                "Bottleneck: the disk. Writing and syncing alone carries {} side blocks a second, and the run {}.",
+                count(self.limits.write_and_sync),
+                count(self.blocks_per_second)
+            ),
+            Limit::Processors => format!(
+                "Bottleneck: the processors. The parts of the work need {:.0} ns of them for a side block where each \
+                 runs alone, and the run took {:.0} ns.",
+                self.costs_ns.total(),
+                self.spent_ns.total
+            ),
+        };
+        if let Some(stage) = &self.bottleneck_stage {
+            let parts = self.spent_ns.parts();
+            let ns = parts.iter().find(|(name, _)| name == stage).map_or(0.0, |(_, ns)| *ns);
+            words += &format!(" Most of it is {stage}: {ns:.0} ns.");
+        }
+        if self.paced() {
+            words +=
+                " The load was paced (rate), so the run shows what was sent and not what could be taken in.";
+        }
+        words
+    }
+
+    fn latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        writeln!(f, "  ms                             p50        p99")?;
+        let rows = [
+            ("received to durable", self.durable_p50_ms, self.durable_p99_ms),
+            ("sealing a main block", self.seal_p50_ms, self.seal_p99_ms),
+            ("syncing", self.sync_p50_ms, self.sync_p99_ms),
+            ("syncing, disk alone", self.disk_sync_p50_ms, self.disk_sync_p99_ms),
+        ];
+        rows.iter().try_for_each(|(name, p50, p99)| writeln!(f, "  {name:24} {p50:>10.2} {p99:>10.2}"))
+    }
+
+    fn stage_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.stages.is_empty() {
+            return Ok(());
+        }
+        writeln!(f)?;
+        writeln!(f, "  stages            threads       busy   queue, mean     most   of")?;
+        self.stages.iter().try_for_each(|stage| {
+            writeln!(
+                f,
+                "  {:20} {:>4} {:>10}    {:>10} {:>8}   {}",
+                printable(&stage.name),
+                stage.threads,
+                percent(stage.utilisation),
+                percent(over(stage.queue_mean, stage.capacity)),
+                percent(over(stage.queue_max, stage.capacity)),
+                amount(stage.capacity, &printable(&stage.unit))
+            )
+        })
+    }
+
+    fn roofline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        writeln!(f, "  roofline                 blocks/s   achieved")?;
+        Limit::ALL.iter().try_for_each(|limit| {
+            let most = self.limits.of(*limit);
+            let lowest = if *limit == self.bottleneck { "   lowest" } else { "" };
+            let achieved = percent(over(self.blocks_per_second, most));
+            writeln!(f, "  {:22} {:>10} {achieved:>10}{lowest}", limit.title(), count(most))
+        })
+    }
+
+    fn processor_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.spent_ns.total <= 0.0 {
+            return Ok(());
+        }
+        writeln!(f)?;
+        writeln!(f, "  processor time, ns a side block  run     limits")?;
+        for (name, ns) in self.spent_ns.parts() {
+            let alone = self.costs_ns.of_group(name).map(time).unwrap_or_default();
+            writeln!(f, "  {name:24} {:>10} {alone:>10}", time(ns))?;
+        }
+        let (run, limits) = (time(self.spent_ns.total), time(self.costs_ns.total()));
+        writeln!(f, "  {:24} {run:>10} {limits:>10}", "total")
+    }
+}
+
+/// A text of a file without the characters by which it could steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_every_part_and_says_what_held_the_run_back() {
+        let mut outcome = Outcome::sample();
+        let table = outcome.to_string();
+        for part in [
+            "100 chains over 1 connection, 10.0 s, 2 processors\n",
+            "durable side blocks           6330000 a second, 71 % of the roofline\n",
+            "received to durable          102.10     141.80\n",
+            "syncing, disk alone            5.20      11.70\n",
+            "ingest                  1       91 %         5.0 %    8.0 %   256 MiB\n",
+            "processors, all shared     8.90 M       71 %   lowest\n",
+            "ingest                        94.00      66.00\n",
+            "Bottleneck: the processors.",
+            "Most of it is ingest: 94 ns.",
+        ] {
+            assert!(table.contains(part), "{part:?} is missing:\n{table}");
+        }
+        assert!(!table.contains("paced"));
+        outcome.options.insert("rate".into(), 1_000_000.into());
+        assert!(outcome.to_string().contains("The load was paced"));
+    }
+
+    #[test]
+    fn a_name_in_a_file_cannot_steer_the_terminal() {
+        let mut outcome = Outcome::sample();
+        outcome.stages[0].name = "\u{1b}[2Jingest\n".into();
+        let table = outcome.to_string();
+        assert!(!table.contains('\u{1b}') && table.contains("\u{fffd}[2Jingest\u{fffd}"), "{table}");
+    }
+}
