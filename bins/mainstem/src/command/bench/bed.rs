@@ -79,6 +79,12 @@ impl Bed {
     /// # Errors
     /// It takes too long, load or node has failed, or a signal came.
     pub(crate) fn wait_connected(&self, signals: &Signals) -> Result<()> {
+        self.wait_welcome(signals)?;
+        self.load.begin()
+    }
+
+    /// Waits until every connection of the load is welcome, and leaves it there.
+    pub(super) fn wait_welcome(&self, signals: &Signals) -> Result<()> {
         let deadline = Instant::now() + CONNECT;
         while !self.load.is_connected()? {
             if Instant::now() > deadline {
@@ -86,7 +92,7 @@ impl Bed {
             }
             Self::rest(&self.node, signals, TICK)?;
         }
-        self.load.begin()
+        Ok(())
     }
 
     /// Waits for so long.

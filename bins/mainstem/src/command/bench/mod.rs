@@ -1,27 +1,37 @@
-//! `mainstem bench`: how many side blocks a second this machine takes in, durably, over real QUIC.
+//! `mainstem bench`: how many side blocks a second this machine takes in, durably, over real QUIC, and how much of what
+//! the machine can do that is.
 //!
 //! ```text
 //!   this process: a whole node (ingest, lanes, sealing, log)  <==QUIC, loopback==  `bench-load`: another process
+//!   then, one by one: QUIC alone, hashing alone, the disk alone                      the limits
 //! ```
-//! The load is flat out: blocks made of cheap pseudo-random bytes, so that making them costs the sender little, and
-//! linked as every chain's are. What is counted is side blocks made durable between the end of the warm-up and the
-//! end of the run; latencies run from a frame's arrival in its lane to the end of the sync that made it durable.
+//! What is counted is side blocks made durable between the end of the warm-up and the end of the run; latencies run
+//! from a frame's arrival in its lane to the end of the sync that made it durable. The limits are measured in the same
+//! run with the same connections, chains and bytes in a main block; achieved over the lowest limit is the ratio.
 
 mod bed;
+mod compare;
+mod cpu;
+mod format;
+mod host;
+mod html;
 mod limits;
 mod load;
+mod machine;
+mod meter;
 mod outcome;
+mod progress;
 mod report;
 mod shape;
+mod summary;
 
-use std::io::{IsTerminal, stderr};
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::Args;
-use engine::pipeline::Stats;
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::{Args, Subcommand};
 
 use crate::signals::Signals;
 
@@ -29,104 +39,148 @@ pub(crate) use bed::Bed;
 pub(crate) use load::BenchLoad;
 pub(crate) use shape::Shape;
 
-use report::Report;
+use limits::Rounds;
+use meter::{Measured, Meter};
+use progress::Progress;
 
 const EXAMPLES: &str = "\
 Examples:
-  mainstem bench                                         100 chains over one connection, 10 seconds
-  mainstem bench --chains 1000 --connections 4           1000 chains over four connections
-  mainstem bench --chains 1 --seconds 30 --json one.json one chain; the result also as JSON
+  mainstem bench                                      100 chains over one connection, flat out, 10 seconds
+  mainstem bench --chains 10_000 --connections 10 --json a.json --html a.html
+                                                      ten thousand chains; the result also as JSON and with plots
+  mainstem bench --rate 2M --seal-interval-ms 0       latency at two million side blocks a second, sealed at once
+  mainstem bench --chains 1000 --skew zipf            a few busy chains and many quiet ones
+  mainstem bench --blocks 100M                        catching up: how long a hundred million waiting blocks take
+  mainstem bench --compare a.json b.json              what changed between two runs
+  mainstem bench machine                              what this machine could do, stage by stage, without a node
 
 The load comes from a process of its own on this machine, so it takes a share of the processors: a node whose peers are
-elsewhere does better.";
+elsewhere does better. A lane holds by default the busiest chain's share of a million blocks, at least 256: so queues, and
+with them memory and latency, do not grow with the number of chains.";
 
-/// Measure how many side blocks a second this machine indexes durably.
+/// Measure how many side blocks a second this machine indexes durably, and how near to its limits that is
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Bench {
+    #[command(subcommand)]
+    part: Option<Part>,
     #[command(flatten)]
     shape: Shape,
-    /// How long to measure.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    /// How long to measure
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
-    /// How long to run before measuring, in seconds.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
+    /// How long to run before measuring, in seconds
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
     warm_up: u64,
-    /// Write the result to this file, as JSON.
+    /// Measure until so many blocks, which all wait from the start, are durable: catching up
+    #[arg(long, value_name = "N", value_parser = blocks, conflicts_with_all = ["seconds", "warm_up"])]
+    blocks: Option<u64>,
+    /// Write the result to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the result to this file, as a page with plots
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Do not measure the machine's limits afterwards
+    #[arg(long, conflicts_with = "html")]
+    no_limits: bool,
+    /// Measure nothing, and show what differs between the results of two runs
+    #[arg(long, value_names = ["A.json", "B.json"], num_args = 2, conflicts_with_all = RUNNING)]
+    compare: Vec<PathBuf>,
 }
 
-/// How often it is looked at how far things are.
-const TICK: Duration = Duration::from_millis(100);
+#[derive(Subcommand)]
+enum Part {
+    Machine(machine::MachineBench),
+}
+
+/// Flags of a run.
+const RUNNING: [&str; 13] = [
+    "chains",
+    "connections",
+    "rate",
+    "skew",
+    "batch",
+    "seal_interval_ms",
+    "sync_interval_ms",
+    "lane_blocks",
+    "data",
+    "seconds",
+    "warm_up",
+    "blocks",
+    "no_limits",
+];
+
+fn blocks(text: &str) -> Result<u64, String> {
+    shape::within(text, 1, 1_000_000_000_000)
+}
+
+/// Processors that this process may use.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
 
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
-        let signals = Signals::listen()?;
-        let bed = Bed::start(&self.shape)?;
-        let measured = self.measure(&bed, &signals)?;
+        if let Some(Part::Machine(machine)) = &self.part {
+            return machine.run();
+        }
+        if let [a, b] = self.compare.as_slice() {
+            return compare::run(a, b, self.html.as_deref());
+        }
+        let (signals, started) = (Signals::listen()?, host::now());
+        let progress = RefCell::new(Progress::new());
+        progress.borrow().step("connecting");
+        let bed = Bed::start_with(&self.shape, self.blocks)?;
+        let measured = self.measure(&bed, &signals, &progress)?;
+        let settings = bed.settings().clone();
+        progress.borrow().step("stopping");
         let (_, scratch) = bed.end()?;
-        let limits = limits::measure(scratch.path(), measured.mean_block())?;
-        let report = Report::new(&self, &measured, limits);
-        println!("{report}");
+        let limits = if self.no_limits {
+            None
+        } else {
+            let (connections, block) = (self.shape.connections, measured.mean_block());
+            let rounds = Rounds::of(measured.elapsed);
+            let show = |what| progress.borrow().step(what);
+            Some(limits::measure(&settings, scratch.path(), connections, block, rounds, show)?)
+        };
+        progress.borrow().finish();
+        let outcome = report::outcome(&self, started, scratch.path(), &measured, limits.as_ref());
+        println!("{outcome}");
+        if limits.is_some() {
+            println!("{}", report::advice(&outcome));
+        }
+        for note in report::notes(&self, &measured, limits.as_ref()) {
+            println!("{note}");
+        }
         if let Some(path) = &self.json {
-            report.write(path)?;
+            report::write(&outcome, path, limits.as_ref())?;
+        }
+        if let Some(path) = &self.html {
+            html::write(path, &outcome)?;
         }
         Ok(())
     }
 
-    fn measure(&self, bed: &Bed, signals: &Signals) -> Result<Measured> {
-        let node = bed.node();
-        let (warm_up, seconds) = (Duration::from_secs(self.warm_up), Duration::from_secs(self.seconds));
-        let bar = if stderr().is_terminal() {
-            ProgressBar::new((warm_up + seconds).as_secs() * 10)
-        } else {
-            ProgressBar::hidden()
+    fn measure(&self, bed: &Bed, signals: &Signals, progress: &RefCell<Progress>) -> Result<Measured> {
+        let (warm_up, lasts) = (Duration::from_secs(self.warm_up), Duration::from_secs(self.seconds));
+        bed.wait_welcome(signals)?;
+        let mut meter = Meter::new(bed);
+        if let Some(all) = self.blocks {
+            progress.borrow().step("catching up");
+            return meter.measure(
+                signals,
+                |node| node.side_blocks() >= all,
+                |blocks| progress.borrow_mut().counted(blocks, all),
+            );
+        }
+        let timed = |begun: Instant, lasts: Duration| {
+            move |blocks: u64| progress.borrow_mut().timed(begun, lasts, blocks)
         };
-        let style = "{prefix:9} [{bar:40}] {msg}";
-        bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
-        bed.wait_connected(signals)?;
-        bar.set_prefix("warm-up");
-        let run = |bar: &ProgressBar, duration: Duration| -> Result<(Stats, Duration)> {
-            let before = node.stats();
-            let start = Instant::now();
-            let mut last = (start, node.side_blocks());
-            while start.elapsed() < duration {
-                bed.wait(signals, TICK)?;
-                let (now, blocks) = (Instant::now(), node.side_blocks());
-                let rate = (blocks - last.1) as f64 / (now - last.0).as_secs_f64();
-                last = (now, blocks);
-                bar.set_message(format!("{blocks} blocks, {:.2} million a second", rate / 1e6));
-                bar.inc(1);
-            }
-            Ok((before, start.elapsed()))
-        };
-        run(&bar, warm_up)?;
-        bar.set_prefix("measuring");
-        let (before, elapsed) = run(&bar, seconds)?;
-        bar.finish_and_clear();
-        Ok(Measured { before, after: node.stats(), elapsed })
-    }
-}
-
-/// What was measured: the figures of the engine before and after.
-struct Measured {
-    before: Stats,
-    after: Stats,
-    elapsed: Duration,
-}
-
-impl Measured {
-    fn side_blocks(&self) -> u64 {
-        self.after.side_blocks - self.before.side_blocks
-    }
-
-    fn main_blocks(&self) -> u64 {
-        self.after.main_blocks - self.before.main_blocks
-    }
-
-    /// Side blocks in a main block, on average.
-    fn mean_block(&self) -> u64 {
-        self.side_blocks().checked_div(self.main_blocks()).unwrap_or(1).max(1)
+        progress.borrow().step("warm-up");
+        meter.warm_up(signals, warm_up, timed(Instant::now(), warm_up))?;
+        progress.borrow().step("measuring");
+        let begun = Instant::now();
+        meter.measure(signals, |_| begun.elapsed() >= lasts, timed(begun, lasts))
     }
 }

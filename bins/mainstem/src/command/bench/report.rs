@@ -1,117 +1,190 @@
-//! The result of a bench, for people and for programs.
+//! From what was measured to the result.
 
-use std::fmt;
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::limits::Limits;
-use super::{Bench, Measured};
+use super::format::{bytes, count, time};
+use super::limits::{Limits, Spread};
+use super::meter::{Measured, millis};
+use super::outcome::{self, Costs, FORMAT, Limit, Outcome, Quantile, Spent, over};
+use super::{Bench, host, processors};
 
-/// The result. The names are those of the JSON, which programs rely on.
-#[derive(Serialize)]
-pub(super) struct Report {
-    version: &'static str,
-    chains: u32,
-    connections: u32,
-    seconds: f64,
-    processors: usize,
-    side_blocks: u64,
-    main_blocks: u64,
-    /// Side blocks made durable, a second.
-    blocks_per_second: f64,
-    /// From received to durable.
-    durable_p50_ms: f64,
-    durable_p99_ms: f64,
-    /// Gathering and hashing a main block.
-    seal_p50_ms: f64,
-    seal_p99_ms: f64,
-    /// Making main blocks durable.
-    sync_p50_ms: f64,
-    sync_p99_ms: f64,
-    /// What single stages can do alone, in side blocks a second.
-    limits: Limits,
-    /// What was achieved, over the lowest of them.
-    ratio: f64,
+/// The quantiles of a latency that are kept, in per cent.
+const QUANTILES: [f64; 8] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0];
+
+/// The result of a run. Without `limits` those are zero, and so is what follows from them.
+pub(super) fn outcome(
+    bench: &Bench,
+    started: String,
+    dir: &Path,
+    measured: &Measured,
+    limits: Option<&Limits>,
+) -> Outcome {
+    let seconds = measured.elapsed.as_secs_f64();
+    let nothing = outcome::Limits { quic: 0.0, hash: 0.0, write_and_sync: 0.0, processors: 0.0 };
+    let quantile = |quantile: f64| Quantile { quantile, ms: millis(&measured.durable, quantile / 100.0) };
+    let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    let outcome = Outcome {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        commit: option_env!("MAINSTEM_COMMIT").map(Into::into),
+        started,
+        command: command.join(" "),
+        machine: host::describe(dir),
+        options: options(bench),
+        processors: processors(),
+        chains: bench.shape.chains,
+        connections: bench.shape.connections,
+        seconds,
+        side_blocks: measured.side_blocks,
+        main_blocks: measured.main_blocks,
+        blocks_per_second: over(measured.side_blocks as f64, seconds),
+        durable_p50_ms: millis(&measured.durable, 0.5),
+        durable_p99_ms: millis(&measured.durable, 0.99),
+        seal_p50_ms: millis(&measured.seal, 0.5),
+        seal_p99_ms: millis(&measured.seal, 0.99),
+        sync_p50_ms: millis(&measured.sync, 0.5),
+        sync_p99_ms: millis(&measured.sync, 0.99),
+        disk_sync_p50_ms: limits.map_or(0.0, |limits| limits.disk.sync_p50_ms),
+        disk_sync_p99_ms: limits.map_or(0.0, |limits| limits.disk.sync_p99_ms),
+        limits: limits.map_or(nothing, Limits::blocks_per_second),
+        roofline_blocks_per_second: 0.0,
+        ratio: 0.0,
+        bottleneck: Limit::Processors,
+        bottleneck_stage: None,
+        costs_ns: limits.map_or_else(Costs::default, Limits::costs),
+        spent_ns: spent(measured),
+        latency: QUANTILES.map(quantile).into(),
+        stages: measured.stages.clone(),
+        timeline: measured.timeline.clone(),
+        allocations: Some(measured.allocations.clone()),
+    };
+    if limits.is_some() { outcome.judged() } else { outcome }
 }
 
-impl Report {
-    pub(super) fn new(bench: &Bench, measured: &Measured, limits: Limits) -> Self {
-        let (before, after) = (&measured.before, &measured.after);
-        let durable = since(&after.durable, &before.durable);
-        let seal = since(&after.seal, &before.seal);
-        let sync = since(&after.sync, &before.sync);
-        let blocks_per_second = measured.side_blocks() as f64 / measured.elapsed.as_secs_f64();
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            chains: bench.shape.chains,
-            connections: bench.shape.connections,
-            seconds: measured.elapsed.as_secs_f64(),
-            processors: std::thread::available_parallelism().map_or(1, Into::into),
-            side_blocks: measured.side_blocks(),
-            main_blocks: measured.main_blocks(),
-            blocks_per_second,
-            durable_p50_ms: millis(&durable, 0.5),
-            durable_p99_ms: millis(&durable, 0.99),
-            seal_p50_ms: millis(&seal, 0.5),
-            seal_p99_ms: millis(&seal, 0.99),
-            sync_p50_ms: millis(&sync, 0.5),
-            sync_p99_ms: millis(&sync, 0.99),
-            limits,
-            ratio: blocks_per_second / limits.hash.min(limits.write_and_sync),
+/// Every flag as it was given, and what stands where none was.
+fn options(bench: &Bench) -> BTreeMap<String, Value> {
+    let Bench { shape, .. } = bench;
+    let counted = bench.blocks.is_some();
+    let options = [
+        ("chains", json!(shape.chains)),
+        ("connections", json!(shape.connections)),
+        ("rate", json!(shape.rate)),
+        ("skew", json!(shape.skew)),
+        ("batch", json!(shape.batch)),
+        ("seal-interval-ms", json!(shape.seal_interval_ms)),
+        ("sync-interval-ms", json!(shape.sync_interval_ms)),
+        ("lane-blocks", json!(shape.lane_blocks())),
+        ("data", json!(shape.data)),
+        ("seconds", json!((!counted).then_some(bench.seconds))),
+        ("warm-up", json!((!counted).then_some(bench.warm_up))),
+        ("blocks", json!(bench.blocks)),
+        ("json", json!(bench.json)),
+        ("html", json!(bench.html)),
+        ("no-limits", json!(bench.no_limits)),
+    ];
+    options.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn spent(measured: &Measured) -> Spent {
+    let a_block = |ns: u64| over(ns as f64, measured.side_blocks as f64);
+    let of = |name: &str| a_block(measured.cpu.get(name).copied().unwrap_or(0));
+    let mut spent = Spent {
+        load: a_block(measured.load_cpu),
+        ingest: of("ingest"),
+        seal: of("seal"),
+        hash: of("hash"),
+        persist: of("persist"),
+        other: of("other"),
+        total: 0.0,
+    };
+    spent.total = spent.parts().iter().map(|(_, ns)| ns).sum();
+    spent
+}
+
+/// Writes the result as JSON; without limits, what is not known is not in it.
+pub(super) fn write(outcome: &Outcome, path: &Path, limits: Option<&Limits>) -> Result<()> {
+    if limits.is_some() {
+        return Ok(outcome.write(path)?);
+    }
+    let mut value = serde_json::to_value(outcome).context("a result can be written as JSON")?;
+    if let Value::Object(fields) = &mut value {
+        for name in LIMITED {
+            fields.remove(name);
         }
     }
+    let text = serde_json::to_string_pretty(&value).context("a result can be written as JSON")?;
+    std::fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
+}
 
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let json = serde_json::to_string_pretty(self).expect("numbers and texts can be written as JSON");
-        fs::write(path, json + "\n").with_context(|| format!("{} cannot be written", path.display()))
+/// What is not known without limits.
+const LIMITED: [&str; 8] = [
+    "limits",
+    "roofline_blocks_per_second",
+    "ratio",
+    "bottleneck",
+    "bottleneck_stage",
+    "costs_ns",
+    "disk_sync_p50_ms",
+    "disk_sync_p99_ms",
+];
+
+/// What the table has no place for, a line each.
+pub(super) fn notes(bench: &Bench, measured: &Measured, limits: Option<&Limits>) -> Vec<String> {
+    let mut notes = Vec::new();
+    let memory = measured.timeline.iter().map(|tick| tick.memory_bytes).max().unwrap_or(0);
+    notes.push(format!(
+        "Lanes of {} blocks; the node had {} of memory at most.",
+        count(bench.shape.lane_blocks() as f64),
+        bytes(memory as f64)
+    ));
+    let late = measured.lateness;
+    if late.blocks > 0 {
+        notes.push(format!(
+            "Blocks were handed to their connections {} ms after they were due (p50; p99 {} ms, at most {} ms).",
+            time(late.p50_ms),
+            time(late.p99_ms),
+            time(late.max_ms)
+        ));
     }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { chains, connections, processors, .. } = self;
-        writeln!(
-            f,
-            "{chains} chains over {connections} connections, {:.1} s, {processors} processors",
-            self.seconds
-        )?;
-        writeln!(f)?;
-        writeln!(f, "  durable side blocks      {:>12.0} a second", self.blocks_per_second)?;
-        writeln!(f, "  main blocks              {:>12.1} a second", self.main_blocks as f64 / self.seconds)?;
-        writeln!(
-            f,
-            "  side blocks in one       {:>12}",
-            self.side_blocks.checked_div(self.main_blocks).unwrap_or(0)
-        )?;
-        writeln!(f)?;
-        writeln!(f, "  ms                             p50        p99")?;
-        let row =
-            |f: &mut fmt::Formatter<'_>, name, p50, p99| writeln!(f, "  {name:24} {p50:>10.2} {p99:>10.2}");
-        row(f, "received to durable", self.durable_p50_ms, self.durable_p99_ms)?;
-        row(f, "sealing a main block", self.seal_p50_ms, self.seal_p99_ms)?;
-        row(f, "syncing", self.sync_p50_ms, self.sync_p99_ms)?;
-        writeln!(f)?;
-        writeln!(f, "  limits, alone            blocks/s   achieved")?;
-        let limit = |f: &mut fmt::Formatter<'_>, name, limit: f64| {
-            writeln!(f, "  {name:20} {limit:>12.0} {:>9.1} %", 100.0 * self.blocks_per_second / limit)
-        };
-        limit(f, "hashing", self.limits.hash)?;
-        limit(f, "write and sync", self.limits.write_and_sync)
+    if let Some(limits) = limits {
+        let spread = |spread: Spread| format!("{} to {}", count(spread.low), count(spread.high));
+        notes.push(format!(
+            "Limits are medians; from the lowest to the highest round: QUIC {}, hashing {}, write and sync {} ({} each).",
+            spread(limits.quic.limit),
+            spread(limits.hash.limit),
+            spread(limits.disk.write.limit),
+            bytes(limits.disk.piece_bytes as f64)
+        ));
     }
+    notes
 }
 
-/// What was recorded after `before` was taken.
-fn since(after: &Histogram<u64>, before: &Histogram<u64>) -> Histogram<u64> {
-    let mut recorded = after.clone();
-    recorded.subtract(before).expect("an earlier state of the same histogram");
-    recorded
-}
-
-/// A quantile of microseconds, in milliseconds.
-fn millis(histogram: &Histogram<u64>, quantile: f64) -> f64 {
-    histogram.value_at_quantile(quantile) as f64 / 1000.0
+/// What would raise the roofline, or bring the run nearer to it.
+pub(super) fn advice(outcome: &Outcome) -> &'static str {
+    match (outcome.bottleneck, outcome.bottleneck_stage.as_deref()) {
+        (Limit::Quic, _) => {
+            "More connections, ingest.reactors on more cores, or a path with larger datagrams would raise it."
+        }
+        (Limit::Hash, _) => "More cores would raise it: hashing uses all of them.",
+        (Limit::WriteAndSync, _) => {
+            "A faster disk would raise it (--data names the one to measure), or fewer syncs: seal.interval_ms and \
+             storage.sync_interval_ms make larger pieces of it."
+        }
+        (Limit::Processors, Some("load")) => {
+            "The load is no part of a node: one whose peers are elsewhere has that time for itself. More cores would \
+             raise it, too."
+        }
+        (Limit::Processors, Some("ingest")) => {
+            "More cores would raise it, peers elsewhere, and paths with larger datagrams: QUIC costs by the datagram."
+        }
+        (Limit::Processors, Some("hash" | "seal")) => "More cores would raise it, or peers elsewhere.",
+        (Limit::Processors, Some("persist")) => {
+            "More cores would raise it; storing costs less when segments are used again (storage.keep_blocks)."
+        }
+        (Limit::Processors, _) => "More cores would raise it, or peers elsewhere.",
+    }
 }

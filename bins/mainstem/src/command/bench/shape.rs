@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn numbers_read_as_people_type_them() {
-        for (text, number) in [
+        for (text, expected) in [
             ("0", 0),
             ("250000", 250_000),
             ("250_000", 250_000),
@@ -183,12 +183,12 @@ mod tests {
             ("1.5M", 1_500_000),
             ("2G", 2_000_000_000),
         ] {
-            assert_eq!(super::number(text), Some(number), "{text}");
+            assert_eq!(number(text), Some(expected), "{text}");
         }
         for wrong in
             ["", "k", "_1", "1.5", "1.2345k", "1e6", "-1", "5m", "99999999999999999999", "99999999999999G"]
         {
-            assert_eq!(super::number(wrong), None, "{wrong}");
+            assert_eq!(number(wrong), None, "{wrong}");
         }
         let error = within("5M", 1, 10_000).unwrap_err();
         assert_eq!(error, "5000000 is out of range: expected 1 to 10000");

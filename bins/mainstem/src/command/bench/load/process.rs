@@ -67,12 +67,12 @@ impl Helper {
         }
     }
 
-    /// What it says next.
-    pub(in super::super) fn hear<T: DeserializeOwned>(&self) -> Result<T> {
-        match self.lines.recv_timeout(PATIENCE) {
+    /// What it says next, if it does within so much time.
+    pub(in super::super) fn hear<T: DeserializeOwned>(&self, patience: Duration) -> Result<T> {
+        match self.lines.recv_timeout(patience) {
             Ok(line) => read(&line),
             Err(RecvTimeoutError::Timeout) => {
-                bail!("the load did not answer within {} s", PATIENCE.as_secs())
+                bail!("the load did not answer within {} s", patience.as_secs())
             }
             Err(RecvTimeoutError::Disconnected) => bail!("the load has ended: see above"),
         }
@@ -150,7 +150,7 @@ impl Load {
     /// How late its blocks were since this was asked last.
     pub(in super::super) fn mark(&self) -> Result<Lateness> {
         self.0.tell(MARK)?;
-        match self.0.hear()? {
+        match self.0.hear(PATIENCE)? {
             Said::Lateness(lateness) => Ok(lateness),
             Said::Connected => bail!("the load connected twice"),
         }
