@@ -4,6 +4,8 @@
 #![cfg(loom)]
 
 use engine::sync::ring::{Consumer, Producer, ring};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
 /// Pushes `items` one by one, waiting for room.
@@ -49,9 +51,7 @@ fn items_arrive_once_and_in_order_through_a_ring_that_wraps() {
 /// Catches: loading the cursors of `Observer::cursors` newest first (then `indexed` can be seen above `received`).
 #[test]
 fn an_observer_never_sees_more_indexed_than_received() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    loom::model(|| {
         let (mut producer, mut consumer, mut releaser) = ring::<u64>(2, 0);
         let observer = producer.observer();
         let working = thread::spawn(move || {
@@ -68,7 +68,7 @@ fn an_observer_never_sees_more_indexed_than_received() {
     });
 }
 
-/// Catches: Relaxed in `Consumer::take` or `Releaser::taken` (a slot is given back, and its page taken away, while the
+/// Catches: Relaxed in `Consumer::advance` or `Releaser::taken` (a slot is given back, and its page taken away, while the
 /// consumer still reads it). Joining the releaser first orders its `indexed` for the producer, so that only the pair under
 /// test orders the consumer's read.
 #[test]
@@ -107,5 +107,83 @@ fn items_find_their_pages_though_these_come_and_go() {
         });
         consume(&mut consumer, 3, |taken| releaser.release(taken));
         producing.join().unwrap();
+    });
+}
+
+/// Catches: Relaxed in `Producer::finalize` or `Consumer::available` (a thread reads an item before it is written), and
+/// in `Releaser::release` or `Producer::limit` (an item is overwritten while one of them reads it).
+#[test]
+fn several_threads_read_beside_the_producer() {
+    loom::model(|| {
+        let (mut producer, consumer, mut releaser) = ring::<u64>(2, 0);
+        let producing = thread::spawn(move || produce(&mut producer, 3));
+        let mut consumer = std::sync::Arc::new(consumer);
+        while consumer.available() < 2 {
+            thread::yield_now();
+        }
+        let reading = std::sync::Arc::clone(&consumer);
+        let reading = thread::spawn(move || reading.read(1, 1, |item| assert_eq!(*item, 2)));
+        consumer.read(0, 1, |item| assert_eq!(*item, 1));
+        reading.join().unwrap();
+        std::sync::Arc::get_mut(&mut consumer).expect("the other one has ended").advance(2);
+        releaser.release(2);
+        producing.join().unwrap();
+        consumer.read(0, 1, |item| assert_eq!(*item, 3));
+    });
+}
+
+/// Catches: Relaxed in `Releaser::release` or `Producer::limit` (the look-up is what tells the producer of the room in which
+/// it then writes, while the consumer still reads), and a look-up that trusts `indexed` as it was known before (it finds
+/// the old item where it was overwritten).
+#[test]
+fn a_look_up_finds_its_item_until_it_is_given_back_and_never_another_one() {
+    loom::model(|| {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
+        producer.push([1].into_iter());
+        producer.finalize(1);
+        let draining = thread::spawn(move || {
+            consumer.take(1, |item| assert_eq!(*item, 1));
+            releaser.release(1);
+        });
+        match producer.get(1) {
+            Some(item) => assert_eq!(item, 1),
+            None => {
+                producer.push([2].into_iter());
+                assert_eq!((producer.get(1), producer.get(2)), (None, Some(2)));
+            }
+        }
+        draining.join().unwrap();
+        assert_eq!(producer.get(1), None);
+    });
+}
+
+/// Catches: Relaxed in `Releaser::release` or `Producer::limit` (who tells the sender of room does not order it for the
+/// producer), and a `Producer::has_room` that does not look anew (blocks that were granted are refused).
+#[test]
+fn room_that_a_sender_was_told_of_is_there_when_its_blocks_come() {
+    loom::model(|| {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
+        let observer = producer.observer();
+        producer.push([1].into_iter());
+        producer.finalize(1);
+        let draining = thread::spawn(move || {
+            consumer.take(1, |item| assert_eq!(*item, 1));
+            releaser.release(1);
+        });
+        let told = Arc::new(AtomicU64::new(0));
+        let telling = {
+            let told = Arc::clone(&told);
+            thread::spawn(move || {
+                let (indexed, limit) = observer.room();
+                assert_eq!(limit, indexed + 1);
+                told.store(limit, Ordering::Release);
+            })
+        };
+        if told.load(Ordering::Acquire) == 2 {
+            assert!(producer.has_room(1));
+            producer.push([2].into_iter());
+        }
+        draining.join().unwrap();
+        telling.join().unwrap();
     });
 }

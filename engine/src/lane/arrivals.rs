@@ -48,7 +48,6 @@ impl Arrivals {
     }
 
     /// For how many entries there is memory.
-    #[cfg(all(test, not(any(loom, shuttle))))]
     pub(super) fn allocated(&self) -> usize {
         self.0.allocated()
     }

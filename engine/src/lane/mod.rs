@@ -127,6 +127,11 @@ impl Lane {
         (Height(indexed), Height(limit.min(Height::MAX.0)))
     }
 
+    /// For how many blocks, and for the arrival of how many sections, memory is held now.
+    pub fn held(&self) -> (usize, usize) {
+        self.tail().held()
+    }
+
     /// To be called now and then: a lane in which nothing is left, and to which nothing new has come since the last
     /// time, gives its memory back.
     pub fn rest(&self) {

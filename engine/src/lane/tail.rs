@@ -72,8 +72,7 @@ impl Tail {
     }
 
     /// For how many blocks, and for how many arrivals, there is memory.
-    #[cfg(all(test, not(any(loom, shuttle))))]
-    pub(super) fn allocated(&self) -> (usize, usize) {
+    pub(super) fn held(&self) -> (usize, usize) {
         (self.producer.allocated(), self.arrivals.allocated())
     }
 

@@ -76,11 +76,11 @@ fn memory_of_a_lane_whose_speaker_left_is_given_back_with_the_last_block() {
     take_all(&mut outlet);
     drain.release(Height(100), Duration::ZERO, |_, _| ());
     lane.release(SESSION);
-    assert!(lane.tail().allocated().0 >= 104, "blocks are there");
+    assert!(lane.held().0 >= 104, "blocks are there");
     drain.release(Height(203), Duration::ZERO, |_, _| ());
-    assert!(lane.tail().allocated().0 >= 1, "a block is there");
+    assert!(lane.held().0 >= 1, "a block is there");
     drain.release(Height(204), Duration::ZERO, |_, _| ());
-    assert_eq!(lane.tail().allocated(), (0, 0));
+    assert_eq!(lane.held(), (0, 0));
 }
 
 #[test]
@@ -90,15 +90,15 @@ fn memory_of_an_empty_lane_is_given_back_by_the_speaker_that_leaves_or_rests() {
         push(&lane, 70, 1);
         take_all(&mut outlet);
         drain.release(lane.position().received, Duration::ZERO, |_, _| ());
-        assert_eq!(lane.tail().allocated(), (128, 64), "the speaker may go on");
+        assert_eq!(lane.held(), (128, 64), "the speaker may go on");
         lane.rest();
         if leave {
             lane.release(SESSION);
         } else {
-            assert_eq!(lane.tail().allocated(), (128, 64), "something came since the last time");
+            assert_eq!(lane.held(), (128, 64), "something came since the last time");
             lane.rest();
         }
-        assert_eq!(lane.tail().allocated(), (0, 0));
+        assert_eq!(lane.held(), (0, 0));
     }
 }
 
@@ -110,7 +110,7 @@ fn lane_that_speaks_again_keeps_its_memory_though_its_last_speaker_left() {
     lane.release(SESSION);
     lane.claim(KEY, SESSION).unwrap();
     drain.release(Height(5), Duration::ZERO, |_, _| ());
-    assert_eq!(lane.tail().allocated(), (64, 64));
+    assert_eq!(lane.held(), (64, 64));
 }
 
 #[test]
