@@ -15,12 +15,13 @@ mod logging;
 mod node;
 mod settings;
 mod signals;
+mod threads;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, config, dev, init, inspect, peers, proof, prune, run, verify};
+use command::{bench, config, dev, init, inspect, peers, profile, proof, prune, run, verify};
 use settings::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -45,6 +46,7 @@ enum Command {
     Bench(bench::Bench),
     #[command(name = "bench-load", hide = true)]
     BenchLoad(bench::BenchLoad),
+    Profile(profile::Profile),
     Init(init::Init),
     Run(run::Run),
     Keys(command::keys::Keys),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Dev(dev) => dev.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchLoad(load) => load.run(),
+        Command::Profile(profile) => profile.run(),
         Command::Init(init) => init.run(),
         Command::Run(run) => run.run(),
         Command::Keys(keys) => keys.run(),

@@ -7,6 +7,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod peers;
+pub(crate) mod profile;
 pub(crate) mod proof;
 pub(crate) mod prune;
 pub(crate) mod run;
