@@ -22,7 +22,7 @@ use crate::data_dir::DataDir;
 use crate::ingest;
 use crate::keys::{KeysFile, Watch};
 use crate::settings::Settings;
-use crate::threads::{self, Plan};
+use crate::threads::{self, Plan, pin};
 
 /// How long peers may take to hear that the node stops.
 const QUIC_GRACE: Duration = Duration::from_secs(2);
@@ -184,6 +184,9 @@ impl Node {
         let watch = Watch::start(file, Arc::clone(&genesis), state, move |state| keys.set(state.changes()))
             .context("no thread can be had that watches the keys")?;
         running.put(engine.start(vec![Box::new(quic.head_sink())]));
+        if settings.threads.pin {
+            pin::pin(&plan)?;
+        }
         let ingest = quic.load();
         Ok(Self { genesis, key, cache, api, quic, ingest, engine: running, reader, _watch: watch })
     }
@@ -300,6 +303,9 @@ pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Re
         },
     )?;
     ingest::check(&settings.ingest)?;
+    if settings.threads.pin {
+        pin::check(&plan, plan.cores.get())?;
+    }
     let segment = settings.storage.segment_bytes.0;
     if !segment.is_multiple_of(4096) {
         bail!(

@@ -80,6 +80,10 @@ impl Fixture {
             }
         }
 
+        // Lanes say so first.
+        while slot.stats().is_none_or(|stats| stats.side_blocks < BLOCKS) {
+            std::thread::yield_now();
+        }
         let node = Node {
             reader: reader.clone(),
             cache,
@@ -342,9 +346,18 @@ fn metrics_count_what_the_engine_did() {
         format!("mainstem_main_block_height {head}"),
         "mainstem_side_chains 2".into(),
         "mainstem_ingest_refused_total{limit=\"max_handshakes\"} 0".into(),
+        "mainstem_stage_threads{stage=\"ingest\"} 1".into(),
+        "mainstem_stage_queue{stage=\"seal\"} 0".into(),
+        "mainstem_stage_queue_capacity{stage=\"seal\"} 2048".into(),
+        "mainstem_stage_queue{stage=\"sync\"} 0".into(),
         "# EOF".into(),
     ] {
         assert!(body.lines().any(|found| found == line), "{line:?} in {body}");
+    }
+    for stage in ["ingest", "seal", "append", "sync"] {
+        let start = format!("mainstem_stage_busy_seconds_total{{stage=\"{stage}\"}} ");
+        let busy = body.lines().find_map(|line| line.strip_prefix(&start));
+        assert!(busy.is_some_and(|busy| busy.parse::<f64>().unwrap() > 0.0), "{stage}: {body}");
     }
     for line in body.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();

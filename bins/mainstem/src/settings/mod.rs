@@ -176,7 +176,7 @@ table::declare! {
         /// Threads that hash, the one that seals included. 0 takes the processors that ingest.reactors leaves, at least 1
         /// and at most 16: with more of them hashing costs less than what one thread does before and after it.
         hashing: usize = 0, in 0..=256;
-        /// Whether each thread of ingest and hashing stays on a processor of its own (Linux only): for machines that do
+        /// Whether each thread of ingest and hashing stays on a processor of its own: for machines that do
         /// nothing else. Beside other programs the system knows better where there is room.
         pin: bool = false;
     }

@@ -7,7 +7,7 @@ use engine::pipeline::PipelineConfig;
 
 use crate::node::pipeline;
 use crate::settings::{Loaded, Place, settings};
-use crate::threads::{Count, PERSIST, Plan};
+use crate::threads::{Count, PERSIST, Plan, pin};
 
 /// Processor time that a side block costs, in nanoseconds: on one processor of 3.1 GHz with SHA extensions, a hundred
 /// connections, frames of many blocks (`perf/RESULTS.md`). Elsewhere it is more or less; what matters is the ratio.
@@ -49,17 +49,20 @@ fn threads(out: &mut String, loaded: &Loaded, plan: &Plan) -> fmt::Result {
     row("persist".into(), PERSIST, "fixed: the log has one end".into())?;
     row(names("api", 0, plan.api.threads.get()), plan.api.threads.get(), origin(&plan.api))?;
     row("all".into(), plan.threads(), "and a few that sleep: main, signals, keys".into())?;
-    let pinned = if loaded.settings.threads.pin {
-        "each thread of ingest and hashing stays on a processor of its own"
-    } else {
-        "the system moves threads as it likes"
+    let pin = loaded.settings.threads.pin;
+    let where_they_run = match pin.then(|| pin::check(plan, plan.cores.get())) {
+        None => "the system moves threads as it likes".to_owned(),
+        Some(Ok(())) => {
+            let (ingest, all) = (plan.ingest.threads.get(), plan.ingest.threads.get() + hashing);
+            format!(
+                "ingest stays on {}, hashing on {} of those that this process may use, the others go where there is room",
+                range("processor", 0, ingest),
+                range("processor", ingest, all)
+            )
+        }
+        Some(Err(error)) => format!("refused: {error}"),
     };
-    writeln!(
-        out,
-        "  {pinned}: threads.pin = {} ({})",
-        loaded.settings.threads.pin,
-        place(loaded, "threads.pin")
-    )?;
+    writeln!(out, "  {where_they_run}: threads.pin = {pin} ({})", place(loaded, "threads.pin"))?;
     if plan.ingest.threads.get() + hashing > plan.cores.get().max(2) {
         writeln!(out, "  more threads work than there are processors: they take turns, at some cost")?;
     }
@@ -139,6 +142,10 @@ fn names(kind: &str, first: usize, end: usize) -> String {
     if end - first == 1 { format!("{kind}-{first}") } else { format!("{kind}-{first} to {kind}-{}", end - 1) }
 }
 
+fn range(what: &str, first: usize, end: usize) -> String {
+    if end - first == 1 { format!("{what} {first}") } else { format!("{what}s {first} to {}", end - 1) }
+}
+
 fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
@@ -216,7 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn on_a_small_machine_the_processors_are_narrowest_and_on_a_large_one_a_stage_is() {
+    fn what_limits_a_machine_and_where_threads_run_is_told() {
+        let pinned = text(4, None, |settings| settings.threads.pin = true);
+        assert!(
+            pinned.contains("ingest stays on processors 0 to 1, hashing on processors 2 to 3 of"),
+            "{pinned}"
+        );
+        assert!(
+            text(1, None, |settings| settings.threads.pin = true).contains("refused: threads.pin = true: ")
+        );
         assert!(text(1, None, |_| ()).contains("narrowest: all processors together"));
         assert!(text(64, None, |_| ()).contains("narrowest: persist"));
         assert!(text(2, None, |settings| settings.threads.hashing = 9).contains("more threads work than"));

@@ -9,6 +9,8 @@
 //!
 //! On one processor everything takes turns: there are as many threads as with two.
 
+pub(crate) mod pin;
+
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
