@@ -187,15 +187,21 @@ fn verdict(a: &Outcome, b: &Outcome, groups: &[Group]) -> String {
     let main = &groups[0].rows[0];
     let what = match main.verdict {
         Verdict::Better => {
-            format!("B takes in {} side blocks a second more than A", main.change.trim_start_matches('+'))
+            format!(
+                "B makes {} more side blocks a second durable than A",
+                main.change.trim_start_matches('+')
+            )
         }
         Verdict::Worse => {
-            format!("B takes in {} side blocks a second less than A", main.change.trim_start_matches('-'))
+            format!(
+                "B makes {} fewer side blocks a second durable than A",
+                main.change.trim_start_matches('-')
+            )
         }
         Verdict::Noise => {
-            "B takes in as many side blocks a second as A, within the runs' own spread".to_owned()
+            "B makes as many side blocks a second durable as A, within the runs' own spread".to_owned()
         }
-        Verdict::Same | Verdict::Neutral => "B takes in as many side blocks a second as A".to_owned(),
+        Verdict::Same | Verdict::Neutral => "B makes as many side blocks a second durable as A".to_owned(),
     };
     let (from, to) = (bottleneck(a), bottleneck(b));
     let where_ = if from == to {

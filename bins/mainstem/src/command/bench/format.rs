@@ -29,9 +29,13 @@ pub(super) fn percent(part: f64) -> String {
     if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
-/// Milliseconds or nanoseconds, without the unit, with a hundredth at most.
+/// Milliseconds or nanoseconds, without the unit, with three digits or more.
 pub(super) fn time(value: f64) -> String {
-    if value < 100.0 { format!("{value:.2}") } else { format!("{value:.1}") }
+    match value {
+        value if value < 9.995 => format!("{value:.2}"),
+        value if value < 999.95 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
+    }
 }
 
 /// A name of a count: `1 chain`, `2 chains`.

@@ -162,7 +162,7 @@ mod tests {
             "syncing, disk alone            5.20      11.70\n",
             "ingest                  1       91 %         5.0 %    8.0 %   256 MiB\n",
             "processors, all shared     8.90 M       71 %   lowest\n",
-            "ingest                        94.00      66.00\n",
+            "ingest                         94.0       66.0\n",
             "Bottleneck: the processors.",
             "Most of it is ingest: 94 ns.",
         ] {

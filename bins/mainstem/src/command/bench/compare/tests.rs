@@ -35,7 +35,7 @@ fn a_run_against_itself_has_no_change() {
     assert!(
         comparison
             .verdict
-            .starts_with("B takes in as many side blocks a second as A; the bottleneck is still")
+            .starts_with("B makes as many side blocks a second durable as A; the bottleneck is still")
     );
 }
 
@@ -52,7 +52,7 @@ fn more_blocks_are_better_and_more_latency_is_worse() {
     assert_eq!(row(&comparison, "received to durable, p99").verdict, Verdict::Worse);
     assert_eq!(row(&comparison, "sealing a main block, p50").verdict, Verdict::Better);
     assert!(
-        comparison.verdict.starts_with("B takes in 50 % side blocks a second more than A"),
+        comparison.verdict.starts_with("B makes 50 % more side blocks a second durable than A"),
         "{}",
         comparison.verdict
     );

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::canvas::{self, UNIT};
-use super::palette::{Colour, SHADE, TEXT};
+use super::palette::{Colour, GRID, ON_BAR, STRONG, TEXT};
 
 /// Bars, one below the other, on a common scale.
 pub(super) struct Bars<'a> {
@@ -22,43 +22,62 @@ pub(super) struct Bar {
     pub(super) parts: Vec<Part>,
     /// The end of the shaded rest behind the parts, on their scale.
     pub(super) up_to: f64,
+    /// Whether its line of text stands out.
+    pub(super) strong: bool,
 }
 
 /// A piece of a bar.
 pub(super) struct Part {
     pub(super) colour: &'static Colour,
     pub(super) value: f64,
+    /// What stands in it, if there is room; may be empty.
+    pub(super) text: String,
     /// What is shown under the pointer.
     pub(super) title: String,
 }
 
-const WIDTH: u32 = 560;
-/// Height of a bar with its text.
-const ROW: u32 = 48;
-const TEXT_SIZE: u32 = 14;
-/// Where a bar begins below the top of its row, and how high it is.
-const BAR: (u32, u32) = (21, 16);
+const WIDTH: u32 = 480;
+const TEXT_SIZE: u32 = 13;
+/// Where a bar begins below the top of its row.
+const BELOW_TEXT: u32 = 20;
+/// Height of all rows together, if that gives none of them too little or too much.
+const HEIGHT: u32 = 232;
+const ROW: (u32, u32) = (42, 76);
 
 impl Bars<'_> {
     pub(super) fn draw(&self) -> Markup {
         let length = |bar: &Bar| bar.parts.iter().map(|part| part.value).sum::<f64>().max(bar.up_to);
         let most = self.bars.iter().map(length).fold(f64::MIN_POSITIVE, f64::max);
         let pixel = |value: f64| (value / most * f64::from(WIDTH * UNIT)).round() as i32;
+        let rows = (self.bars.len() as u32).max(1);
+        let row = (HEIGHT / rows).clamp(ROW.0, ROW.1);
+        // A third of what is left under the text stays free.
+        let height = (row - BELOW_TEXT) * 2 / 3;
         let mut bands = Vec::new();
-        let rows = self.bars.len() as u32;
-        let svg = canvas::draw((WIDTH, (rows * ROW).max(1)), self.label, |root| {
-            for (row, bar) in (0..).zip(&self.bars) {
-                let top = (row * ROW * UNIT) as i32;
-                let (from, to) = (top + (BAR.0 * UNIT) as i32, top + ((BAR.0 + BAR.1) * UNIT) as i32);
-                let line = canvas::text(TEXT_SIZE, &TEXT);
+        let svg = canvas::draw((WIDTH, rows * row), self.label, |root| {
+            for (index, bar) in (0..).zip(&self.bars) {
+                let top = (index * row * UNIT) as i32;
+                let from = top + (BELOW_TEXT * UNIT) as i32;
+                let to = from + (height * UNIT) as i32;
+                let line = if bar.strong {
+                    canvas::bold(TEXT_SIZE, &STRONG)
+                } else {
+                    canvas::text(TEXT_SIZE, &TEXT)
+                };
                 let right = line.pos(Pos::new(HPos::Right, VPos::Top));
-                root.draw(&Text::new(bar.name.clone(), (0, top), line.clone()))?;
+                root.draw(&Text::new(bar.name.clone(), (0, top), line))?;
                 root.draw(&Text::new(bar.note.clone(), ((WIDTH * UNIT) as i32, top), right))?;
-                root.draw(&Rectangle::new([(0, from), (pixel(bar.up_to), to)], SHADE.rgb().filled()))?;
+                root.draw(&Rectangle::new([(0, from), (pixel(bar.up_to), to)], GRID.rgb().filled()))?;
                 let mut start = 0.0;
                 for part in &bar.parts {
                     let (left, end) = (pixel(start), pixel(start + part.value));
                     root.draw(&Rectangle::new([(left, from), (end, to)], part.colour.rgb().filled()))?;
+                    let needed = (part.text.chars().count() as u32 * 8 + 8) * UNIT;
+                    if !part.text.is_empty() && end - left > needed as i32 {
+                        let style = canvas::bold(12, &ON_BAR).pos(Pos::new(HPos::Center, VPos::Center));
+                        let middle = (i32::midpoint(left, end), i32::midpoint(from, to));
+                        root.draw(&Text::new(part.text.clone(), middle, style))?;
+                    }
                     bands.push(canvas::band((left, from), (end, to), &part.title));
                     start += part.value;
                 }

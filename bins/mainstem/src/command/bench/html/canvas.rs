@@ -4,7 +4,7 @@ use maud::{Markup, PreEscaped, html};
 use plotters::coord::Shift;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::*;
-use plotters::style::TextStyle;
+use plotters::style::{FontStyle, TextStyle};
 
 use super::palette::Colour;
 
@@ -54,4 +54,11 @@ pub(super) fn band(from: (i32, i32), to: (i32, i32), text: &str) -> Markup {
 pub(super) fn text(size: u32, colour: &Colour) -> TextStyle<'static> {
     // The backend divides by 1.24, as if a font were measured by its line.
     ("sans-serif", f64::from(size * UNIT) * 1.24).into_font().color(&colour.rgb())
+}
+
+/// Text of so many pixels that stands out.
+pub(super) fn bold(size: u32, colour: &Colour) -> TextStyle<'static> {
+    let mut text = text(size, colour);
+    text.font = text.font.style(FontStyle::Bold);
+    text
 }

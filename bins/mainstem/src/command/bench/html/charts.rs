@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::bars::{Bar, Bars, Part};
 use super::lines::{Lines, Series, legend, nines, seconds};
 use super::palette::{Colour, SERIES, of_stage};
-use crate::command::bench::format::{bytes, count, percent, time, trimmed_count};
+use crate::command::bench::format::{bytes, count, percent, plural, time, trimmed_count};
 use crate::command::bench::outcome::{Limit, Outcome, Tick, over};
 
 /// A run and what it is called where there is another one.
@@ -27,7 +27,7 @@ pub(super) fn section(title: &str, note: &str, plot: &Markup) -> Markup {
 /// Side blocks made durable over time.
 pub(super) fn throughput(runs: &[Run<'_>]) -> Markup {
     let series = over_time(runs, "durable", |tick| Some(tick.blocks_per_second));
-    plot_over_time("Side blocks made durable each second", series, &trimmed_count, None)
+    plot_over_time("Side blocks made durable each second", series, &trimmed_count, None, 1.0)
 }
 
 /// Latencies over time: of one run two quantiles, of several the 99th percentile.
@@ -40,7 +40,7 @@ pub(super) fn latency(runs: &[Run<'_>]) -> Markup {
     for (series, colour) in series.iter_mut().zip(&SERIES) {
         series.colour = colour;
     }
-    plot_over_time("Latency from received to durable over time", series, &milliseconds, None)
+    plot_over_time("Latency from received to durable over time", series, &milliseconds, None, 1.0)
 }
 
 /// Latencies by quantile.
@@ -76,6 +76,7 @@ pub(super) fn quantiles(runs: &[Run<'_>]) -> Markup {
         at: &name,
         value: &milliseconds,
         top: None,
+        unit: 1.0,
         shade_below: None,
         dots: true,
     };
@@ -89,6 +90,7 @@ pub(super) fn utilisation(run: &Outcome) -> Markup {
         by_stage(run, |tick| &tick.utilisation),
         &whole_percent,
         Some(1.0),
+        1.0,
     )
 }
 
@@ -99,15 +101,18 @@ pub(super) fn queues(run: &Outcome) -> Markup {
         by_stage(run, |tick| &tick.queue),
         &whole_percent,
         Some(1.0),
+        1.0,
     )
 }
 
 /// Memory of the node over time; nothing if it is not known.
 pub(super) fn memory(runs: &[Run<'_>]) -> Option<Markup> {
-    let known = runs.iter().any(|(_, run)| run.timeline.iter().any(|tick| tick.memory_bytes > 0));
+    let most =
+        runs.iter().flat_map(|(_, run)| &run.timeline).map(|tick| tick.memory_bytes).max().unwrap_or(0);
+    let unit = if most < 2 << 30 { f64::from(1 << 20) } else { f64::from(1 << 30) };
     let series =
         || over_time(runs, "resident", |tick| (tick.memory_bytes > 0).then_some(tick.memory_bytes as f64));
-    known.then(|| plot_over_time("Resident memory of the node over time", series(), &bytes, None))
+    (most > 0).then(|| plot_over_time("Resident memory of the node over time", series(), &bytes, None, unit))
 }
 
 /// What was achieved of each limit.
@@ -120,14 +125,16 @@ pub(super) fn roofline(runs: &[Run<'_>]) -> Markup {
             bars.push(Bar {
                 name: named(name, limit.title()),
                 note: format!(
-                    "{} of {}/s · {}{lowest}",
+                    "{} of {} · {}{lowest}",
                     count(achieved),
                     count(most),
                     percent(over(achieved, most))
                 ),
+                strong: limit == run.bottleneck,
                 parts: vec![Part {
                     colour,
                     value: achieved,
+                    text: String::new(),
                     title: format!("achieved: {} side blocks a second", count(achieved)),
                 }],
                 up_to: most,
@@ -148,25 +155,28 @@ pub(super) fn processor_time(runs: &[Run<'_>]) -> Markup {
             .map(|(name, ns)| Part {
                 colour: of_stage(name),
                 value: *ns,
+                text: format!("{ns:.0}"),
                 title: format!("{}: {} ns", name.replace('_', " "), time(*ns)),
             })
             .collect(),
         up_to: 0.0,
+        strong: false,
     };
     let mut bars = Vec::new();
     for (name, run) in runs {
         bars.push(bar(named(name, "the run, by thread group"), &run.spent_ns.parts()));
         bars.push(bar(named(name, "the limits, each alone"), &run.costs_ns.parts()));
     }
-    let groups = ["ingest", "seal", "hash", "persist", "load"].map(|name| (name, of_stage(name)));
-    let names = |name: &'static str| match name {
-        "ingest" => "ingest / QUIC receive",
-        "persist" => "persist / write",
-        "load" => "load / QUIC send, other",
-        name => name,
-    };
+    let groups = [
+        ("load", "load / QUIC send"),
+        ("ingest", "ingest / QUIC receive"),
+        ("seal", "seal"),
+        ("hash", "hash"),
+        ("persist", "persist / write"),
+        ("other", "other"),
+    ];
     html! {
-        (legend(&groups.map(|(name, colour)| (names(name), colour))))
+        (legend(&groups.map(|(name, title)| (title, of_stage(name)))))
         (Bars { label: "Processor time of a side block in nanoseconds", bars }.draw())
     }
 }
@@ -184,9 +194,15 @@ pub(super) fn stage_bars(runs: &[Run<'_>]) -> Markup {
             let Some(stage) = run.stages.iter().find(|other| other.name == stage.name) else { continue };
             bars.push(Bar {
                 name: named(name, &stage.name),
-                note: format!("busy {} of {} threads", percent(stage.utilisation), stage.threads),
-                parts: vec![Part { colour, value: stage.utilisation, title: percent(stage.utilisation) }],
+                note: format!("{} of {}", percent(stage.utilisation), plural(stage.threads as u64, "thread")),
+                parts: vec![Part {
+                    colour,
+                    value: stage.utilisation,
+                    text: String::new(),
+                    title: percent(stage.utilisation),
+                }],
                 up_to: 1.0,
+                strong: false,
             });
         }
     }
@@ -222,6 +238,7 @@ fn plot_over_time(
     series: Vec<Series>,
     value: &dyn Fn(f64) -> String,
     top: Option<f64>,
+    unit: f64,
 ) -> Markup {
     let at = || series.iter().flat_map(|series| &series.points).map(|(x, _)| *x);
     let (from, to) = (at().fold(f64::INFINITY, f64::min), at().fold(f64::NEG_INFINITY, f64::max));
@@ -232,6 +249,7 @@ fn plot_over_time(
         at: &|at| format!("{at:.2} s"),
         value,
         top,
+        unit,
         shade_below: Some(0.0),
         dots: false,
     })

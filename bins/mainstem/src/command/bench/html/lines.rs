@@ -22,6 +22,8 @@ pub(super) struct Lines<'a> {
     pub(super) value: &'a dyn Fn(f64) -> String,
     /// The end of the vertical axis; without it, what the data need.
     pub(super) top: Option<f64>,
+    /// What the marks of the vertical axis are round multiples of.
+    pub(super) unit: f64,
     /// What lies below it is shaded: the warm-up.
     pub(super) shade_below: Option<f64>,
     /// Whether each point is marked: where there are few.
@@ -36,7 +38,7 @@ pub(super) struct Series {
 }
 
 /// Size without the scale.
-const SIZE: (u32, u32) = (560, 260);
+const SIZE: (u32, u32) = (480, 236);
 
 /// Most places that show their values under the pointer.
 const MAX_BANDS: usize = 150;
@@ -51,7 +53,11 @@ impl Lines<'_> {
         if from >= to || !from.is_finite() {
             return html! { p.none { "Too short a run for a plot over time." } };
         }
-        let y_marks = marks(0.0, self.top.unwrap_or(most), 5);
+        let y_marks = match self.top {
+            Some(top) => marks(0.0, top, 4),
+            None => marks(0.0, most / self.unit, 5),
+        };
+        let y_marks: Vec<f64> = y_marks.into_iter().map(|mark| mark * self.unit).collect();
         let top = self.top.unwrap_or_else(|| y_marks.last().map_or(1.0, |last| last.max(most)));
         let mut bands = Vec::new();
         let svg = canvas::draw(SIZE, self.label, |root| {
@@ -60,8 +66,8 @@ impl Lines<'_> {
             let mut chart = ChartBuilder::on(root)
                 .margin_top(8 * UNIT)
                 .margin_right(14 * UNIT)
-                .x_label_area_size(26 * UNIT)
-                .y_label_area_size(56 * UNIT)
+                .x_label_area_size(28 * UNIT)
+                .y_label_area_size(60 * UNIT)
                 .build_cartesian_2d(
                     Axis { range: from..to, marks: x_marks },
                     Axis { range: 0.0..top, marks: y_marks.clone() },
@@ -81,7 +87,7 @@ impl Lines<'_> {
                 .light_line_style(TRANSPARENT)
                 .axis_style(GRID.rgb().stroke_width(UNIT))
                 .set_all_tick_mark_size(4 * UNIT)
-                .label_style(canvas::text(12, &TEXT))
+                .label_style(canvas::text(13, &TEXT))
                 .x_label_formatter(&text_of)
                 .y_label_formatter(&|y| (self.value)(*y))
                 .draw()?;

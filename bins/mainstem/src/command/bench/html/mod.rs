@@ -52,7 +52,7 @@ fn page(outcome: &Outcome) -> Markup {
             p.verdict { (outcome.verdict()) }
             div.grid {
                 (section("Throughput", "Side blocks made durable each second. The warm-up is shaded.", &charts::throughput(&runs)))
-                (section("Roofline", "Achieved, against what each part carries where it runs alone on this machine.", &charts::roofline(&runs)))
+                (section("Roofline", "Side blocks a second achieved, of what each part carries alone.", &charts::roofline(&runs)))
                 (section("Latency by percentile", "From received to durable; every nine takes as much place.", &charts::quantiles(&runs)))
                 (section("Latency over time", "From received to durable.", &charts::latency(&runs)))
                 (section("Stages", "Busy share of each stage's threads.", &charts::utilisation(outcome)))
@@ -62,6 +62,7 @@ fn page(outcome: &Outcome) -> Markup {
                     (section("Memory", "Resident, of the node.", &memory))
                 }
                 (stages(outcome))
+                (percentiles(outcome))
                 (latencies(outcome))
                 (machine(outcome))
                 (options(outcome))
@@ -109,7 +110,7 @@ fn comparison_page(comparison: &Comparison<'_>) -> Markup {
                                         th { (row.name) }
                                         td.n { (row.a) } td.n { (row.b) }
                                         td.n { span class=[class(row.verdict)] { (row.change) } }
-                                        td class=[class(row.verdict)] { (row.verdict.word()) }
+                                        td.word { span class=[class(row.verdict)] { (row.verdict.word()) } }
                                     }
                                 }
                             }
@@ -118,7 +119,7 @@ fn comparison_page(comparison: &Comparison<'_>) -> Markup {
                     p.muted { (super::compare::ABOUT_NOISE) }
                 }
                 (section("Throughput", "Side blocks made durable each second. The warm-up is shaded.", &charts::throughput(&runs)))
-                (section("Roofline", "Achieved, against what each part carries where it runs alone.", &charts::roofline(&runs)))
+                (section("Roofline", "Side blocks a second achieved, of what each part carries alone.", &charts::roofline(&runs)))
                 (section("Latency by percentile", "From received to durable; every nine takes as much place.", &charts::quantiles(&runs)))
                 (section("Latency over time", "99th percentile from received to durable.", &charts::latency(&runs)))
                 (section("Stages", "Busy share of each stage's threads.", &charts::stage_bars(&runs)))
@@ -168,16 +169,16 @@ fn headline(outcome: &Outcome) -> Markup {
     let memory = outcome.timeline.iter().map(|tick| tick.memory_bytes).max().unwrap_or(0);
     html! {
         dl.cards {
-            div.first { dt { "durable side blocks" } dd { (count(outcome.blocks_per_second)) " " small { "/s" } } }
-            (card("of the roofline", &percent(outcome.ratio), &format!("of {}/s", count(outcome.roofline_blocks_per_second))))
-            (card("received to durable, p50", &time(outcome.durable_p50_ms), "ms"))
-            (card("received to durable, p99", &time(outcome.durable_p99_ms), "ms"))
-            (card("main blocks", &count(over(outcome.main_blocks as f64, outcome.seconds)), "/s"))
+            div.first { dt { "durable side blocks" } dd { (count(outcome.blocks_per_second)) " " small { "a second" } } }
+            (card("of the roofline", &percent(outcome.ratio), &format!("of {} a second", count(outcome.roofline_blocks_per_second))))
+            (card("latency, p50", &time(outcome.durable_p50_ms), "ms to durable"))
+            (card("latency, p99", &time(outcome.durable_p99_ms), "ms to durable"))
+            (card("main blocks", &count(over(outcome.main_blocks as f64, outcome.seconds)), "a second"))
             @if outcome.spent_ns.total > 0.0 {
-                (card("processors, a side block", &time(outcome.spent_ns.total), "ns"))
+                (card("processor time", &time(outcome.spent_ns.total), "ns a side block"))
             }
             @if memory > 0 {
-                (card("memory, at most", &bytes(memory as f64), ""))
+                (card("memory", &bytes(memory as f64), "at most"))
             }
         }
     }
@@ -230,15 +231,21 @@ fn latencies(outcome: &Outcome) -> Markup {
                     }
                 }
             }
-            @if !outcome.latency.is_empty() {
-                table {
-                    thead { tr { th { "received to durable, percentile" } th.n { "ms" } } }
-                    tbody {
-                        @for quantile in &outcome.latency {
-                            tr { th { (quantile.quantile) " %" } td.n { (time(quantile.ms)) } }
-                        }
-                    }
-                }
+        }
+    }
+}
+
+fn percentiles(outcome: &Outcome) -> Markup {
+    let name = |quantile: f64| if quantile >= 100.0 { "most".to_owned() } else { format!("{quantile} %") };
+    html! {
+        @if !outcome.latency.is_empty() {
+            section.wide {
+                h2 { "Latency percentiles" }
+                p.muted { "From received to durable, ms." }
+                div.scroll { table {
+                    thead { tr { @for quantile in &outcome.latency { th.n { (name(quantile.quantile)) } } } }
+                    tbody { tr { @for quantile in &outcome.latency { td.n { (time(quantile.ms)) } } } }
+                } }
             }
         }
     }

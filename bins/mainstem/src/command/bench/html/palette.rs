@@ -39,8 +39,14 @@ pub(super) static TEXT: Colour = colour("muted", 0x0055_6070, 0x009a_a7b8);
 /// Lines behind the data.
 pub(super) static GRID: Colour = colour("grid", 0x00e2_e7ee, 0x002b_3442);
 
-/// What lies before the measuring, and what is left up to a limit.
+/// What lies before the measuring.
 pub(super) static SHADE: Colour = colour("shade", 0x00ee_f1f5, 0x001f_2733);
+
+/// Texts within a bar.
+pub(super) static ON_BAR: Colour = colour("on", 0x00ff_ffff, 0x000f_141b);
+
+/// What a plot emphasises.
+pub(super) static STRONG: Colour = colour("strong", 0x0017_202c, 0x00e4_eaf2);
 
 /// Lines and bars: apart from each other in hue and in lightness, also for those who see fewer hues.
 pub(super) static SERIES: [Colour; 6] = [
@@ -59,14 +65,14 @@ pub(super) fn of_stage(name: &str) -> &'static Colour {
         "seal" => &SERIES[1],
         "hash" => &SERIES[2],
         "persist" | "append" | "write" => &SERIES[3],
-        "sync" => &SERIES[4],
+        "sync" | "other" => &SERIES[4],
         _ => &SERIES[5],
     }
 }
 
 /// The colours of both themes as variables, and the rules that put them into the plots.
 pub(super) fn css() -> String {
-    let all = || SERIES.iter().chain([&TEXT, &GRID, &SHADE]);
+    let all = || SERIES.iter().chain([&TEXT, &STRONG, &ON_BAR, &GRID, &SHADE]);
     let hex = |colour: RGBColor| format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2);
     let variables = |pick: &dyn Fn(&Colour) -> RGBColor| {
         all().fold(String::new(), |mut css, colour| {

@@ -59,6 +59,7 @@ fn the_page_of_a_run_is_well_formed_and_whole() {
         "Queues",
         "Processor time",
         "Memory",
+        "Latency percentiles",
         "Latencies",
         "Machine",
         "Options",
