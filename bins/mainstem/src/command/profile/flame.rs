@@ -60,7 +60,7 @@ const FOOT: usize = 36;
 const NARROWEST: f64 = 0.2;
 
 /// Of a character at the font's size, in pixels.
-const CHARACTER: f64 = 7.0;
+const CHARACTER: f64 = 7.3;
 
 struct Bar<'a> {
     name: &'a str,
@@ -226,7 +226,7 @@ function zoom(to) {
     b.rect.setAttribute("x", x);
     b.rect.setAttribute("width", Math.max(w, 0.2));
     b.text.setAttribute("x", x + 3);
-    const name = b.text.dataset.name, room = Math.floor((w - 6) / 7);
+    const name = b.text.dataset.name, room = Math.floor((w - 6) / 7.3);
     b.text.textContent = room < 3 ? "" : name.length <= room ? name : ".." + name.slice(name.length + 2 - room);
   }
 }

@@ -72,14 +72,51 @@ impl Sampler {
                 stack.push(format!("[more than {MOST_FRAMES} deep]"));
             }
             stack.reverse();
-            if stack.is_empty() {
-                stack.push("[no stack]".into());
-            }
-            stacks.push((thread, stack, count.unsigned_abs() as u64));
+            stacks.push((thread, readable(stack), count.unsigned_abs() as u64));
         }
         Ok(Sampled { stacks, named: names.has_symbols() })
     }
 }
+
+/// A stack without what only hands calls on, and with recursion as one call: a tree of rayon's jobs would otherwise look
+/// different in every sample.
+fn readable(stack: Vec<String>) -> Vec<String> {
+    let mut short = Vec::<String>::new();
+    let mut rest = stack.into_iter().peekable();
+    while let Some(name) = rest.next() {
+        let is_leaf = rest.peek().is_none();
+        if !is_leaf && PLUMBING.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        // Back to the same function, by way of its own closures at most.
+        let before = short.iter().rposition(|before| !before.starts_with(name.as_str()) || *before == name);
+        match before {
+            Some(index) if short[index] == name => short.truncate(index + 1),
+            _ => short.push(name),
+        }
+    }
+    if short.is_empty() {
+        short.push("[no stack]".into());
+    }
+    short
+}
+
+/// How the names of functions begin that run others and do nothing themselves. Where one of them is the innermost, it
+/// stays.
+const PLUMBING: [&str; 12] = [
+    "rayon_core::",
+    "<rayon_core::",
+    "rayon::iter::plumbing::",
+    "std::panic",
+    "<core::panic::",
+    "core::ops::function::",
+    "<F as core::ops::function::",
+    "<alloc::boxed::Box<F,A> as core::ops::function::",
+    "<core::pin::Pin<P> as core::future::",
+    "<core::pin::Pin<",
+    "std::thread::local::LocalKey",
+    "__rust_try",
+];
 
 /// Frames that pprof keeps of a stack, innermost first.
 const MOST_FRAMES: usize = 128;
@@ -89,3 +126,30 @@ const HANDLER: &str = "perf_signal_handler";
 
 /// What the standard library calls a thread's function by.
 const THREAD_START: &str = "__rust_begin_short_backtrace";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn is_read_as(stack: &str, expected: &str) {
+        assert_eq!(
+            readable(stack.split(' ').filter(|name| !name.is_empty()).map(Into::into).collect()).join(" "),
+            expected
+        );
+    }
+
+    #[test]
+    fn plumbing_is_left_out_unless_it_is_where_time_is_spent() {
+        is_read_as("run rayon_core::join __rust_try hash", "run hash");
+        is_read_as("run rayon_core::join rayon_core::wait", "run rayon_core::wait");
+        is_read_as("", "[no stack]");
+    }
+
+    #[test]
+    fn recursion_is_one_call() {
+        is_read_as("split split::{c} rayon_core::join split split::{c} split hash", "split hash");
+        is_read_as("next next", "next");
+        is_read_as("next other next", "next other next");
+    }
+}
