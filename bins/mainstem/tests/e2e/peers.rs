@@ -224,7 +224,7 @@ fn scrape(node: &Node) -> BTreeMap<String, f64> {
             if !labels.is_empty() {
                 let inside = labels.strip_prefix('{').and_then(|rest| rest.strip_suffix("\"}")).unwrap();
                 let (label, value) = inside.split_once("=\"").unwrap();
-                assert!(["code", "le", "limit", "reason"].contains(&label), "{line}");
+                assert!(["code", "le", "limit", "reason", "stage"].contains(&label), "{line}");
                 assert!(!value.contains(['"', '\\', '\n']), "{line}");
             }
             let value: f64 = value.parse().unwrap();
