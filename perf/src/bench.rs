@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,10 +26,15 @@ pub(crate) struct Outcome {
     pub(crate) blocks_per_second: f64,
     pub(crate) durable_p50_ms: f64,
     pub(crate) durable_p99_ms: f64,
-    pub(crate) limits: BTreeMap<String, f64>,
-    pub(crate) roofline_blocks_per_second: f64,
-    pub(crate) ratio: f64,
-    pub(crate) bottleneck: String,
+    /// These four only where the limits were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<BTreeMap<String, f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) roofline_blocks_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bottleneck: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bottleneck_stage: Option<String>,
     pub(crate) spent_ns: BTreeMap<String, f64>,
@@ -41,9 +47,9 @@ pub(crate) struct Outcome {
     pub(crate) allocations: Option<Allocations>,
     pub(crate) machine: Machine,
     pub(crate) command: String,
-    /// Of the log, if the program says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) disk_bytes_per_block: Option<f64>,
+    /// What the log took of the disk at most, with what was set aside for more, over the blocks in it. Not of the program,
+    /// but looked at from outside.
+    pub(crate) disk_bytes_per_block: f64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -109,10 +115,23 @@ impl Outcome {
 
     /// The limit that is the lowest, and the stage that takes most of it.
     pub(crate) fn narrowest(&self) -> String {
+        let name = self.bottleneck.as_deref().unwrap_or("not measured").replace('_', " ");
         match &self.bottleneck_stage {
-            Some(stage) => format!("{} ({stage})", self.bottleneck),
-            None => self.bottleneck.clone(),
+            Some(stage) => format!("{name} ({stage})"),
+            None => name,
         }
+    }
+
+    /// Side blocks made durable since the load began: in the warm-up too.
+    fn all_blocks(&self) -> f64 {
+        let steps =
+            self.timeline.windows(2).map(|pair| (pair[1].at - pair[0].at) * pair[1].blocks_per_second);
+        steps.sum::<f64>().max(self.side_blocks as f64)
+    }
+
+    /// What is worth keeping of a run among many.
+    pub(crate) fn without_timeline(self) -> Self {
+        Self { timeline: Vec::new(), ..self }
     }
 }
 
@@ -151,19 +170,35 @@ impl Program {
         arguments.extend(["--data".into(), data.to_string_lossy().into_owned()]);
         arguments.extend(["--json".into(), json.to_string_lossy().into_owned()]);
         let mut child = Child::leashed("bench", &self.path, &arguments)?;
+        let mut disk = 0;
         let status = loop {
             stopped()?;
             if let Some(status) = child.ended()? {
                 break status;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            disk = disk.max(disk_bytes(&data));
+            std::thread::sleep(Duration::from_millis(50));
         };
         if !status.success() {
             bail!("`mainstem {}` failed ({status}): see above", arguments.join(" "));
         }
         let text = fs::read_to_string(&json).with_context(|| format!("{} cannot be read", json.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no result of a bench", json.display()))
+        let mut outcome: Outcome = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no result of a bench", json.display()))?;
+        outcome.disk_bytes_per_block = disk as f64 / outcome.all_blocks();
+        Ok(outcome)
     }
+}
+
+/// What the files of a directory take of the disk; 0 while there is none.
+fn disk_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(file) if file.is_dir() => disk_bytes(&entry.path()),
+        Ok(file) => file.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(of).sum()
 }
 
 /// The flags of a load with so many chains and connections, measured for some seconds.

@@ -13,14 +13,14 @@
 
 mod bench;
 mod child;
-
+mod goals;
 mod hostile;
 mod idle;
 mod ingest;
 mod network;
 #[cfg(feature = "peer")]
 mod peer;
-mod pipeline;
+mod plot;
 mod receiver;
 mod soak;
 mod swarm;
@@ -31,19 +31,17 @@ use clap::{Parser, Subcommand};
 
 /// Measure Mainstem over real QUIC and print rows for perf/RESULTS.md.
 ///
-/// Takes a quiet machine and the release build. Without a subcommand it is `pipeline`.
+/// Takes a quiet machine and the release build.
 #[derive(Parser)]
-#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    pipeline: pipeline::Pipeline,
+    command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    Pipeline(pipeline::Pipeline),
+    Goals(goals::Goals),
+    Plot(plot::Plot),
     Ingest(ingest::Ingest),
     Network(network::Network),
     Idle(idle::Idle),
@@ -68,9 +66,9 @@ enum Command {
 }
 
 fn main() -> Result<()> {
-    let cli = Cli::parse();
-    match cli.command.unwrap_or(Command::Pipeline(cli.pipeline)) {
-        Command::Pipeline(pipeline) => pipeline.run(),
+    match Cli::parse().command {
+        Command::Goals(goals) => goals.run(),
+        Command::Plot(plot) => plot.run(),
         Command::Ingest(ingest) => ingest.run(),
         Command::Network(network) => network.run(),
         Command::Idle(idle) => idle.run(),

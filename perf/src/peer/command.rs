@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::{Figures, Tuning};
+use super::Tuning;
 use crate::bench::{Outcome, Program, WARM_UP, flags};
 use crate::child::stop_on_signals;
+use crate::goals::{Figures, Shape};
 use crate::table::{Output, Progress, Spread, Table};
 
 /// Measure Mainstem against a peer made of common parts: tokio, quinn, prost, rs_merkle and redb
@@ -46,19 +47,20 @@ impl Peer {
         stop_on_signals()?;
         let program = Program::new(self.program.as_deref())?;
         let progress = Progress::new(u64::from(self.runs) * if self.alone { 1 } else { 2 });
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let mut shape = Shape { chains: self.chains, connections: self.connections, ..Shape::default() };
         for _ in 0..self.runs {
             if !self.alone {
                 progress.say("mainstem");
-                ours.push(program.bench(&flags(self.chains, self.connections, self.seconds))?);
+                let mut flags = flags(self.chains, self.connections, self.seconds);
+                flags.push("--no-limits".into());
+                shape.runs.push(program.bench(&flags)?.without_timeline());
                 progress.step();
             }
             progress.say("peer");
             let time = Duration::from_secs(self.seconds);
             let dir = program.scratch().join("peer");
             let figures = super::run(self.chains, self.connections, WARM_UP, time, &self.tuning, &dir)?;
-            progress.note(&format!("peer: {figures:?}"));
-            theirs.push(figures);
+            shape.peer.push(figures);
             progress.step();
         }
         drop(progress);
@@ -73,43 +75,34 @@ impl Peer {
             "blocks in a main block",
         ]);
         if !self.alone {
-            table.row(cells_of_ours(&ours), &ours)?;
+            table.row(cells_of_ours(&shape), &shape.runs)?;
         }
-        table.row(cells_of_theirs(&theirs), &theirs)?;
+        table.row(cells_of_theirs(&shape.peer), &shape.peer)?;
         let method = format!(
             "{} chains over {} connections, by turns, {} runs of {} s each",
             self.chains, self.connections, self.runs, self.seconds
         );
         table.finish(&self.output, &method)?;
-        if !self.alone {
-            println!("ratio: {}", ratio(&ours, &theirs));
+        if let Some(ratio) = shape.over_peer() {
+            println!("Mainstem over the peer, run by run: {ratio:.1}");
         }
         Ok(())
     }
 }
 
-/// Mainstem over the peer, run by run.
-pub(crate) fn ratio(ours: &[Outcome], theirs: &[Figures]) -> Spread {
-    Spread::of(
-        ours.iter().zip(theirs).map(|(ours, theirs)| ours.blocks_per_second / theirs.blocks_per_second),
-    )
-}
-
-fn cells_of_ours(runs: &[Outcome]) -> Vec<String> {
-    let cell = |of: fn(&Outcome) -> f64| Spread::of(runs.iter().map(of));
+fn cells_of_ours(shape: &Shape) -> Vec<String> {
     let rare = |of: fn(&Outcome) -> Option<f64>| {
-        let told: Vec<_> = runs.iter().filter_map(of).collect();
-        if told.is_empty() { "-".to_owned() } else { format!("{:.0}", Spread::of(told)) }
+        shape.rare(of).map_or_else(|| "-".to_owned(), |spread| format!("{spread:.0}"))
     };
     vec![
         "mainstem".into(),
-        format!("{:.2}", cell(|run| run.blocks_per_second / 1e6)),
-        format!("{:.0}", cell(|run| run.durable_p50_ms)),
-        format!("{:.0}", cell(|run| run.durable_p99_ms)),
+        format!("{:.2}", shape.of(|run| run.blocks_per_second / 1e6)),
+        format!("{:.0}", shape.of(|run| run.durable_p50_ms)),
+        format!("{:.0}", shape.of(|run| run.durable_p99_ms)),
         rare(Outcome::node_ns),
         rare(Outcome::load_ns),
-        rare(|run| run.disk_bytes_per_block),
-        format!("{:.0}", cell(|run| run.side_blocks as f64 / run.main_blocks.max(1) as f64)),
+        format!("{:.0}", shape.of(|run| run.disk_bytes_per_block)),
+        format!("{:.0}", shape.of(|run| run.side_blocks as f64 / run.main_blocks.max(1) as f64)),
     ]
 }
 

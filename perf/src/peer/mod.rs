@@ -31,31 +31,41 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::child::{Child, Place, answer, setup, stopped, tell};
+use crate::goals::Figures;
 
-/// What was tuned, and the values that were found best; how far others are behind is said beside them.
+/// What was tuned.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Tuning {
     /// Data streams of a connection, shared between all connections
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = Self::BEST.streams)]
     pub(crate) streams: usize,
     /// Blocks of a message
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = Self::BEST.batch)]
     pub(crate) batch: u32,
     /// Blocks that all chains together may be ahead of what is durable; at least 256 each
-    #[arg(long, default_value_t = 1 << 20)]
+    #[arg(long, default_value_t = Self::BEST.ahead)]
     pub(crate) ahead: u64,
     /// Blocks of a main block, at most, about
-    #[arg(long, default_value_t = 1 << 18)]
+    #[arg(long, default_value_t = Self::BEST.most_leaves)]
     pub(crate) most_leaves: usize,
     /// Least time from one main block to the next, in ms
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = Self::BEST.interval_ms)]
     pub(crate) interval_ms: u32,
     /// Cache of redb, in MiB
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = Self::BEST.cache_mib)]
     pub(crate) cache_mib: usize,
 }
 
 impl Tuning {
+    pub(crate) const BEST: Self = Self {
+        streams: 4,
+        batch: 256,
+        ahead: 1 << 20,
+        most_leaves: 1 << 18,
+        interval_ms: 0,
+        cache_mib: 1024,
+    };
+
     /// Blocks that a chain may be ahead of what is durable.
     fn window(&self, chains: u32) -> u64 {
         (self.ahead / u64::from(chains.max(1))).max(256)
@@ -92,21 +102,6 @@ impl Role {
 /// Names of the commands.
 const SERVER: &str = "peer-server";
 const LOAD: &str = "peer-load";
-
-/// What a run gave.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Figures {
-    pub(crate) blocks_per_second: f64,
-    pub(crate) durable_p50_ms: f64,
-    pub(crate) durable_p99_ms: f64,
-    /// Processor time a side block, of the receiver and of the sender.
-    pub(crate) server_ns: f64,
-    pub(crate) load_ns: f64,
-    pub(crate) disk_bytes_per_block: f64,
-    /// Side blocks in a main block, on average.
-    pub(crate) main_block: f64,
-    pub(crate) memory_bytes: u64,
-}
 
 /// How long the load may take to connect.
 const CONNECT: Duration = Duration::from_secs(60);
