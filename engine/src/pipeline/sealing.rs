@@ -61,7 +61,7 @@ impl SealStage {
         let shared = Arc::clone(&self.shared);
         let figures = &shared.figures.seal;
         let (mut counts, mut sorted, mut turn) = (Vec::new(), Vec::new(), 0_u64);
-        let mut last = self.clock.monotonic();
+        let (mut last, mut idle) = (self.clock.monotonic(), false);
         loop {
             // Before the look: what came before the request is seen.
             let stopping = shared.stop.is_requested();
@@ -71,9 +71,14 @@ impl SealStage {
                 if stopping {
                     return;
                 }
+                // Who rang had nothing that is final yet, as may those who ring next.
+                if std::mem::replace(&mut idle, true) {
+                    thread::sleep(pause);
+                }
                 self.waiter.wait(Duration::from_secs(1));
                 continue;
             }
+            idle = false;
             let left = (last + self.config.seal_interval).saturating_sub(at);
             let backlog = self.config.catch_up && self.is_backlog(most);
             if !(stopping || backlog || waiting >= self.config.seal_leaves) {
