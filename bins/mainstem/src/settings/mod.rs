@@ -174,7 +174,7 @@ table::declare! {
     /// `mainstem run --explain` shows the plan for this machine, or for another one with `--cores`.
     threads: Threads {
         /// Threads that hash, the one that seals included. 0 takes the processors that ingest.reactors leaves, at least 1
-        /// and at most 16: with more of them hashing costs less than what one thread does before and after it.
+        /// and at most 16: with so many of them storing, which is one thread, takes longer than hashing by far.
         hashing: usize = 0, in 0..=256;
         /// Whether each thread of ingest and hashing stays on a processor of its own: for machines that do
         /// nothing else. Beside other programs the system knows better where there is room.

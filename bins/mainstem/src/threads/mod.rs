@@ -3,7 +3,7 @@
 //! | kind | rule | why |
 //! |---|---|---|
 //! | `ingest-N` | half of the processors, 1 to 32 | QUIC is a third (one connection) to half (a thousand) of what a block costs, and a connection belongs to one thread: with more threads fewer of them idle beside a busy one |
-//! | `seal`, `hash-N` | the processors left, 1 to 16 | gathering, hashing and storing are the rest; beyond 16 threads hashing takes less time than `seal` and `persist` take by themselves |
+//! | `seal`, `hash-N` | the processors left, 1 to 16 | reading lanes and hashing are most of the rest; from some four threads on the one that stores is narrower, and more only shorten the time that a large main block takes |
 //! | `persist` | 1 | the log has one end; a block costs it a copy, and while it waits for the disk its processor is free |
 //! | `api-N` | `api.threads` | it answers people, and must not grow with the machine |
 //!
@@ -78,13 +78,9 @@ pub(crate) const PERSIST: usize = 1;
 impl Count {
     /// `set`, or if that is 0 what the rule says.
     fn new(setting: &'static str, set: usize, automatic: usize, rule: &'static str) -> Self {
-        match NonZeroUsize::new(set) {
-            Some(threads) => Self { threads, setting, rule: None },
-            None => {
-                let threads = NonZeroUsize::new(automatic).unwrap_or(NonZeroUsize::MIN);
-                Self { threads, setting, rule: Some(rule) }
-            }
-        }
+        let automatic = NonZeroUsize::new(automatic).unwrap_or(NonZeroUsize::MIN);
+        let set = NonZeroUsize::new(set);
+        Self { threads: set.unwrap_or(automatic), setting, rule: set.is_none().then_some(rule) }
     }
 }
 

@@ -135,6 +135,7 @@ impl Pace {
     }
 
     /// Blocks a second.
+    #[allow(clippy::cast_sign_loss, reason = "counts are never negative, nor are their means")]
     fn rate(&self) -> u64 {
         self.rate.value() as u64
     }

@@ -13,13 +13,13 @@ use crate::threads::{Count, PERSIST, Plan, pin};
 /// connections, frames of many blocks (`perf/RESULTS.md`). Elsewhere it is more or less; what matters is the ratio.
 struct Costs {
     ingest: f64,
-    /// Of the sealing stage what one thread does, and what all that hash share.
-    gather: f64,
+    /// Of the sealing stage: what one thread does, and what all that hash share.
+    alone: f64,
     hash: f64,
     persist: f64,
 }
 
-const COSTS: Costs = Costs { ingest: 57.0, gather: 15.0, hash: 95.0, persist: 25.0 };
+const COSTS: Costs = Costs { ingest: 57.0, alone: 5.0, hash: 100.0, persist: 25.0 };
 
 /// The text. `chains`: how many there are, if a genesis document says so.
 pub(super) fn explain(loaded: &Loaded, cores: NonZeroUsize, chains: Option<usize>) -> String {
@@ -71,12 +71,12 @@ fn threads(out: &mut String, loaded: &Loaded, plan: &Plan) -> fmt::Result {
 
 fn time(out: &mut String, plan: &Plan) -> fmt::Result {
     writeln!(out, "\nProcessor time of a side block, and what the threads of a stage could carry alone:")?;
-    let Costs { ingest, gather, hash, persist } = COSTS;
-    let all = ingest + gather + hash + persist;
+    let Costs { ingest, alone, hash, persist } = COSTS;
+    let all = ingest + alone + hash + persist;
     let (receiving, hashing) = (plan.ingest.threads.get() as f64, plan.hashing.threads.get() as f64);
     let stages = [
         ("ingest", ingest, ingest / receiving),
-        ("seal", gather + hash, gather + hash / hashing),
+        ("seal", alone + hash, alone + hash / hashing),
         ("persist", persist, persist),
     ];
     let carries = |time: f64| 1e3 / time;
