@@ -153,9 +153,10 @@ fn differences(a: &Outcome, b: &Outcome) -> Vec<Difference> {
     for name in names.filter(|name| !["chains", "connections"].contains(&name.as_str())) {
         let value = |run: &Outcome| run.options.get(name).map_or_else(|| "not known".to_owned(), plain);
         // Where the result goes and how long it took says nothing about what was measured.
-        let unlike = !["data", "json", "html", "seconds", "warm-up"].contains(&name.as_str());
-        if unlike || ["seconds", "warm-up"].contains(&name.as_str()) {
-            note(&format!("--{name}"), value(a), value(b), unlike);
+        match name.as_str() {
+            "data" | "json" | "html" | "no-limits" => {}
+            "seconds" | "warm-up" => note(&format!("--{name}"), value(a), value(b), false),
+            _ => note(&format!("--{name}"), value(a), value(b), true),
         }
     }
     let machine = |run: &Outcome| {
@@ -203,13 +204,16 @@ fn verdict(a: &Outcome, b: &Outcome, groups: &[Group]) -> String {
         }
         Verdict::Same | Verdict::Neutral => "B makes as many side blocks a second durable as A".to_owned(),
     };
+    if !a.has_limits() || !b.has_limits() {
+        return format!("{what}.");
+    }
     let (from, to) = (bottleneck(a), bottleneck(b));
-    let where_ = if from == to {
+    let place = if from == to {
         format!("the bottleneck is still {to}")
     } else {
         format!("the bottleneck moves from {from} to {to}")
     };
-    format!("{what}; {where_}.")
+    format!("{what}; {place}.")
 }
 
 /// The bottleneck with the stage that takes most of it.

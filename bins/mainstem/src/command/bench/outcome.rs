@@ -68,12 +68,18 @@ pub(super) struct Outcome {
     #[serde(default)]
     pub(super) disk_sync_p99_ms: f64,
 
+    /// All zero if they were not measured; then nothing that follows from them is known, see
+    /// [`Outcome::has_limits`].
+    #[serde(default)]
     pub(super) limits: Limits,
     /// The lowest of the limits, side blocks a second.
+    #[serde(default)]
     pub(super) roofline_blocks_per_second: f64,
     /// `blocks_per_second` over the roofline.
+    #[serde(default)]
     pub(super) ratio: f64,
     /// Which limit is the lowest.
+    #[serde(default)]
     pub(super) bottleneck: Limit,
     /// If the processors are the bottleneck: the thread group that took most of their time, named as in `spent_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,7 +123,7 @@ pub(super) struct Machine {
 
 /// Side blocks a second that each stage could carry alone, measured in the same run: with the same connections and
 /// chains, and as many bytes in a main block.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Limits {
     /// Bulk transfer of the same bytes over QUIC, whose receiver discards them.
     pub(super) quic: f64,
@@ -130,12 +136,13 @@ pub(super) struct Limits {
 }
 
 /// The name of a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Limit {
     Quic,
     Hash,
     WriteAndSync,
+    #[default]
     Processors,
 }
 
@@ -337,6 +344,11 @@ impl Outcome {
         self.options.get("rate").is_some_and(|rate| !rate.is_null())
     }
 
+    /// Whether the machine's limits were measured, and with them roofline, ratio and bottleneck.
+    pub(super) fn has_limits(&self) -> bool {
+        Limit::ALL.iter().all(|limit| self.limits.of(*limit) > 0.0)
+    }
+
     /// The ticks after the warm-up.
     pub(super) fn measured(&self) -> impl Iterator<Item = &Tick> {
         self.timeline.iter().filter(|tick| tick.at > 0.0)
@@ -358,8 +370,10 @@ impl Outcome {
         if self.seconds <= 0.0 {
             return of("seconds", format!("{}, and must be above 0", self.seconds));
         }
-        if let Some(limit) = Limit::ALL.into_iter().find(|limit| self.limits.of(*limit) <= 0.0) {
-            return of("limits", format!("that of {} is 0, and must be above", limit.title()));
+        if self.limits != Limits::default()
+            && let Some(limit) = Limit::ALL.into_iter().find(|limit| self.limits.of(*limit) <= 0.0)
+        {
+            return of("limits", format!("that of {} is 0, and those of others are not", limit.title()));
         }
         let after = |pair: &[Tick]| pair[0].at > pair[1].at;
         if let Some(at) = self.timeline.windows(2).position(after) {
@@ -378,7 +392,6 @@ impl Outcome {
 fn unlikely(value: &Value, path: &str) -> Option<(String, String)> {
     let of = |problem: String| Some((path.to_owned(), problem));
     match value {
-        Value::Null | Value::Bool(_) => None,
         Value::Number(number) => {
             let number = number.as_f64().unwrap_or(f64::INFINITY);
             // Only the times of the warm-up lie below 0.
@@ -391,7 +404,7 @@ fn unlikely(value: &Value, path: &str) -> Option<(String, String)> {
         Value::String(text) if text.len() > MAX_TEXT => {
             of(format!("{} bytes, and at most {MAX_TEXT} are read", text.len()))
         }
-        Value::String(_) => None,
+        Value::Null | Value::Bool(_) | Value::String(_) => None,
         Value::Array(list) if list.len() > MAX_ENTRIES => {
             of(format!("{} entries, and at most {MAX_ENTRIES} are read", list.len()))
         }

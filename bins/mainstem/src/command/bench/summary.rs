@@ -1,6 +1,6 @@
 //! The result of a bench as a table of the terminal, and its bottleneck in words.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::format::{amount, count, percent, plural, time};
 use super::outcome::{Limit, Outcome, over};
@@ -11,9 +11,13 @@ impl fmt::Display for Outcome {
         writeln!(f)?;
         writeln!(
             f,
-            "  durable side blocks      {:>12.0} a second, {} of the roofline",
+            "  durable side blocks      {:>12.0} a second{}",
             self.blocks_per_second,
-            percent(self.ratio)
+            if self.has_limits() {
+                format!(", {} of the roofline", percent(self.ratio))
+            } else {
+                String::new()
+            }
         )?;
         writeln!(f, "  main blocks              {:>12.1} a second", self.main_blocks as f64 / self.seconds)?;
         writeln!(f, "  side blocks in one       {:>12.0}", self.side_blocks_in_main_block())?;
@@ -50,6 +54,10 @@ impl Outcome {
     /// What held the run back.
     pub(super) fn verdict(&self) -> String {
         let mut words = match self.bottleneck {
+            _ if !self.has_limits() => {
+                "The machine's limits were not measured, so nothing tells how near to them the run came."
+                    .to_owned()
+            }
             Limit::Quic => format!(
                 "Bottleneck: QUIC. A bulk transfer of the same bytes carries {} side blocks a second, and the run {}.",
                 count(self.limits.quic),
@@ -75,7 +83,7 @@ impl Outcome {
         if let Some(stage) = &self.bottleneck_stage {
             let parts = self.spent_ns.parts();
             let ns = parts.iter().find(|(name, _)| name == stage).map_or(0.0, |(_, ns)| *ns);
-            words += &format!(" Most of it is {stage}: {ns:.0} ns.");
+            let _ = write!(words, " Most of it is {}: {ns:.0} ns.", printable(stage));
         }
         if self.paced() {
             words +=
@@ -87,13 +95,16 @@ impl Outcome {
     fn latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
         writeln!(f, "  ms                             p50        p99")?;
-        let rows = [
+        let rows = &[
             ("received to durable", self.durable_p50_ms, self.durable_p99_ms),
             ("sealing a main block", self.seal_p50_ms, self.seal_p99_ms),
             ("syncing", self.sync_p50_ms, self.sync_p99_ms),
             ("syncing, disk alone", self.disk_sync_p50_ms, self.disk_sync_p99_ms),
         ];
-        rows.iter().try_for_each(|(name, p50, p99)| writeln!(f, "  {name:24} {p50:>10.2} {p99:>10.2}"))
+        let known = if self.has_limits() { rows.len() } else { rows.len() - 1 };
+        rows[..known]
+            .iter()
+            .try_for_each(|(name, p50, p99)| writeln!(f, "  {name:24} {p50:>10.2} {p99:>10.2}"))
     }
 
     fn stage_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,6 +128,9 @@ impl Outcome {
     }
 
     fn roofline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.has_limits() {
+            return Ok(());
+        }
         writeln!(f)?;
         writeln!(f, "  roofline                 blocks/s   achieved")?;
         Limit::ALL.iter().try_for_each(|limit| {
@@ -132,13 +146,16 @@ impl Outcome {
             return Ok(());
         }
         writeln!(f)?;
-        writeln!(f, "  processor time, ns a side block  run     limits")?;
+        let known = self.has_limits();
+        let heading = if known { "     limits" } else { "" };
+        writeln!(f, "  processor time, ns a side block  run{heading}")?;
         for (name, ns) in self.spent_ns.parts() {
-            let alone = self.costs_ns.of_group(name).map(time).unwrap_or_default();
-            writeln!(f, "  {name:24} {:>10} {alone:>10}", time(ns))?;
+            let alone = self.costs_ns.of_group(name).filter(|_| known);
+            let alone = alone.map(|ns| format!(" {:>10}", time(ns))).unwrap_or_default();
+            writeln!(f, "  {name:24} {:>10}{alone}", time(ns))?;
         }
-        let (run, limits) = (time(self.spent_ns.total), time(self.costs_ns.total()));
-        writeln!(f, "  {:24} {run:>10} {limits:>10}", "total")
+        let limits = if known { format!(" {:>10}", time(self.costs_ns.total())) } else { String::new() };
+        writeln!(f, "  {:24} {:>10}{limits}", "total", time(self.spent_ns.total))
     }
 }
 
@@ -171,6 +188,20 @@ mod tests {
         assert!(!table.contains("paced"));
         outcome.options.insert("rate".into(), 1_000_000.into());
         assert!(outcome.to_string().contains("The load was paced"));
+    }
+
+    #[test]
+    fn without_limits_the_table_shows_nothing_that_follows_from_them() {
+        let table = Outcome::sample_without_limits().to_string();
+        assert!(
+            table.contains("6330000 a second\n") && table.contains("  total                         301.0\n"),
+            "{table}"
+        );
+        assert!(
+            !table.contains("roofline") && !table.contains("alone") && !table.contains("Bottleneck"),
+            "{table}"
+        );
+        assert!(table.ends_with("how near to them the run came."), "{table}");
     }
 
     #[test]

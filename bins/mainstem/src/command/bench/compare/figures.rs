@@ -43,6 +43,11 @@ struct Two<'a> {
 }
 
 impl Two<'_> {
+    /// Whether both runs have measured the limits of their machines.
+    fn have_limits(&self) -> bool {
+        self.a.has_limits() && self.b.has_limits()
+    }
+
     /// A row of a figure, with the spread of what `tick` gives over time.
     fn row(
         &self,
@@ -94,14 +99,12 @@ fn judge(a: f64, b: f64, good: Good, spread: Option<f64>) -> Verdict {
 
 /// How much more B is than A, in per cent.
 fn change(a: f64, b: f64) -> String {
-    if a == b {
-        return "0 %".to_owned();
-    }
     if a <= 0.0 {
-        return "new".to_owned();
+        return if b > 0.0 { "new" } else { "0 %" }.to_owned();
     }
     let percent = 100.0 * (b - a) / a;
     match percent.abs() {
+        change if change < 0.05 => "0 %".to_owned(),
         change if change < 9.95 => format!("{percent:+.1} %"),
         change if change < 1000.0 => format!("{percent:+.0} %"),
         _ => format!("x {}", count(b / a)),
@@ -110,17 +113,19 @@ fn change(a: f64, b: f64) -> String {
 
 fn throughput(two: &Two<'_>) -> Vec<Row> {
     let rate = |tick: &Tick| Some(tick.blocks_per_second);
-    vec![
-        Row {
-            headline: true,
-            ..two.row("durable side blocks a second", Good::More, count, |run| run.blocks_per_second, rate)
-        },
-        Row { headline: true, ..two.row("part of the roofline", Good::More, percent, |run| run.ratio, rate) },
+    let main = two.row("durable side blocks a second", Good::More, count, |run| run.blocks_per_second, rate);
+    let mut rows = vec![Row { headline: true, ..main }];
+    if two.have_limits() {
+        let part = two.row("part of the roofline", Good::More, percent, |run| run.ratio, rate);
+        rows.push(Row { headline: true, ..part });
+    }
+    rows.extend([
         two.plain("main blocks a second", Good::Neither, count, |run| {
             over(run.main_blocks as f64, run.seconds)
         }),
         two.plain("side blocks in a main block", Good::Neither, count, Outcome::side_blocks_in_main_block),
-    ]
+    ]);
+    rows
 }
 
 fn latency(two: &Two<'_>) -> Vec<Row> {
@@ -162,9 +167,13 @@ fn latency(two: &Two<'_>) -> Vec<Row> {
         two.plain("sealing a main block, p99", Good::Less, show, |run| run.seal_p99_ms),
         two.plain("syncing, p50", Good::Less, show, |run| run.sync_p50_ms),
         two.plain("syncing, p99", Good::Less, show, |run| run.sync_p99_ms),
-        two.plain("syncing, the disk alone, p50", Good::Neither, show, |run| run.disk_sync_p50_ms),
-        two.plain("syncing, the disk alone, p99", Good::Neither, show, |run| run.disk_sync_p99_ms),
     ]);
+    if two.have_limits() {
+        rows.extend([
+            two.plain("syncing, the disk alone, p50", Good::Neither, show, |run| run.disk_sync_p50_ms),
+            two.plain("syncing, the disk alone, p99", Good::Neither, show, |run| run.disk_sync_p99_ms),
+        ]);
+    }
     rows
 }
 
@@ -201,12 +210,17 @@ fn processor_time(two: &Two<'_>) -> Vec<Row> {
     for (index, (name, _)) in two.a.spent_ns.parts().into_iter().enumerate() {
         rows.push(two.plain(name, Good::Less, show, |run| run.spent_ns.parts()[index].1));
     }
-    rows.push(two.plain("what the limits need", Good::Neither, show, |run| run.costs_ns.total()));
+    if two.have_limits() {
+        rows.push(two.plain("what the limits need", Good::Neither, show, |run| run.costs_ns.total()));
+    }
     rows
 }
 
 /// What the machine can do is measured in each run: if it differs, the machine was not the same, or not as idle.
 fn limits(two: &Two<'_>) -> Vec<Row> {
+    if !two.have_limits() {
+        return Vec::new();
+    }
     let row = |limit: Limit| two.plain(limit.title(), Good::Neither, count, move |run| run.limits.of(limit));
     Limit::ALL.into_iter().map(row).collect()
 }

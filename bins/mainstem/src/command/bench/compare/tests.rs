@@ -156,6 +156,18 @@ fn a_bottleneck_that_moves_is_told() {
 }
 
 #[test]
+fn what_follows_from_limits_is_compared_only_where_both_runs_have_them() {
+    let (a, b) = (Outcome::sample(), Outcome::sample_without_limits());
+    for text in [plain_text(&Comparison::of(&a, &b)), plain_text(&Comparison::of(&b, &a))] {
+        assert!(text.contains(RATE) && text.contains("all processor time"), "{text}");
+        for absent in ["roofline", "limits", "the disk alone", "bottleneck"] {
+            assert!(!text.contains(absent), "{absent}: {text}");
+        }
+    }
+    assert!(plain_text(&Comparison::of(&a, &a)).contains("limits of the machine"));
+}
+
+#[test]
 fn stages_stand_side_by_side_even_if_only_one_run_has_them() {
     let (a, mut b) = (Outcome::sample(), Outcome::sample());
     b.stages[0].name = "receive".into();

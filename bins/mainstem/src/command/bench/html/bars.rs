@@ -56,9 +56,9 @@ impl Bars<'_> {
         let mut bands = Vec::new();
         let svg = canvas::draw((WIDTH, rows * row), self.label, |root| {
             for (index, bar) in (0..).zip(&self.bars) {
-                let top = (index * row * UNIT) as i32;
-                let from = top + (BELOW_TEXT * UNIT) as i32;
-                let to = from + (height * UNIT) as i32;
+                let top = canvas::at(index * row);
+                let from = top + canvas::at(BELOW_TEXT);
+                let to = from + canvas::at(height);
                 let line = if bar.strong {
                     canvas::bold(TEXT_SIZE, &STRONG)
                 } else {
@@ -66,14 +66,14 @@ impl Bars<'_> {
                 };
                 let right = line.pos(Pos::new(HPos::Right, VPos::Top));
                 root.draw(&Text::new(bar.name.clone(), (0, top), line))?;
-                root.draw(&Text::new(bar.note.clone(), ((WIDTH * UNIT) as i32, top), right))?;
+                root.draw(&Text::new(bar.note.clone(), (canvas::at(WIDTH), top), right))?;
                 root.draw(&Rectangle::new([(0, from), (pixel(bar.up_to), to)], GRID.rgb().filled()))?;
                 let mut start = 0.0;
                 for part in &bar.parts {
                     let (left, end) = (pixel(start), pixel(start + part.value));
                     root.draw(&Rectangle::new([(left, from), (end, to)], part.colour.rgb().filled()))?;
-                    let needed = (part.text.chars().count() as u32 * 8 + 8) * UNIT;
-                    if !part.text.is_empty() && end - left > needed as i32 {
+                    let needed = canvas::at(part.text.chars().count() as u32 * 8 + 8);
+                    if !part.text.is_empty() && end - left > needed {
                         let style = canvas::bold(12, &ON_BAR).pos(Pos::new(HPos::Center, VPos::Center));
                         let middle = (i32::midpoint(left, end), i32::midpoint(from, to));
                         root.draw(&Text::new(part.text.clone(), middle, style))?;

@@ -17,6 +17,11 @@ pub(super) type Failure = DrawingAreaErrorKind<std::io::Error>;
 /// Parts of a pixel: positions are whole numbers, and lines should not jump by whole pixels.
 pub(super) const UNIT: u32 = 8;
 
+/// The position of a pixel.
+pub(super) fn at(pixel: u32) -> i32 {
+    i32::try_from(pixel * UNIT).expect("a plot has a few thousand pixels at most")
+}
+
 /// Draws onto an area of so many pixels, of [`UNIT`] parts each.
 pub(super) fn draw(
     size: (u32, u32),

@@ -115,11 +115,11 @@ pub(super) fn memory(runs: &[Run<'_>]) -> Option<Markup> {
     (most > 0).then(|| plot_over_time("Resident memory of the node over time", series(), &bytes, None, unit))
 }
 
-/// What was achieved of each limit.
-pub(super) fn roofline(runs: &[Run<'_>]) -> Markup {
+/// What was achieved of each limit; nothing if no run has measured them.
+pub(super) fn roofline(runs: &[Run<'_>]) -> Option<Markup> {
     let mut bars = Vec::new();
     for limit in Limit::ALL {
-        for ((name, run), colour) in runs.iter().zip(&SERIES) {
+        for ((name, run), colour) in runs.iter().zip(&SERIES).filter(|((_, run), _)| run.has_limits()) {
             let (most, achieved) = (run.limits.of(limit), run.blocks_per_second);
             let lowest = if limit == run.bottleneck { " · lowest" } else { "" };
             bars.push(Bar {
@@ -141,7 +141,8 @@ pub(super) fn roofline(runs: &[Run<'_>]) -> Markup {
             });
         }
     }
-    Bars { label: "Side blocks a second achieved, and what each limit allows", bars }.draw()
+    let label = "Side blocks a second achieved, and what each limit allows";
+    (!bars.is_empty()).then(|| Bars { label, bars }.draw())
 }
 
 /// Processor time of a side block: what the run took, and what the limits needed.
@@ -165,7 +166,9 @@ pub(super) fn processor_time(runs: &[Run<'_>]) -> Markup {
     let mut bars = Vec::new();
     for (name, run) in runs {
         bars.push(bar(named(name, "the run, by thread group"), &run.spent_ns.parts()));
-        bars.push(bar(named(name, "the limits, each alone"), &run.costs_ns.parts()));
+        if run.has_limits() {
+            bars.push(bar(named(name, "the limits, each alone"), &run.costs_ns.parts()));
+        }
     }
     let groups = [
         ("load", "load / QUIC send"),

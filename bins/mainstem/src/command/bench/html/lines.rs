@@ -1,5 +1,6 @@
 //! A plot of lines: values over time, or latencies by quantile.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use maud::{Markup, PreEscaped, html};
@@ -129,7 +130,7 @@ impl Lines<'_> {
                 // Two runs have ticks of their own: what counts is the next one.
                 let next = series.points.iter().find(|(at, _)| at >= x).and_then(|(_, y)| *y);
                 if let Some(y) = next {
-                    title += &format!("\n{}: {}", series.name, (self.value)(y));
+                    let _ = write!(title, "\n{}: {}", series.name, (self.value)(y));
                 }
             }
             bands.push(canvas::band((from, top), (to, bottom), &title));

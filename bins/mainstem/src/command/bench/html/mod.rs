@@ -52,7 +52,9 @@ fn page(outcome: &Outcome) -> Markup {
             p.verdict { (outcome.verdict()) }
             div.grid {
                 (section("Throughput", "Side blocks made durable each second. The warm-up is shaded.", &charts::throughput(&runs)))
-                (section("Roofline", "Side blocks a second achieved, of what each part carries alone.", &charts::roofline(&runs)))
+                @if let Some(roofline) = charts::roofline(&runs) {
+                    (section("Roofline", "Side blocks a second achieved, of what each part carries alone.", &roofline))
+                }
                 (section("Latency by percentile", "From received to durable; every nine takes as much place.", &charts::quantiles(&runs)))
                 (section("Latency over time", "From received to durable.", &charts::latency(&runs)))
                 (section("Stages", "Busy share of each stage's threads.", &charts::utilisation(outcome)))
@@ -119,7 +121,9 @@ fn comparison_page(comparison: &Comparison<'_>) -> Markup {
                     p.muted { (super::compare::ABOUT_NOISE) }
                 }
                 (section("Throughput", "Side blocks made durable each second. The warm-up is shaded.", &charts::throughput(&runs)))
-                (section("Roofline", "Side blocks a second achieved, of what each part carries alone.", &charts::roofline(&runs)))
+                @if let Some(roofline) = charts::roofline(&runs) {
+                    (section("Roofline", "Side blocks a second achieved, of what each part carries alone.", &roofline))
+                }
                 (section("Latency by percentile", "From received to durable; every nine takes as much place.", &charts::quantiles(&runs)))
                 (section("Latency over time", "99th percentile from received to durable.", &charts::latency(&runs)))
                 (section("Stages", "Busy share of each stage's threads.", &charts::stage_bars(&runs)))
@@ -169,8 +173,10 @@ fn headline(outcome: &Outcome) -> Markup {
     let memory = outcome.timeline.iter().map(|tick| tick.memory_bytes).max().unwrap_or(0);
     html! {
         dl.cards {
-            div.first { dt { "durable side blocks" } dd { (count(outcome.blocks_per_second)) " " small { "a second" } } }
-            (card("of the roofline", &percent(outcome.ratio), &format!("of {} a second", count(outcome.roofline_blocks_per_second))))
+            div.first { dt { "side blocks" } dd { (count(outcome.blocks_per_second)) " " small { "a second, durable" } } }
+            @if outcome.has_limits() {
+            (card("of the roofline", &percent(outcome.ratio), &format!("of {}/s", count(outcome.roofline_blocks_per_second))))
+            }
             (card("latency, p50", &time(outcome.durable_p50_ms), "ms to durable"))
             (card("latency, p99", &time(outcome.durable_p99_ms), "ms to durable"))
             (card("main blocks", &count(over(outcome.main_blocks as f64, outcome.seconds)), "a second"))

@@ -17,7 +17,7 @@ fn assert_well_formed(page: &str) {
     let mut rest = page.strip_prefix("<!DOCTYPE html>").expect("a page of today");
     while let Some(start) = rest.find('<') {
         rest = &rest[start + 1..];
-        let end = rest.find('>').unwrap_or_else(|| panic!("an element without an end: {:.80}", rest));
+        let end = rest.find('>').unwrap_or_else(|| panic!("an element without an end: {rest:.80}"));
         let tag = &rest[..end];
         rest = &rest[end + 1..];
         assert_eq!(tag.matches('"').count() % 2, 0, "an attribute without an end: {tag}");
@@ -154,7 +154,8 @@ fn runs_without_a_timeline_or_with_odd_values_have_a_page_too() {
     huge.timeline[30].utilisation.insert("ingest".into(), 1e18);
     huge.latency.push(Quantile { quantile: 99.999_999_999, ms: 1e18 });
     huge.limits.quic = 1e-300;
-    for outcome in [bare, still, once, huge] {
+    let unlimited = Outcome::sample_without_limits();
+    for outcome in [bare, still, once, huge, unlimited] {
         assert_well_formed(&page(&outcome).into_string());
         let plain = sample();
         assert_well_formed(&comparison_page(&Comparison::of(&outcome, &plain)).into_string());

@@ -65,6 +65,15 @@ fn fields_of_a_newer_program_are_ignored() {
 }
 
 #[test]
+fn limits_are_either_all_known_or_none() {
+    let without = Outcome::sample_without_limits();
+    assert!(!without.has_limits() && Outcome::sample().has_limits());
+    assert!(parse(&without.to_json()).unwrap() == without);
+    let some = refusal(&with("/limits/quic", Value::from(0)));
+    assert!(some.ends_with("field limits: that of QUIC is 0, and those of others are not"), "{some}");
+}
+
+#[test]
 fn a_broken_file_is_refused_by_name_and_field() {
     assert!(refusal("nonsense").starts_with("a.json: field .: "), "{}", refusal("nonsense"));
     let cut = serde_json::to_string(&Outcome::sample()).unwrap();
