@@ -81,8 +81,9 @@ pub(super) enum Verdict {
 }
 
 /// What the word "noise" means, for the foot of a table.
-pub(super) const ABOUT_NOISE: &str = "noise: within twice the standard error that the runs' own spread over time gives. \
-    Runs differ from each other by more than a run from itself, so repeat what matters.";
+pub(super) const ABOUT_NOISE: &str = "\
+noise: within twice the standard error that the runs' own spread over time gives (that of throughput, where a figure
+has no values over time). Runs differ from each other by more than a run from itself, so repeat what matters.";
 
 /// Pieces that a run is cut into to see how it differs from itself.
 const BATCHES: usize = 10;
@@ -100,7 +101,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Whether the runs were of different kinds, or on different machines.
-    fn unlike(&self) -> bool {
+    pub(super) fn unlike(&self) -> bool {
         self.differences.iter().any(|difference| difference.unlike)
     }
 }

@@ -15,7 +15,8 @@ enum Good {
 /// Below this part of a figure a change is none.
 const SAME: f64 = 0.005;
 
-/// A change that goes with no known spread has to be this part of a figure to be called better or worse.
+/// A figure without values over time has to change by this part of it, and by what throughput's spread explains, to be
+/// called better or worse.
 const UNKNOWN_SPREAD: f64 = 0.02;
 
 /// Standard errors that two means have to be apart. At two, one comparison in twenty of equal runs is called a change.
@@ -48,7 +49,7 @@ impl Two<'_> {
         self.a.has_limits() && self.b.has_limits()
     }
 
-    /// A row of a figure, with the spread of what `tick` gives over time.
+    /// A row of a figure, whose values over time are what `tick` gives.
     fn row(
         &self,
         name: impl Into<String>,
@@ -58,14 +59,20 @@ impl Two<'_> {
         tick: impl Fn(&Tick) -> Option<f64>,
     ) -> Row {
         let (a, b) = (figure(self.a), figure(self.b));
-        let spread = |run: &Outcome| relative_error(run, &tick);
-        let spread = spread(self.a).zip(spread(self.b)).map(|(of_a, of_b)| (of_a * a).hypot(of_b * b));
+        let spread = |tick: &dyn Fn(&Tick) -> Option<f64>| {
+            let (of_a, of_b) = (relative_error(self.a, tick)?, relative_error(self.b, tick)?);
+            Some(ERRORS * (of_a * a).hypot(of_b * b))
+        };
+        let noise = spread(&tick).unwrap_or_else(|| {
+            let rate = spread(&|tick| Some(tick.blocks_per_second)).unwrap_or(0.0);
+            rate.max(UNKNOWN_SPREAD * a.max(b))
+        });
         Row {
             name: name.into(),
             a: show(a),
             b: show(b),
             change: change(a, b),
-            verdict: judge(a, b, good, spread),
+            verdict: judge(a, b, good, noise),
             headline: false,
         }
     }
@@ -82,17 +89,15 @@ impl Two<'_> {
     }
 }
 
-/// What a change of a figure means, if its standard error is `spread`.
-fn judge(a: f64, b: f64, good: Good, spread: Option<f64>) -> Verdict {
+/// What a change of a figure means, if one below `noise` means nothing.
+fn judge(a: f64, b: f64, good: Good, noise: f64) -> Verdict {
     let difference = (b - a).abs();
-    let part = over(difference, a.abs().max(b.abs()));
-    match (good, spread) {
-        (Good::Neither, _) => Verdict::Neutral,
-        _ if part < SAME => Verdict::Same,
-        (_, Some(spread)) if difference < ERRORS * spread => Verdict::Noise,
-        (_, None) if part < UNKNOWN_SPREAD => Verdict::Noise,
-        (Good::More, _) if b > a => Verdict::Better,
-        (Good::Less, _) if b < a => Verdict::Better,
+    match good {
+        Good::Neither => Verdict::Neutral,
+        _ if over(difference, a.max(b)) < SAME => Verdict::Same,
+        _ if difference < noise => Verdict::Noise,
+        Good::More if b > a => Verdict::Better,
+        Good::Less if b < a => Verdict::Better,
         _ => Verdict::Worse,
     }
 }

@@ -270,7 +270,11 @@ fn named(run: &str, what: &str) -> String {
 }
 
 fn milliseconds(ms: f64) -> String {
-    format!("{} ms", trimmed_count(ms))
+    if ms < 1000.0 {
+        format!("{} ms", trimmed_count(ms))
+    } else {
+        format!("{} s", trimmed_count(ms / 1000.0))
+    }
 }
 
 fn whole_percent(part: f64) -> String {

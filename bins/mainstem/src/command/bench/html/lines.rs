@@ -95,12 +95,14 @@ impl Lines<'_> {
             for series in &self.series {
                 let style = series.colour.rgb().stroke_width(2 * UNIT);
                 for piece in series.points.split(|(_, y)| y.is_none()) {
+                    // A value between gaps is no line.
+                    let dot = if self.dots { 4 } else { 3 };
+                    let dotted = self.dots || piece.len() == 1;
                     let piece = piece.iter().filter_map(|(x, y)| y.map(|y| (*x, y.min(top))));
                     chart.draw_series(LineSeries::new(piece.clone(), style))?;
-                    if self.dots {
-                        chart.draw_series(
-                            piece.map(|at| Circle::new(at, 4 * UNIT, series.colour.rgb().filled())),
-                        )?;
+                    if dotted {
+                        let dot = |at| Circle::new(at, dot * UNIT, series.colour.rgb().filled());
+                        chart.draw_series(piece.map(dot))?;
                     }
                 }
             }

@@ -80,7 +80,7 @@ fn the_page_of_a_run_is_well_formed_and_whole() {
 fn the_page_of_two_runs_is_well_formed_and_whole() {
     let (a, mut b) = (sample(), sample());
     b.chains = 1_000;
-    let page = comparison_page(&Comparison::of(&a, &b)).into_string();
+    let page = comparison::page(&Comparison::of(&a, &b)).into_string();
     assert_well_formed(&page);
     assert!(page.contains("These runs differ in more than their results"));
     assert!(page.contains("<h2>B: queues</h2>"));
@@ -90,7 +90,7 @@ fn the_page_of_two_runs_is_well_formed_and_whole() {
 #[test]
 fn nothing_is_fetched_and_nothing_runs() {
     let (a, b) = (sample(), sample());
-    for page in [page(&a).into_string(), comparison_page(&Comparison::of(&a, &b)).into_string()] {
+    for page in [page(&a).into_string(), comparison::page(&Comparison::of(&a, &b)).into_string()] {
         for external in ["http:", "https:", "//", "url(", "@import", " src=", " href=", "javascript"] {
             assert!(!page.contains(external), "{external}");
         }
@@ -121,7 +121,7 @@ fn hostile_texts_stay_texts() {
     outcome.allocations.as_mut().unwrap().by_thread[0].name = text();
     let plain = sample();
     for page in
-        [page(&outcome).into_string(), comparison_page(&Comparison::of(&plain, &outcome)).into_string()]
+        [page(&outcome).into_string(), comparison::page(&Comparison::of(&plain, &outcome)).into_string()]
     {
         assert_well_formed(&page);
         assert!(!page.contains("<script>") && !page.contains("<img"), "markup out of a text");
@@ -129,6 +129,20 @@ fn hostile_texts_stay_texts() {
         assert_eq!(page.matches("<script ").count(), page.matches("</script>").count());
     }
     assert!(embedded(&page(&outcome).into_string(), "outcome") == outcome);
+}
+
+#[test]
+fn a_value_between_gaps_is_a_dot() {
+    let mut outcome = sample();
+    let lonely =
+        |outcome: &Outcome| charts::latency(&[("", outcome)]).into_string().matches("<circle ").count();
+    assert_eq!(lonely(&outcome), 0);
+    for (index, tick) in outcome.timeline.iter_mut().enumerate() {
+        if index % 10 != 5 {
+            (tick.p50_ms, tick.p99_ms) = (None, None);
+        }
+    }
+    assert_eq!(lonely(&outcome), 12, "six values of two lines");
 }
 
 #[test]
@@ -158,6 +172,6 @@ fn runs_without_a_timeline_or_with_odd_values_have_a_page_too() {
     for outcome in [bare, still, once, huge, unlimited] {
         assert_well_formed(&page(&outcome).into_string());
         let plain = sample();
-        assert_well_formed(&comparison_page(&Comparison::of(&outcome, &plain)).into_string());
+        assert_well_formed(&comparison::page(&Comparison::of(&outcome, &plain)).into_string());
     }
 }
