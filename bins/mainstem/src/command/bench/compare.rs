@@ -15,8 +15,9 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::Value;
 
+use super::format::{bytes, count};
 use super::html;
-use super::outcome::{Outcome, Tick};
+use super::outcome::{Limit, Outcome, Tick};
 use figures::groups;
 
 /// Prints what changed from the run in file `a` to the one in file `b`, and writes a page of it.
@@ -87,6 +88,10 @@ has no values over time). Runs differ from each other by more than a run from it
 
 /// Pieces that a run is cut into to see how it differs from itself.
 const BATCHES: usize = 10;
+
+/// The part of a limit by which it may differ between runs of one machine at rest. If it differs by more, the machine was
+/// another one, or had other things to do.
+const UNLIKE_LIMITS: f64 = 0.15;
 
 impl<'a> Comparison<'a> {
     pub(super) fn of(a: &'a Outcome, b: &'a Outcome) -> Self {
@@ -162,7 +167,7 @@ fn differences(a: &Outcome, b: &Outcome) -> Vec<Difference> {
     }
     let machine = |run: &Outcome| {
         let machine = &run.machine;
-        let memory = super::format::bytes(machine.memory_bytes as f64);
+        let memory = bytes(machine.memory_bytes as f64);
         [machine.cpu.clone(), memory, machine.kernel.clone(), machine.disk.clone()]
     };
     note("processors", a.processors.to_string(), b.processors.to_string(), true);
@@ -170,6 +175,14 @@ fn differences(a: &Outcome, b: &Outcome) -> Vec<Difference> {
         ["processor", "memory", "kernel", "disk"].into_iter().zip(machine(a)).zip(machine(b))
     {
         note(name, a, b, true);
+    }
+    if a.has_limits() && b.has_limits() {
+        for limit in [Limit::Quic, Limit::Hash, Limit::WriteAndSync] {
+            let (of_a, of_b) = (a.limits.of(limit), b.limits.of(limit));
+            if (of_a - of_b).abs() > UNLIKE_LIMITS * of_a.max(of_b) {
+                note(&format!("limit of {}", limit.title()), count(of_a), count(of_b), true);
+            }
+        }
     }
     note("version", a.version.clone(), b.version.clone(), false);
     let commit = |run: &Outcome| run.commit.clone().unwrap_or_else(|| "not known".into());

@@ -134,6 +134,16 @@ fn unlike_runs_are_pointed_out_before_their_figures() {
 }
 
 #[test]
+fn a_machine_that_could_do_much_less_is_pointed_out() {
+    let (a, mut b) = (Outcome::sample(), Outcome::sample());
+    b.limits.hash *= 0.9;
+    b.limits.quic *= 0.7;
+    let text = plain_text(&Comparison::of(&a, &b));
+    assert!(text.contains("warning") && text.contains("limit of QUIC  15.2 M -> 10.6 M"), "{text}");
+    assert!(!text.contains("limit of hashing"), "a tenth is usual: {text}");
+}
+
+#[test]
 fn another_version_or_duration_is_told_without_a_warning() {
     let (a, mut b) = (Outcome::sample(), Outcome::sample());
     b.version = "0.2.0".into();

@@ -88,7 +88,7 @@ impl Outcome {
                 stage("append", 1, 0.21, 0.30, 2.0, "main blocks", Some(3.9)),
                 stage("sync", 1, 0.44, 0.45, 4.0, "main blocks", Some(11.4)),
             ],
-            timeline: (0..60).map(|tick| sample_tick(f64::from(tick) * 0.2 - 1.8)).collect(),
+            timeline: (0..60).map(sample_tick).collect(),
             allocations: Some(Allocations {
                 per_side_block: 0.000_012,
                 by_thread: vec![
@@ -117,7 +117,8 @@ impl Outcome {
 }
 
 /// What the run does at a time: it settles in the warm-up, wobbles afterwards, and stumbles once.
-fn sample_tick(at: f64) -> Tick {
+fn sample_tick(tick: u32) -> Tick {
+    let at = f64::from(tick) * 0.2 - 1.8;
     let wobble = |period: f64| (at * std::f64::consts::TAU / period).sin();
     let warm = ((at + 2.0) / 1.2).min(1.0);
     let stumble = if (6.0..6.3).contains(&at) { 0.45 } else { 1.0 };
@@ -147,7 +148,7 @@ fn sample_tick(at: f64) -> Tick {
             ("append", 0.3),
             ("sync", 0.5 / stumble),
         ]),
-        memory_bytes: (400 << 20) + 4_000 * ((at + 2.0).abs() * 1e3) as u64,
+        memory_bytes: (400 << 20) + 800_000 * u64::from(tick),
     }
 }
 

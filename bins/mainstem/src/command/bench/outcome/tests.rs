@@ -1,3 +1,7 @@
+use std::fs;
+use std::path::Path;
+
+use super::file::{MAX_BYTES, OutcomeError};
 use super::*;
 
 fn parse(json: &str) -> Result<Outcome, OutcomeError> {
