@@ -109,10 +109,6 @@ impl Outcome {
         Some(total - self.spent_ns.get("load").copied().unwrap_or(0.0))
     }
 
-    pub(crate) fn load_ns(&self) -> Option<f64> {
-        self.spent_ns.get("load").copied()
-    }
-
     /// The limit that is the lowest, and the stage that takes most of it.
     pub(crate) fn narrowest(&self) -> String {
         let name = self.bottleneck.as_deref().unwrap_or("not measured").replace('_', " ");

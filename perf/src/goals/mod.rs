@@ -6,6 +6,8 @@
 mod measure;
 mod results;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -84,15 +86,20 @@ impl Goals {
         let mut results = Results::read(&file)?;
         let program = Program::new(self.program.as_deref())?;
         let progress = Progress::new(measure::steps(self));
+        if self.wants(Goal::Peer) && !self.peer() {
+            progress.note("the peer is left out: it takes --features peer");
+        }
         let measured = measure::all(self, &program, &progress, &mut results);
         drop(progress);
         // What is there is kept, also when a later goal failed.
         results.write(&file)?;
         print!("{}", rows::markdown(self, &results));
-        measured?;
-        match &self.plots {
-            Some(dir) => crate::plot::write(&results, dir),
-            None => Ok(()),
+        if let Some(dir) = &self.plots {
+            crate::plot::write(&results, dir)?;
+        }
+        match measured? {
+            0 => Ok(()),
+            failed => bail!("{failed} runs failed: see above"),
         }
     }
 

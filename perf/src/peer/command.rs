@@ -100,7 +100,7 @@ fn cells_of_ours(shape: &Shape) -> Vec<String> {
         format!("{:.0}", shape.of(|run| run.durable_p50_ms)),
         format!("{:.0}", shape.of(|run| run.durable_p99_ms)),
         rare(Outcome::node_ns),
-        rare(Outcome::load_ns),
+        rare(|run| run.spent_ns.get("load").copied()),
         format!("{:.0}", shape.of(|run| run.disk_bytes_per_block)),
         format!("{:.0}", shape.of(|run| run.side_blocks as f64 / run.main_blocks.max(1) as f64)),
     ]

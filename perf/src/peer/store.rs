@@ -32,6 +32,9 @@ pub(super) struct Store {
     value: Vec<u8>,
 }
 
+/// Chains, and the root of each.
+type Roots = Vec<(u32, Hash)>;
+
 /// A side block, and all that was sealed with it of its chain.
 #[cfg_attr(not(test), expect(dead_code, reason = "measurements write only; the test reads all of it"))]
 pub(super) struct Found {
@@ -119,7 +122,7 @@ impl Store {
 
     /// Header of a main block, and the root of each chain in it.
     #[cfg_attr(not(test), expect(dead_code, reason = "measurements write only; the test reads all of it"))]
-    pub(super) fn block(&self, height: u64) -> Result<Option<(Header, Vec<(u32, Hash)>)>> {
+    pub(super) fn block(&self, height: u64) -> Result<Option<(Header, Roots)>> {
         let transaction = self.database.begin_read()?;
         let Some(value) = transaction.open_table(BLOCKS)?.get(height)? else { return Ok(None) };
         let header = Header::decode(value.value())?;

@@ -1,7 +1,7 @@
 //! One picture each.
 
 use super::svg::{At, BLUE, GREEN, GREY, ORANGE, Scale, Svg};
-use crate::bench::Outcome;
+use crate::bench::{Outcome, Tick};
 use crate::goals::{Latency, Shape};
 use crate::table::Spread;
 
@@ -16,8 +16,12 @@ pub(super) fn shapes(shapes: &[Shape]) -> String {
     let million = |limits: &Shape, name: &str| {
         limits.rare(|run| Some(run.limits.as_ref()?.get(name)? / 1e6)).map(|limit| limit.median)
     };
-    let named =
-        [("quic", "QUIC"), ("hash", "hashing"), ("write_and_sync", "write + sync"), ("processors", "all")];
+    let named = [
+        ("quic", "QUIC"),
+        ("hash", "hashing"),
+        ("write_and_sync", "write + sync"),
+        ("processors", "processors"),
+    ];
     let all = shapes.iter().flat_map(|shape| {
         let speed = shape.of(|run| run.blocks_per_second / 1e6).high;
         named.iter().filter_map(|(name, _)| million(shape, name)).chain([speed])
@@ -25,19 +29,19 @@ pub(super) fn shapes(shapes: &[Shape]) -> String {
     let most = all.fold(1.0, f64::max);
     let (row, bottom) = (62.0, TOP + 62.0 * shapes.len() as f64);
     let title = "Durable side blocks a second, against the limits of the machine";
-    let subtitle = "million/s, median of the runs; bar: reached; ticks: what each stage could do alone, and all of them \
-                    sharing the processors";
+    let subtitle = "million/s, median of the runs; ticks: what each stage could do alone, and all of them sharing the processors";
     let mut svg = Svg::new(WIDTH, bottom + 34.0, title, subtitle);
-    let scale = Scale::linear(most, LEFT, RIGHT);
+    let scale = Scale::linear(most, LEFT, RIGHT - 30.0);
     axis(&mut svg, scale, bottom);
     for (shape, y) in shapes.iter().zip(0..).map(|(shape, index)| (shape, TOP + row * f64::from(index))) {
         label(&mut svg, shape, y + 34.0);
         let speed = shape.of(|run| run.blocks_per_second / 1e6);
         svg.bar(LEFT, y + 20.0, scale.at(speed.median) - LEFT, 20.0, BLUE);
         svg.line((scale.at(speed.low), y + 30.0), (scale.at(speed.high), y + 30.0), GREY, 2.0);
-        let ratio = shape.rare(|run| run.ratio).map(|ratio| format!(", {:.0} %", 100.0 * ratio.median));
-        let text = format!("{:.2}{}", speed.median, ratio.unwrap_or_default());
-        svg.strong(scale.at(speed.high) + 5.0, y + 34.0, At::Start, &text);
+        svg.strong(WIDTH - 12.0, y + 26.0, At::End, &format!("{:.2} M", speed.median));
+        if let Some(ratio) = shape.rare(|run| run.ratio) {
+            svg.text(WIDTH - 12.0, y + 42.0, At::End, &format!("{:.0} % of limit", 100.0 * ratio.median));
+        }
         let mut limits: Vec<_> =
             named.iter().filter_map(|(name, title)| Some((million(shape, name)?, *title))).collect();
         limits.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -46,7 +50,7 @@ pub(super) fn shapes(shapes: &[Shape]) -> String {
             let x = scale.at(limit);
             svg.line((x, y + 16.0), (x, y + 44.0), if index == 0 { ORANGE } else { GREEN }, 2.5);
             // Names above, or below where the one before is in the way.
-            let wide = 6.4 * title.len() as f64;
+            let wide = 6.4 * title.len() as f64 + 8.0;
             let above = x - wide / 2.0 > taken;
             svg.text(x, if above { y + 12.0 } else { y + 56.0 }, At::Middle, title);
             taken = if above { x + wide / 2.0 } else { taken };
@@ -67,20 +71,21 @@ pub(super) fn peer(shapes: &[Shape]) -> Option<String> {
     let subtitle =
         "durable side blocks a second, by turns on the same machine; logarithmic; median of the runs";
     let mut svg = Svg::new(WIDTH, bottom + 34.0, title, subtitle);
-    let scale = Scale::log(least, most, LEFT, RIGHT - 40.0);
+    let scale = Scale::log(least / 2.0, most, LEFT, RIGHT - 80.0);
     axis(&mut svg, scale, bottom);
     for (shape, y) in shapes.iter().zip(0..).map(|(shape, index)| (shape, TOP + row * f64::from(index))) {
         label(&mut svg, shape, y + 34.0);
         let ratio = shape.over_peer()?.median;
         let bars = [
-            (ours(shape), BLUE, format!(" Mainstem, {ratio:.1} times")),
-            (theirs(shape), ORANGE, " peer".into()),
+            (ours(shape), BLUE, "Mainstem", format!(", {ratio:.1} times")),
+            (theirs(shape), ORANGE, "peer", String::new()),
         ];
-        for ((spread, colour, name), y) in bars.into_iter().zip([y + 10.0, y + 32.0]) {
+        for ((spread, colour, name, times), y) in bars.into_iter().zip([y + 10.0, y + 32.0]) {
             svg.bar(LEFT, y, scale.at(spread.median) - LEFT, 18.0, colour);
+            svg.light(LEFT + 8.0, y + 13.0, name);
             svg.line((scale.at(spread.low), y + 9.0), (scale.at(spread.high), y + 9.0), GREY, 2.0);
-            let text = format!("{:.2} M{name}", spread.median / 1e6);
-            svg.strong(scale.at(spread.high) + 5.0, y + 13.0, At::Start, &text);
+            let text = format!("{:.2} M{times}", spread.median / 1e6);
+            svg.strong(scale.at(spread.high) + 6.0, y + 13.0, At::Start, &text);
         }
     }
     (!shapes.is_empty()).then(|| svg.finish())
@@ -96,7 +101,7 @@ pub(super) fn latency(paces: &[Latency]) -> String {
     let mut svg = Svg::new(WIDTH, bottom + 40.0, &title, subtitle);
     let quantiles: Vec<_> = paces
         .iter()
-        .flat_map(|pace| pace.runs.first())
+        .filter_map(|pace| pace.runs.first())
         .flat_map(|run| &run.latency)
         .map(|at| at.quantile)
         .collect();
@@ -160,6 +165,8 @@ pub(super) fn latency(paces: &[Latency]) -> String {
     svg.finish()
 }
 
+type Value = fn(&Tick) -> f64;
+
 /// Rate and memory over a long run; nothing if there was no timeline.
 pub(super) fn catch_up(run: &Outcome) -> Option<String> {
     let ticks: Vec<_> = run.timeline.iter().filter(|tick| tick.at > 0.0).collect();
@@ -174,10 +181,10 @@ pub(super) fn catch_up(run: &Outcome) -> Option<String> {
     for tick in time.ticks() {
         svg.text(time.at(tick), bottom + 18.0, At::Middle, &number(tick));
     }
-    let rate = |tick: &crate::bench::Tick| tick.blocks_per_second / 1e6;
-    let memory = |tick: &crate::bench::Tick| tick.memory_bytes as f64 / 1e6;
-    let panels: [(&dyn Fn(&crate::bench::Tick) -> f64, f64, f64, &str); 2] =
-        [(&rate, middle, TOP, BLUE), (&memory, bottom, middle + 24.0, GREEN)];
+    let rate = |tick: &Tick| tick.blocks_per_second / 1e6;
+    let memory = |tick: &Tick| tick.memory_bytes as f64 / 1e6;
+    let panels: [(Value, f64, f64, &str); 2] =
+        [(rate, middle, TOP, BLUE), (memory, bottom, middle + 24.0, GREEN)];
     for (of, from, to, colour) in panels {
         let scale = Scale::linear(ticks.iter().map(|tick| of(tick)).fold(0.0, f64::max), from, to);
         let marks = scale.ticks();

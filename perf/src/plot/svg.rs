@@ -49,6 +49,11 @@ impl Svg {
         self.styled(x, y, at, " class=\"strong\"", text);
     }
 
+    /// On a bar.
+    pub(super) fn light(&mut self, x: f64, y: f64, text: &str) {
+        self.styled(x, y, At::Start, " class=\"strong\" style=\"fill:#fff\"", text);
+    }
+
     fn styled(&mut self, x: f64, y: f64, at: At, class: &str, text: &str) {
         let anchor = match at {
             At::Start => "start",
@@ -130,11 +135,17 @@ impl Scale {
         Self { from, to, low: 0.0, high: (most / step).ceil().max(1.0) * step, log: false }
     }
 
-    /// Powers of ten around `least` and `most`.
+    /// From one round number (1, 2 or 5 times a power of ten) at or below `least` to another above `most`.
     pub(super) fn log(least: f64, most: f64, from: f64, to: f64) -> Self {
         let least = least.max(1e-9);
-        let (low, high) = (10_f64.powf(least.log10().floor()), 10_f64.powf(most.max(least).log10().ceil()));
-        let high = if high > low { high } else { low * 10.0 };
+        let mut low = 10_f64.powf(least.log10().floor());
+        while next(low) <= least {
+            low = next(low);
+        }
+        let mut high = next(low);
+        while high < most {
+            high = next(high);
+        }
         Self { from, to, low, high, log: true }
     }
 
@@ -153,10 +164,16 @@ impl Scale {
         let mut tick = self.low;
         while tick <= self.high * 1.000_001 {
             ticks.push(tick);
-            tick = if self.log { tick * 10.0 } else { tick + step(self.high) };
+            tick = if self.log { next(tick) } else { tick + step(self.high) };
         }
         ticks
     }
+}
+
+/// The round number above another one: 1, 2, 5, 10, ...
+fn next(round: f64) -> f64 {
+    let first = round / 10_f64.powf((round * 1.000_001).log10().floor());
+    if (1.5..4.0).contains(&first) { round * 2.5 } else { round * 2.0 }
 }
 
 /// A round step that gives four to ten ticks.
