@@ -157,7 +157,10 @@ fn digests<const LENGTH: usize>(mut messages: impl Iterator<Item = [u8; LENGTH]>
 #[inline]
 fn clear_upper_halves() {
     #[cfg(target_feature = "avx")]
-    core::arch::x86_64::_mm256_zeroupper();
+    // SAFETY: the whole program is compiled for AVX, so it runs only where that is.
+    unsafe {
+        core::arch::x86_64::_mm256_zeroupper();
+    }
 }
 
 #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
