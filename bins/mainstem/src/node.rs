@@ -242,10 +242,10 @@ impl Node {
         api::side_blocks(&self.genesis, &self.cache)
     }
 
-    /// How many blocks side chains have that are not durable here, as far as those who speak for them have told. Goes
-    /// through all sessions: not to be asked often.
-    pub(crate) fn behind(&self) -> u64 {
-        self.quic.peers().iter().filter_map(|peer| peer.behind).sum()
+    /// How many blocks side chains have that are not durable here, as far as those who speak for them have told; `None`
+    /// if nobody has. Goes through all sessions: not to be asked often.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        self.quic.peers().iter().filter_map(|peer| peer.behind).reduce(u64::saturating_add)
     }
 
     /// Stops in order: no more blocks come in, what is final is sealed and stored, then the API ends. Fails if

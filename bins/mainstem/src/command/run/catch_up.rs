@@ -70,7 +70,14 @@ impl CatchUp {
             return;
         }
         self.looked = Some(now);
-        let (durable, behind) = (node.side_blocks(), node.behind());
+        let durable = node.side_blocks();
+        let Some(behind) = node.behind() else {
+            if matches!(self.state, State::Far { .. }) {
+                self.finish();
+                tracing::info!("nobody is left who tells how much there is to catch up");
+            }
+            return;
+        };
         self.pace.see(now - self.began, durable, behind);
         match &mut self.state {
             State::Near if self.pace.is_far(behind) => {
@@ -129,8 +136,10 @@ impl Pace {
         if let Some((then, before, tips_before)) = self.last.replace((at, durable, tips)) {
             let seconds = (at.saturating_sub(then)).as_secs_f64();
             self.rate.see(durable.saturating_sub(before) as f64, seconds);
-            // A session that ends takes its tips with it.
-            self.growth.see(tips.saturating_sub(tips_before) as f64, seconds);
+            // A session that ends takes its tips with it, and one that begins brings what has long been there.
+            let more = tips.saturating_sub(tips_before);
+            let new = if self.is_far(more) { 0 } else { more };
+            self.growth.see(new as f64, seconds);
         }
     }
 
@@ -149,7 +158,7 @@ impl Pace {
     }
 
     /// How long it will take; `None` while that cannot be said: it was not looked for long enough, or side chains make
-    /// blocks as fast as they are taken in, or have only just told how many there are.
+    /// blocks as fast as they are taken in.
     fn left(&self, behind: u64) -> Option<Duration> {
         let net = self.rate.value() - self.growth.value();
         let known = self.rate.seconds >= KNOWN && net > 0.01 * self.rate.value();
@@ -231,12 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_joins_with_much_makes_the_time_unknown_for_a_while() {
+    fn what_a_session_brings_along_when_it_joins_is_more_to_do_and_no_growth() {
         let mut pace = Pace::default();
         (0..20).for_each(|second| pace.see(seconds(second), 1_000 * second, 500_000 - 1_000 * second));
-        assert!(pace.left(480_000).is_some());
+        assert_eq!(pace.left(480_000).map(|left| left.as_secs()), Some(480));
         pace.see(seconds(20), 20_000, 10_480_000);
-        assert_eq!(pace.left(10_480_000), None);
+        assert_eq!(pace.left(10_480_000).map(|left| left.as_secs()), Some(10_480));
+        // It ends again.
+        pace.see(seconds(21), 21_000, 479_000);
+        assert_eq!(pace.left(479_000).map(|left| left.as_secs()), Some(479));
     }
 
     #[test]
