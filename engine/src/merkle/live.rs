@@ -113,6 +113,10 @@ impl Subtree {
         self.nodes.last().copied().unwrap_or(Hash::ZERO)
     }
 
+    #[expect(
+        clippy::large_stack_arrays,
+        reason = "34 KiB, once on a stack, and nothing is allocated for an update"
+    )]
     fn update(&mut self, indices: &[u32], fill: &impl Fn(&[u32], &mut [Hash])) {
         let (mut changed, mut leaves) = ([0; SUBTREE], [Hash::ZERO; SUBTREE]);
         let (changed, leaves) = (&mut changed[..indices.len()], &mut leaves[..indices.len()]);

@@ -101,7 +101,7 @@ fn subtree(kernel: Kernel, leaves: &mut [Hash], nodes: &mut [Hash]) -> Hash {
     if count == 0 {
         return Hash::ZERO;
     }
-    lower_levels(kernel, leaves, std::iter::once(count));
+    lower_levels(kernel, leaves, &std::iter::once(count));
     upper_levels(kernel, &mut leaves[..width_at(count, STORED_LEVEL)], nodes)
 }
 
@@ -109,7 +109,7 @@ fn subtree(kernel: Kernel, leaves: &mut [Hash], nodes: &mut [Hash]) -> Hash {
 /// how many each has. The row of each tree at that level then stands where its leaves began.
 ///
 /// Level by level over all trees, so that the pairs of small ones are hashed side by side as well.
-pub(crate) fn lower_levels(kernel: Kernel, row: &mut [Hash], counts: impl Iterator<Item = usize> + Clone) {
+pub(crate) fn lower_levels(kernel: Kernel, row: &mut [Hash], counts: &(impl Iterator<Item = usize> + Clone)) {
     for level in 0..STORED_LEVEL {
         kernel.nodes(row, LevelPairs { counts: counts.clone(), level, next: 0, left: 0, to: 0, pairs: 0 });
         let (mut start, mut done) = (0, true);
@@ -325,7 +325,7 @@ mod tests {
         let leaves = leaves(counts.iter().sum());
         for kernel in Kernel::all() {
             let mut row = leaves.clone();
-            lower_levels(kernel, &mut row, counts.iter().copied());
+            lower_levels(kernel, &mut row, &counts.iter().copied());
             let mut start = 0;
             for count in counts.into_iter().filter(|count| *count > 0) {
                 let own = &leaves[start..start + count];

@@ -26,6 +26,7 @@ use super::constants::{K, PADDING_OF_64, Quads, START};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ShaNi(());
 
+#[expect(clippy::unused_self, reason = "to have one is what makes the calls sound")]
 impl ShaNi {
     pub(super) fn find() -> Option<Self> {
         let found = is_x86_feature_detected!("sha")
@@ -198,14 +199,16 @@ fn prefixed(prefix: u128, first: &Hash, second: &Hash) -> [Block; 2] {
     let prefix = _mm_set_epi64x((prefix >> 64) as i64, prefix as i64);
     let (first, second) = (&first.0, &second.0);
     // 13 bytes of prefix, and each hash thus in parts of 3, 16 and 13 bytes.
-    let a = _mm_or_si128(prefix, _mm_slli_si128::<13>(load::<0>(first)));
-    let b = load::<3>(first);
-    let c = _mm_or_si128(_mm_srli_si128::<3>(load::<16>(first)), _mm_slli_si128::<13>(load::<0>(second)));
-    let d = load::<3>(second);
+    let head = _mm_or_si128(prefix, _mm_slli_si128::<13>(load::<0>(first)));
+    let middle =
+        _mm_or_si128(_mm_srli_si128::<3>(load::<16>(first)), _mm_slli_si128::<13>(load::<0>(second)));
     let end = _mm_set_epi8(0, 0, i8::MIN, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    let e = _mm_or_si128(_mm_srli_si128::<3>(load::<16>(second)), end);
+    let tail = _mm_or_si128(_mm_srli_si128::<3>(load::<16>(second)), end);
     let (zero, bits) = (_mm_setzero_si128(), _mm_set_epi32(77 * 8, 0, 0, 0));
-    [[swap(a), swap(b), swap(c), swap(d)], [swap(e), zero, zero, bits]]
+    [
+        [swap(head), swap(load::<3>(first)), swap(middle), swap(load::<3>(second))],
+        [swap(tail), zero, zero, bits],
+    ]
 }
 
 /// How many blocks a message of some bytes has: a byte and its length, eight bytes, come after it.
@@ -214,7 +217,7 @@ const fn blocks_of(length: usize) -> usize {
 }
 
 /// A message and its padding; one of 55 bytes or less has one block.
-#[inline(always)]
+#[inline]
 fn padded<const LENGTH: usize>(message: &[u8; LENGTH]) -> [[u8; 64]; 2] {
     let mut blocks = [[0; 64]; 2];
     let bytes = blocks.as_flattened_mut();

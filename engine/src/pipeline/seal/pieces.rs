@@ -12,7 +12,7 @@ use super::plan::{Piece, Plan, Tree};
 /// Some pieces that follow each other, and the places for what they bring.
 pub(super) struct Pieces<'a> {
     /// One more than there are: where the last one ends.
-    pieces: &'a [Piece],
+    bounds: &'a [Piece],
     /// All trees of the main block.
     trees: &'a [Tree],
     outlets: &'a [Outlet],
@@ -33,7 +33,7 @@ impl<'a> Pieces<'a> {
         roots: &'a mut [Hash],
     ) -> Self {
         Self {
-            pieces: &plan.pieces,
+            bounds: &plan.pieces,
             trees: &plan.trees,
             outlets,
             hashes: &mut block.columns.hashes,
@@ -50,7 +50,7 @@ impl<'a> Pieces<'a> {
     }
 
     fn run_here(mut self) {
-        while self.pieces.len() > 2 {
+        while self.bounds.len() > 2 {
             let (next, others) = self.split(1);
             next.hash();
             self = others;
@@ -59,7 +59,7 @@ impl<'a> Pieces<'a> {
     }
 
     fn share_out(self) {
-        let count = self.pieces.len() - 1;
+        let count = self.bounds.len() - 1;
         if count == 1 {
             return self.hash();
         }
@@ -69,19 +69,19 @@ impl<'a> Pieces<'a> {
 
     /// The pieces before `at`, and the others.
     fn split(self, at: usize) -> (Self, Self) {
-        let (from, to) = (self.pieces[0], self.pieces[at]);
-        let leaves = to.first_leaf - from.first_leaf;
+        let (from, to) = (self.bounds[0], self.bounds[at]);
+        let leaves = to.leaf - from.leaf;
         let (hashes, other_hashes) = self.hashes.split_at_mut(leaves);
         let (tx_roots, other_tx_roots) = self.tx_roots.split_at_mut(leaves);
         let (times, other_times) = self.times.split_at_mut(leaves);
-        let (nodes, other_nodes) = self.nodes.split_at_mut(to.first_node - from.first_node);
-        let (roots, other_roots) = self.roots.split_at_mut(to.first_tree - from.first_tree);
-        let (pieces, other_pieces) = (&self.pieces[..=at], &self.pieces[at..]);
+        let (nodes, other_nodes) = self.nodes.split_at_mut(to.node - from.node);
+        let (roots, other_roots) = self.roots.split_at_mut(to.tree - from.tree);
+        let (bounds, other_bounds) = (&self.bounds[..=at], &self.bounds[at..]);
         let (trees, outlets) = (self.trees, self.outlets);
         (
-            Self { pieces, trees, outlets, hashes, tx_roots, times, nodes, roots },
+            Self { bounds, trees, outlets, hashes, tx_roots, times, nodes, roots },
             Self {
-                pieces: other_pieces,
+                bounds: other_bounds,
                 trees,
                 outlets,
                 hashes: other_hashes,
@@ -94,9 +94,13 @@ impl<'a> Pieces<'a> {
     }
 
     /// The one piece that this is.
+    #[expect(
+        clippy::large_stack_arrays,
+        reason = "32 KiB, once on a stack: hot in the cache from piece to piece"
+    )]
     fn hash(self) {
-        let [piece, end] = self.pieces else { unreachable!("one piece and where it ends") };
-        let trees = &self.trees[piece.first_tree..end.first_tree];
+        let [piece, end] = self.bounds else { unreachable!("one piece and where it ends") };
+        let trees = &self.trees[piece.tree..end.tree];
         let mut places = self.hashes.iter_mut().zip(&mut *self.tx_roots).zip(self.times);
         for tree in trees {
             let outlet = &self.outlets[tree.outlet as usize];
@@ -112,11 +116,11 @@ impl<'a> Pieces<'a> {
         let blocks = Blocks { trees: trees.iter(), chain: ChainId(0), height: 0, left: 0 };
         leaf::side_rows(blocks, self.hashes, self.tx_roots, row);
         let kernel = Kernel::best();
-        lower_levels(kernel, row, trees.iter().map(|tree| tree.count as usize));
+        lower_levels(kernel, row, &trees.iter().map(|tree| tree.count as usize));
         let mut first = 0;
         for (tree, root) in trees.iter().zip(self.roots) {
             let count = tree.count as usize;
-            let nodes = &mut self.nodes[tree.first_node as usize - piece.first_node..][..tree.nodes as usize];
+            let nodes = &mut self.nodes[tree.first_node as usize - piece.node..][..tree.nodes as usize];
             *root = upper_levels(kernel, &mut row[first..first + width_at(count, STORED_LEVEL)], nodes);
             first += count;
         }

@@ -31,12 +31,13 @@ pub(super) struct Tree {
     pub(super) nodes: u32,
 }
 
-/// Trees of at most [`SUBTREE`] leaves together, up to where the next piece begins.
+/// Trees of at most [`SUBTREE`] leaves together: where they begin among all trees, leaves and nodes of the main block. They
+/// end where the next piece begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Piece {
-    pub(super) first_tree: usize,
-    pub(super) first_leaf: usize,
-    pub(super) first_node: usize,
+    pub(super) tree: usize,
+    pub(super) leaf: usize,
+    pub(super) node: usize,
 }
 
 impl Plan {
@@ -68,9 +69,9 @@ impl Plan {
                 let size = SUBTREE.min(count - offset);
                 if piece_leaves + size > SUBTREE {
                     self.pieces.push(Piece {
-                        first_tree: self.trees.len(),
-                        first_leaf: leaves as usize,
-                        first_node: nodes as usize,
+                        tree: self.trees.len(),
+                        leaf: leaves as usize,
+                        node: nodes as usize,
                     });
                     piece_leaves = 0;
                 }
@@ -91,13 +92,13 @@ impl Plan {
             // Behind its subtrees' nodes there is room for those above them.
             nodes = end;
         }
-        let (first_leaf, first_node) = (leaves as usize, nodes as usize);
-        self.pieces.push(Piece { first_tree: self.trees.len(), first_leaf, first_node });
+        let (leaf, node) = (leaves as usize, nodes as usize);
+        self.pieces.push(Piece { tree: self.trees.len(), leaf, node });
         // Every place is written, so what is there may stay.
-        block.columns.hashes.resize(first_leaf, Hash::ZERO);
-        block.columns.tx_roots.resize(first_leaf, Hash::ZERO);
-        block.columns.times.resize_with(first_leaf, Default::default);
-        block.chain_nodes.resize(first_node, Hash::ZERO);
+        block.columns.hashes.resize(leaf, Hash::ZERO);
+        block.columns.tx_roots.resize(leaf, Hash::ZERO);
+        block.columns.times.resize_with(leaf, Default::default);
+        block.chain_nodes.resize(node, Hash::ZERO);
         block.side_nodes.resize(stored_nodes(block.sections.len()), Hash::ZERO);
     }
 }
