@@ -24,7 +24,7 @@ use crate::server::ServerConfig;
 /// Takes QUIC connections of everybody, and discards what comes. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Discard {
-    reactors: Vec<Reactor>,
+    _reactors: Vec<Reactor>,
     address: SocketAddr,
     key: NodeKey,
     received: Arc<AtomicU64>,
@@ -51,7 +51,7 @@ impl Discard {
             drop(reactor.handle().spawn(accept(reactor.handle(), listener, Arc::clone(&received))));
             reactors.push(reactor);
         }
-        Ok(Self { reactors, address, key: config.identity.public(), received })
+        Ok(Self { _reactors: reactors, address, key: config.identity.public(), received })
     }
 
     /// Where it listens.
@@ -68,13 +68,6 @@ impl Discard {
     pub fn bytes(&self) -> u64 {
         // Relaxed: a figure.
         self.received.load(Ordering::Relaxed)
-    }
-
-    /// Ends: whoever sends is told, for so long at most.
-    pub fn stop(self, grace: Duration) {
-        for reactor in self.reactors {
-            reactor.shutdown(grace);
-        }
     }
 }
 

@@ -105,9 +105,7 @@ impl Bed {
     }
 
     fn rest(node: &Node, signals: &Signals, time: Duration) -> Result<()> {
-        if signals.wait(time) {
-            bail!("stopped before the end");
-        }
+        stopped(signals, time)?;
         node.failed().map_or(Ok(()), |reason| bail!("{reason}"))
     }
 
@@ -125,6 +123,14 @@ impl Bed {
         drop(load);
         Ok((node.stop()?, scratch))
     }
+}
+
+/// Waits for so long; an error when a signal comes, or has come.
+pub(super) fn stopped(signals: &Signals, time: Duration) -> Result<()> {
+    if signals.wait(time) {
+        bail!("stopped before the end");
+    }
+    Ok(())
 }
 
 fn settings(shape: &Shape, dir: &Path) -> Settings {

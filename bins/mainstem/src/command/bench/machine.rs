@@ -59,7 +59,7 @@ struct Measure {
     unit: &'static str,
     /// What of it a side block needs.
     needs: f64,
-    why: &'static str,
+    why: String,
     blocks_per_second: f64,
     /// Processor time of a side block, where it was measured, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +76,9 @@ const COPIES: u64 = 5;
 
 /// Bytes that are copied or read at a time: more than the caches hold.
 const ROW: usize = 64 << 20;
+
+/// What copies are aligned to.
+const PAGE: usize = 4096;
 
 /// What the disk is given at a time: half of a second at some hundred thousand blocks a second, or a few milliseconds at
 /// some millions.
@@ -113,21 +116,22 @@ fn report(dir: &Path, started: String, progress: &Progress) -> Result<Report> {
     progress.step("disk");
     let disk = disk::measure(dir, FILE, PIECE, ROUNDS)?;
     progress.step("UDP");
-    let udp = udp()?;
+    let (udp, batch) = udp()?;
+    let batches = format!("its bytes, {batch} datagrams a send");
     progress.step("QUIC");
     let quic = quic::measure(&Settings::default(), 1, ROUNDS)?;
     let quic_ns = quic.cost.send + quic.cost.receive;
 
     let block = BLOCK_BYTES as f64;
     let per_block = |found: Spread| found.times(block);
-    let part = |name, value: Spread, unit, needs, why, ns| Measure {
+    let part = |name, value: Spread, unit, needs, why: &str, ns| Measure {
         name,
         value: value.median,
         low: value.low,
         high: value.high,
         unit,
         needs,
-        why,
+        why: why.into(),
         blocks_per_second: over(value.median, needs),
         ns,
         is_limit: true,
@@ -153,7 +157,7 @@ fn report(dir: &Path, started: String, progress: &Progress) -> Result<Report> {
             "its bytes, 65,536 blocks a sync",
             Some(disk.write.cost),
         ),
-        part("UDP, GSO and GRO", udp.limit, "bytes/s", block, "its bytes", Some(udp.cost)),
+        part("UDP, GSO and GRO", udp.limit, "bytes/s", block, &batches, Some(udp.cost)),
         part(
             "QUIC, 1 connection",
             per_block(quic.limit),
@@ -187,7 +191,6 @@ fn report(dir: &Path, started: String, progress: &Progress) -> Result<Report> {
 /// Bytes a second that one thread copies, and that it reads, from memory to memory.
 fn memory() -> (Spread, Spread) {
     // The same place in a page on both sides: just beside it copying is many times slower on some processors.
-    const PAGE: usize = 4096;
     let row = || vec![0x5a_u8; ROW + PAGE];
     let place = |row: &[u8]| row.as_ptr().align_offset(PAGE).min(PAGE);
     let (from, mut to) = (row(), row());
@@ -216,8 +219,9 @@ fn memory() -> (Spread, Spread) {
     (copied, read)
 }
 
-/// Bytes a second over a socket of UDP, and processor time of a side block's bytes.
-fn udp() -> Result<Found<f64>> {
+/// Bytes a second over a socket of UDP, and processor time of a side block's bytes; and how many datagrams went in a
+/// send.
+fn udp() -> Result<(Found<f64>, usize)> {
     let datagrams = Datagrams::start(DATAGRAM).context("the UDP limit cannot be measured")?;
     std::thread::sleep(ROUNDS.time / 4);
     let look = || (Instant::now(), datagrams.bytes(), Cpu::of_self());
@@ -231,7 +235,7 @@ fn udp() -> Result<Found<f64>> {
     }
     let spent = last.2.since(&cpu, |thread| thread.starts_with("udp-"));
     let cost = over(spent as f64 * BLOCK_BYTES as f64, (last.1 - bytes) as f64);
-    Ok(Found { limit: Spread::of(rates), cost })
+    Ok((Found { limit: Spread::of(rates), cost }, datagrams.segments()))
 }
 
 impl std::fmt::Display for Report {

@@ -66,6 +66,24 @@ pub(super) struct Measured {
     pub(super) allocations: Allocations,
 }
 
+/// When a part of a run is over.
+#[derive(Clone, Copy)]
+pub(super) enum End {
+    At(Instant),
+    /// When so many blocks are durable.
+    Blocks(u64),
+}
+
+impl End {
+    fn is_reached(self, node: &Node) -> bool {
+        match self {
+            Self::At(end) => Instant::now() >= end,
+            // The node began with none. This costs the same however many chains there are.
+            Self::Blocks(all) => node.stats().side_blocks >= all,
+        }
+    }
+}
+
 /// How often queues are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -78,17 +96,12 @@ impl<'a> Meter<'a> {
         Self { bed, zero: now, every: TICK, last, ticks: Vec::new(), begun: false }
     }
 
-    /// Looks on until `is_over` says so of the blocks that are durable, or it fails. `show` is told of each tick.
-    fn run(
-        &mut self,
-        signals: &Signals,
-        mut is_over: impl FnMut(&Node) -> bool,
-        mut show: impl FnMut(u64),
-    ) -> Result<()> {
+    /// Looks on until the end, or until something fails. `show` is told of each tick.
+    fn run(&mut self, signals: &Signals, end: End, mut show: impl FnMut(u64)) -> Result<()> {
         let (mut over, mut queues) = (false, vec![(0, 0.0); self.last.stages.len()]);
         while !over {
             self.bed.wait(signals, LOOK)?;
-            over = is_over(self.bed.node());
+            over = end.is_reached(self.bed.node());
             for ((times, sum), stage) in queues.iter_mut().zip(self.bed.node().stages()) {
                 *times += 1;
                 *sum += fill(&stage);
@@ -116,22 +129,17 @@ impl<'a> Meter<'a> {
         if time.is_zero() {
             return Ok(());
         }
-        self.run(signals, |_| Instant::now() >= end, show)
+        self.run(signals, End::At(end), show)
     }
 
-    /// Measures until `is_over`; the load begins now if it has not before.
-    pub(super) fn measure(
-        mut self,
-        signals: &Signals,
-        is_over: impl FnMut(&Node) -> bool,
-        show: impl FnMut(u64),
-    ) -> Result<Measured> {
+    /// Measures until the end; the load begins now if it has not before.
+    pub(super) fn measure(mut self, signals: &Signals, end: End, show: impl FnMut(u64)) -> Result<Measured> {
         // What was late until now is not measured.
         self.bed.load().mark()?;
         let before = Totals::of(self.bed);
         self.zero = before.at;
         self.begin()?;
-        self.run(signals, is_over, show)?;
+        self.run(signals, end, show)?;
         let after = Totals::of(self.bed);
         let lateness = self.bed.load().mark()?;
         let zero = self.zero;
@@ -351,7 +359,7 @@ mod tests {
             p99_ms,
             utilisation: [("seal".to_owned(), rate / 10.0)].into(),
             queue: BTreeMap::new(),
-            memory_bytes: rate as u64,
+            memory_bytes: super::super::shape::whole(rate),
         }
     }
 
@@ -375,8 +383,9 @@ mod tests {
 
     #[test]
     fn ticks_before_measuring_are_at_negative_times() {
-        let zero = Instant::now() + Duration::from_secs(10);
-        assert!((seconds(zero, zero - Duration::from_secs(2)) + 2.0).abs() < 1e-9);
+        let start = Instant::now();
+        let zero = start + Duration::from_secs(2);
+        assert!((seconds(zero, start) + 2.0).abs() < 1e-9);
         assert!((seconds(zero, zero + Duration::from_secs(3)) - 3.0).abs() < 1e-9);
     }
 }

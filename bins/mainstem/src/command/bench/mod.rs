@@ -82,7 +82,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Do not measure the machine's limits afterwards
-    #[arg(long, conflicts_with = "html")]
+    #[arg(long)]
     no_limits: bool,
     /// Measure nothing, and show what differs between the results of two runs
     #[arg(long, value_names = ["A.json", "B.json"], num_args = 2, conflicts_with_all = RUNNING)]
@@ -141,7 +141,10 @@ impl Bench {
         } else {
             let (connections, block) = (self.shape.connections, measured.mean_block());
             let rounds = Rounds::of(measured.elapsed);
-            let show = |what| progress.borrow().step(what);
+            let show = |what| {
+                progress.borrow().step(what);
+                bed::stopped(&signals, Duration::ZERO)
+            };
             Some(limits::measure(&settings, scratch.path(), connections, block, rounds, show)?)
         };
         progress.borrow().finish();
@@ -170,7 +173,7 @@ impl Bench {
             progress.borrow().step("catching up");
             return meter.measure(
                 signals,
-                |node| node.side_blocks() >= all,
+                meter::End::Blocks(all),
                 |blocks| progress.borrow_mut().counted(blocks, all),
             );
         }
@@ -181,6 +184,6 @@ impl Bench {
         meter.warm_up(signals, warm_up, timed(Instant::now(), warm_up))?;
         progress.borrow().step("measuring");
         let begun = Instant::now();
-        meter.measure(signals, |_| begun.elapsed() >= lasts, timed(begun, lasts))
+        meter.measure(signals, meter::End::At(begun + lasts), timed(begun, lasts))
     }
 }

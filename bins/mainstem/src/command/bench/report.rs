@@ -181,7 +181,6 @@ pub(super) fn advice(outcome: &Outcome) -> &'static str {
         (Limit::Processors, Some("ingest")) => {
             "More cores would raise it, peers elsewhere, and paths with larger datagrams: QUIC costs by the datagram."
         }
-        (Limit::Processors, Some("hash" | "seal")) => "More cores would raise it, or peers elsewhere.",
         (Limit::Processors, Some("persist")) => {
             "More cores would raise it; storing costs less when segments are used again (storage.keep_blocks)."
         }

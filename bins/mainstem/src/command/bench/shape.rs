@@ -54,7 +54,8 @@ pub(crate) enum Skew {
 /// million a second, several times what lies between received and durable.
 const CACHED_BLOCKS: f64 = (1_u64 << 20) as f64;
 
-/// The least that a lane holds.
+/// The least that a lane holds. With ten thousand chains a side block then costs the node no more processor time than with
+/// 4,096, at less than half of the memory and of the latency; with 128 it costs more.
 const LEAST_LANE: u64 = 256;
 
 /// The most that all lanes may hold by their limits: what a lane keeps for each 64 blocks that it may hold makes 300 MB of
@@ -80,7 +81,7 @@ impl Shape {
     /// and latency do not grow with the number of chains.
     pub(crate) fn lane_blocks(&self) -> u64 {
         let busiest = self.skew.shares(self.chains)[0];
-        let share = ((busiest * CACHED_BLOCKS) as u64).next_power_of_two().max(LEAST_LANE);
+        let share = whole(busiest * CACHED_BLOCKS).next_power_of_two().max(LEAST_LANE);
         let most = MOST_PLACES / u64::from(self.chains);
         // The largest power of two that is not above.
         self.lane_blocks.unwrap_or(share.min(1 << most.ilog2()))
@@ -114,6 +115,12 @@ impl Skew {
             Self::Giant => "giant",
         }
     }
+}
+
+/// The whole part of a number that is not negative.
+#[allow(clippy::cast_sign_loss, reason = "what is below zero becomes zero, which is what is meant")]
+pub(super) fn whole(number: f64) -> u64 {
+    number as u64
 }
 
 /// The most that a lane may hold, as the engine has it.

@@ -26,6 +26,9 @@ pub(in super::super) struct Disk {
     pub(in super::super) piece_bytes: u64,
 }
 
+/// What copies are aligned to.
+const PAGE: usize = 4096;
+
 /// The longest piece that the file is filled with at first.
 const FILL: usize = 4 << 20;
 
@@ -50,7 +53,6 @@ pub(in super::super) fn measure(
 fn run(file: &File, file_bytes: u64, piece_bytes: u64, rounds: Rounds) -> io::Result<Disk> {
     let piece_bytes = piece_bytes.clamp(1, file_bytes);
     // Copying between places that are just not a multiple of a page apart is many times slower on some processors.
-    const PAGE: usize = 4096;
     let room = vec![0x5a; PAGE + FILL.max(piece_bytes as usize)];
     let start = room.as_ptr().align_offset(PAGE).min(PAGE);
     let (fill, piece) = (&room[start..start + FILL], &room[start..start + piece_bytes as usize]);

@@ -73,20 +73,20 @@ impl Spread {
     }
 }
 
-/// Measures all of them. `show` is told what is measured.
+/// Measures all of them. `show` is told what comes next, and may end it.
 pub(super) fn measure(
     settings: &Settings,
     dir: &Path,
     connections: u32,
     mean_block: u64,
     rounds: Rounds,
-    mut show: impl FnMut(&'static str),
+    mut show: impl FnMut(&'static str) -> Result<()>,
 ) -> Result<Limits> {
-    show("QUIC alone");
+    show("QUIC alone")?;
     let quic = quic::measure(settings, connections, rounds)?;
-    show("hash alone");
+    show("hash alone")?;
     let hash = hash::measure(processors(), rounds);
-    show("disk alone");
+    show("disk alone")?;
     let disk = disk::measure(dir, settings.storage.segment_bytes.0, mean_block * BLOCK_BYTES, rounds)?;
     Ok(Limits { quic, hash, disk })
 }

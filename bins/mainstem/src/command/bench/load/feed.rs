@@ -10,7 +10,7 @@ use engine::chain::{ChainId, Columns, Hash, Height, Timestamp};
 use engine::source::{Source, SourceError};
 use hdrhistogram::Histogram;
 
-use super::super::shape::{Shape, Skew};
+use super::super::shape::{Shape, Skew, whole};
 use super::Lateness;
 
 /// When blocks are due.
@@ -81,9 +81,10 @@ impl Plan {
     }
 
     /// How often a chain that has given all that is due is asked again, at least and at most. Asking takes some
-    /// ten nanoseconds: this keeps it below a few percent of a processor however many chains there are.
+    /// ten nanoseconds, and a connection that wakes to ask some microseconds: this keeps it to some percent of a
+    /// processor however many there are.
     pub(super) fn polls(&self) -> (Duration, Duration) {
-        let pause = (2 * Duration::from_micros(self.chains.into()))
+        let pause = Duration::from_micros(u64::from((2 * self.chains).max(20 * self.connections)))
             .clamp(Duration::from_millis(1), Duration::from_millis(20));
         match self.pace {
             Pace::Rate(_) => (pause, 4 * pause),
@@ -100,7 +101,7 @@ fn portions(shares: &[f64], blocks: u64) -> Vec<u64> {
         .iter()
         .map(|share| {
             sum += share;
-            let upto = ((sum * blocks as f64) as u64).clamp(given, blocks);
+            let upto = whole(sum * blocks as f64).clamp(given, blocks);
             let portion = upto - given;
             given = upto;
             portion
@@ -187,7 +188,7 @@ impl Feed {
                 self.allowed as f64 * counter.share
             }
         };
-        ((due + counter.phase) as u64).min(counter.end)
+        whole(due + counter.phase).min(counter.end)
     }
 
     /// Writes down how late the blocks from `first` on are.
@@ -201,7 +202,7 @@ impl Feed {
             let (from, upto) = (count * part / parts, count * (part + 1) / parts);
             let due = ((first + from.midpoint(upto - 1)) as f64 - counter.phase) / rate;
             let micros = ((since.as_secs_f64() - due) * 1e6).max(1.0);
-            late.saturating_record_n(micros as u64, upto - from);
+            late.saturating_record_n(whole(micros), upto - from);
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct BenchLoad {
 #[derive(Subcommand)]
 enum Part {
     /// Blocks, as side chains send them.
-    Blocks(Blocks),
+    Blocks(BlockLoad),
     /// Bytes, over bare QUIC.
     Bulk(bulk::Bulk),
 }
@@ -60,7 +60,7 @@ impl BenchLoad {
 }
 
 #[derive(Args)]
-struct Blocks {
+struct BlockLoad {
     #[arg(long)]
     main: SocketAddr,
     #[arg(long)]
@@ -101,7 +101,7 @@ enum Heard {
     Failed(String),
 }
 
-impl Blocks {
+impl BlockLoad {
     fn run(self) -> Result<()> {
         let reactor = Reactor::spawn_thread("load").context("cannot start a thread")?;
         let (shape, gate) = (&self.shape, Arc::<Gate>::default());
