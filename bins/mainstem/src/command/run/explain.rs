@@ -19,7 +19,7 @@ struct Costs {
     persist: f64,
 }
 
-const COSTS: Costs = Costs { ingest: 57.0, alone: 5.0, hash: 100.0, persist: 25.0 };
+const COSTS: Costs = Costs { ingest: 57.0, alone: 5.0, hash: 80.0, persist: 25.0 };
 
 /// The text. `chains`: how many there are, if a genesis document says so.
 pub(super) fn explain(loaded: &Loaded, cores: NonZeroUsize, chains: Option<usize>) -> String {
