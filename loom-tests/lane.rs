@@ -59,7 +59,7 @@ fn store(LaneEnds { outlet, drain }: &mut LaneEnds) {
 /// `Releaser::release` or `Producer::limit` (the ends of the second node rely on what the first one did).
 #[test]
 fn two_nodes_of_one_chain_push_in_turns_and_their_blocks_come_out_as_one_chain() {
-    loom::model(|| {
+    bounded(2, || {
         let (lane, mut ends, waiter) = lane(1);
         let nodes: Vec<_> = [0, 1]
             .into_iter()
@@ -145,4 +145,11 @@ fn a_node_told_of_room_without_the_lock_may_use_it() {
         let mut ends = storing.join().unwrap();
         store(&mut ends);
     });
+}
+
+/// Interleavings with at most so many preemptions: without a bound there are too many.
+fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
 }

@@ -107,7 +107,7 @@ fn all(only: Option<&str>, time: Option<Duration>, replay: Option<&Path>) -> Res
         for target in targets {
             match replay {
                 Some(input) => suite.run_alone(target, input)?,
-                None => suite.run(target, time.unwrap_or(suite.brief))?,
+                None => suite.run(target, time)?,
             }
         }
     }
@@ -159,7 +159,10 @@ impl Suite {
         Ok(())
     }
 
-    fn run(&self, target: &str, time: Duration) -> Result<()> {
+    /// Fuzzes for `time`; or briefly, with the same seed every time, so that a change is judged by itself and not by chance.
+    fn run(&self, target: &str, time: Option<Duration>) -> Result<()> {
+        let seed = if time.is_some() { "-seed=0" } else { "-seed=1" };
+        let time = time.unwrap_or(self.brief);
         for input in self.regressions(target)? {
             self.run_alone(target, &input)?;
         }
@@ -174,6 +177,8 @@ impl Suite {
         let mut fuzzer = self.program(target);
         // What is new goes to the first folder of inputs; the others are read only.
         fuzzer.args([&found, &folder.join("corpus").join(target)]);
+        // 0 is chance.
+        fuzzer.arg(seed);
         fuzzer.arg(format!("-max_total_time={}", time.as_secs().max(1)));
         fuzzer.arg(format!("-artifact_prefix={}/", artifacts.display()));
         fuzzer.arg(format!("-max_len={}", self.max_len));

@@ -15,6 +15,7 @@ mod peers;
 mod probe;
 mod step;
 mod test;
+mod tsan;
 mod workspace;
 
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ struct Cli {
 const LONG: &str = "The chores of the project.
 
 New here? `cargo xtask test` checks everything that CI checks, and says at the end how long each step took.
-While you work, `cargo xtask test --fast` leaves out the two slow steps. Works from any folder of the tree.";
+While you work, `cargo xtask test --fast` leaves out the slow steps. Works from any folder of the tree.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -48,6 +49,16 @@ enum Command {
     /// Model-check the lock-free parts with loom
     #[command(long_about = test::LOOM)]
     Loom,
+    /// Check all stages together in thousands of random schedules with shuttle
+    #[command(long_about = test::SHUTTLE)]
+    Shuttle,
+    /// Run tests of several threads under ThreadSanitizer
+    #[command(long_about = tsan::LONG)]
+    Tsan {
+        /// What follows `--` goes to the test programs
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Run the tests of the log under AddressSanitizer
     #[command(long_about = asan::LONG)]
     Asan {
@@ -86,6 +97,8 @@ fn main() -> ExitCode {
         Command::Clippy => Ok(step::run(vec![test::clippy()])),
         Command::Doc => Ok(step::run(vec![test::doc()])),
         Command::Loom => Ok(step::run(vec![test::loom()])),
+        Command::Shuttle => Ok(step::run(vec![test::shuttle()])),
+        Command::Tsan { args } => tsan::tsan(&args).map(|()| ExitCode::SUCCESS),
         Command::Asan { args } => asan::asan(&args).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(options) => fuzz::fuzz(&options).map(|()| ExitCode::SUCCESS),
         Command::Crash(options) => crash::crash(&options).map(|()| ExitCode::SUCCESS),

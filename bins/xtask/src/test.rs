@@ -3,7 +3,8 @@
 //! Built to be quick from nothing on two cores. Which packages a command selects decides which features their
 //! dependencies get, and every new set of features builds those again. So all steps but the documentation say
 //! `--workspace`, build and test both take `--all-targets`' set (with the features of dev-dependencies), and the
-//! benches run in the dev profile: what is shown is that they run, not how fast. Only loom needs its own artifacts.
+//! benches run in the dev profile: what is shown is that they run, not how fast. Only loom, shuttle and the sanitizers need
+//! their own artifacts.
 
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warnin
 targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
 brings), crash (the log through simulated crashes, then with planted faults), disk (the log on real file systems; left out with the reason where the machine cannot), asan (the log's \
 tests under AddressSanitizer), fuzz (the fuzz targets of the log and of what peers send, briefly), bench (each bench once, not measured), doc \
-(documentation without warnings), loom (model checks). A table of step, result and seconds ends the run; the \
+(documentation without warnings), loom (model checks), shuttle (all stages in random schedules). A table of step, result and seconds ends the run; the \
 exit code is that of the step that failed.
 
 Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C and a C++ compiler, Python 3, Node.js 20 or newer \
@@ -29,7 +30,14 @@ with npm, and the registries of cargo and npm. From nothing on two cores it take
 pub(crate) const LOOM: &str = "\
 Model-check the lock-free parts with loom: every interleaving that the memory model allows, within loom's bounds.
 
-Builds with `--cfg loom` into target/loom, apart from all other artifacts.";
+What is modelled, and which weakened ordering each model catches: loom-tests/README.md. Builds with `--cfg loom` into \
+target/loom, apart from all other artifacts.";
+
+pub(crate) const SHUTTLE: &str = "\
+Check all stages of a node together in thousands of random schedules with shuttle: what is too large for loom.
+
+The schedules are the same every time (fixed seeds). Builds with `--cfg shuttle` into target/shuttle, apart from all \
+other artifacts.";
 
 pub(crate) const E2E: &str = "\
 Run the end-to-end tests: real processes, real sockets, real EVM nodes.
@@ -40,7 +48,7 @@ one of them: `cargo xtask e2e NAME`.";
 /// What `cargo xtask test` may leave out.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out loom, the tests that need EVM nodes and those on real file systems, the slow parts
+    /// Leave out loom and shuttle, the tests that need EVM nodes and those on real file systems, the slow parts
     #[arg(long)]
     fast: bool,
     /// Leave out the tests that need EVM nodes (for where npm or its registry cannot be reached)
@@ -151,6 +159,7 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     });
     steps.push(doc());
     steps.push(if options.fast { left_out("loom", LOOM_ABOUT, "--fast") } else { loom() });
+    steps.push(if options.fast { left_out("shuttle", SHUTTLE_ABOUT, "--fast") } else { shuttle() });
     steps
 }
 
@@ -192,11 +201,22 @@ pub(crate) fn doc() -> Step {
 const LOOM_ABOUT: &str = "model checks of the lock-free parts";
 
 pub(crate) fn loom() -> Step {
-    let mut step = cargo_step("loom", LOOM_ABOUT, &["test", "-p", "mainstem-loom-tests", "--release"], &[]);
+    model("loom", LOOM_ABOUT, "--cfg loom")
+}
+
+const SHUTTLE_ABOUT: &str = "all stages together in random schedules";
+
+pub(crate) fn shuttle() -> Step {
+    model("shuttle", SHUTTLE_ABOUT, "--cfg shuttle")
+}
+
+/// The model checks that there are with `flags`.
+fn model(name: &'static str, about: &'static str, flags: &str) -> Step {
+    let mut step = cargo_step(name, about, &["test", "-p", "mainstem-loom-tests", "--release"], &[]);
     if let Work::Program(command) = &mut step.work {
         command
-            .env("RUSTFLAGS", "--cfg loom")
-            .env("CARGO_TARGET_DIR", workspace::target("loom"))
+            .env("RUSTFLAGS", flags)
+            .env("CARGO_TARGET_DIR", workspace::target(name))
             // Models need speed of search and all our assertions, not the last per cent that thin LTO brings.
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
@@ -301,7 +321,7 @@ mod tests {
             names(&steps),
             [
                 "fmt", "peers", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz",
-                "bench", "doc", "loom"
+                "bench", "doc", "loom", "shuttle"
             ]
         );
         assert_eq!(env_of_test(&steps, peers::FOLDER_VAR), Some(peers::folder().as_os_str()));
@@ -320,7 +340,10 @@ mod tests {
         let steps = plan(&Options { fast: false, without_peers: true }, false, None);
         assert_eq!(
             names(&steps),
-            ["fmt", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz", "doc", "loom"]
+            [
+                "fmt", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz", "doc", "loom",
+                "shuttle"
+            ]
         );
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
     }

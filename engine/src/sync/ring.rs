@@ -8,7 +8,8 @@
 //! # Ownership
 //! [`Producer`] writes slots and moves `received` and `finalized`; [`Consumer`] reads final slots and moves
 //! `taken`; [`Releaser`] moves `indexed` and so gives slots back. There is one of each, none can be cloned, and
-//! each moves its own cursors only: that is what makes the slots safe to share without a lock. Several threads may read
+//! each moves its own cursors only, of which it keeps copies (and a model would not try all orders of a store that
+//! follows a load of its own): that is what makes the slots safe to share without a lock. Several threads may read
 //! through one `&Consumer`; only its owner, with `&mut`, moves on, so all of them have ended by then.
 //!
 //! # Memory
@@ -46,9 +47,16 @@ pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Con
         indexed: CachePadded::new(AtomicU64::new(start)),
     });
     (
-        Producer { shared: Arc::clone(&shared), received: start, indexed: start, pages: 0, oldest: 0 },
+        Producer {
+            shared: Arc::clone(&shared),
+            received: start,
+            finalized: start,
+            indexed: start,
+            pages: 0,
+            oldest: 0,
+        },
         Consumer { shared: Arc::clone(&shared), taken: start },
-        Releaser { shared },
+        Releaser { shared, indexed: start },
     )
 }
 
@@ -152,6 +160,8 @@ pub struct Producer<T> {
     shared: Arc<Shared<T>>,
     /// This end's own copy of `received`, which nobody else moves.
     received: u64,
+    /// And of `finalized`.
+    finalized: u64,
     /// The last `indexed` seen: refreshed when room is asked for.
     indexed: u64,
     /// How many pages there are: one after the other, the last one with the newest height.
@@ -210,12 +220,11 @@ impl<T: Copy + Default> Producer<T> {
     /// # Panics
     /// When `height` was not received, or is below what is final already.
     pub fn finalize(&mut self, height: u64) {
-        // Relaxed: only this end writes it.
-        let before = self.shared.produced.finalized.load(Ordering::Relaxed);
         assert!(
-            before <= height && height <= self.received,
+            self.finalized <= height && height <= self.received,
             "finality moves forward, over what was received"
         );
+        self.finalized = height;
         // Release: pairs with the Acquire load in `Consumer::available`, and makes the slots visible.
         self.shared.produced.finalized.store(height, Ordering::Release);
     }
@@ -352,6 +361,8 @@ impl<T: Copy + Sync> Consumer<T> {
 #[derive(Debug)]
 pub struct Releaser<T> {
     shared: Arc<Shared<T>>,
+    /// This end's own copy of `indexed`, which nobody else moves.
+    indexed: u64,
 }
 
 impl<T> Releaser<T> {
@@ -368,8 +379,8 @@ impl<T> Releaser<T> {
     /// When the consumer has not taken up to `height`, or `height` was given back before.
     pub fn release(&mut self, height: u64) {
         assert!(height <= self.taken(), "released what was not taken");
-        // Relaxed: only this end writes it.
-        assert!(height >= self.shared.indexed.load(Ordering::Relaxed), "released backwards");
+        assert!(height >= self.indexed, "released backwards");
+        self.indexed = height;
         // Release: pairs with the Acquire load in `Producer::limit`.
         self.shared.indexed.store(height, Ordering::Release);
     }
