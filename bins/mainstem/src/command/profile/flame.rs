@@ -103,7 +103,7 @@ impl Bar<'_> {
                 r#"<rect x="{x:.1}" y="{y}" width="{width:.1}" height="{bar_height}" rx="1" fill="{shade}"/>"#
             ),
         );
-        let room = ((width - 6.0) / CHARACTER).max(0.0) as usize;
+        let room = usize::try_from(((width - 6.0) / CHARACTER) as i64).unwrap_or(0);
         let (text_x, text_y) = (x + 3.0, y + 12);
         line(
             out,
@@ -179,7 +179,7 @@ impl Kind {
 fn legend(out: &mut String) {
     let mut x = WIDTH - MARGIN;
     for kind in Kind::ALL.into_iter().rev() {
-        x -= (kind.label().len() as f64 * CHARACTER) as usize + 30;
+        x -= 8 * kind.label().len() + 30;
         let shade = kind.shade("");
         line(out, &format!(r#"<rect x="{x}" y="36" width="12" height="12" rx="2" fill="{shade}"/>"#));
         line(out, &format!(r#"<text class="small" x="{}" y="46">{}</text>"#, x + 17, kind.label()));

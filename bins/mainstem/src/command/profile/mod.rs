@@ -43,7 +43,7 @@ Examples:
 
 The directory of the result holds index.html, which shows all of it; all.svg and a flame graph for each stage (ingest.svg,
 seal.svg, hash.svg, persist.svg, api.svg, other.svg); and the stacks as text beside each (*.folded), which other programs
-read. A build with `cargo build --profile profiling` has the line tables and frame pointers that perf and samply want
+read. A build with `cargo build --profile profiling` has the whole debug information that perf and valgrind want
 besides; this command needs no more than a program that is not stripped.";
 
 /// Show where the node's processor time and memory go under the load of `bench`
@@ -69,8 +69,8 @@ pub(crate) struct Profile {
     out: PathBuf,
 }
 
-/// How often the progress is shown.
-const TICK: Duration = Duration::from_millis(100);
+/// How often the progress is shown. Not oftener, because counting the blocks of ten thousand lanes shows in the profile.
+const TICK: Duration = Duration::from_millis(500);
 
 impl Profile {
     pub(crate) fn run(self) -> Result<()> {
@@ -115,7 +115,7 @@ impl Profile {
 
     fn measure(&self, bed: &Bed, signals: &Signals) -> Result<Run> {
         let bar = if stderr().is_terminal() {
-            ProgressBar::new((self.warm_up + self.seconds) * 10)
+            ProgressBar::new((self.warm_up + self.seconds) * 2)
         } else {
             ProgressBar::hidden()
         };

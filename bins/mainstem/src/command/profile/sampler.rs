@@ -65,8 +65,11 @@ impl Sampler {
             let mut stack: Vec<_> =
                 (leaf..sample.frames.len()).map(|index| name(&mut names, index, index == leaf)).collect();
             // What every thread has below its own first function tells nothing.
-            if let Some(start) = stack.iter().rposition(|name| name.contains(THREAD_START)) {
-                stack.truncate(start);
+            match stack.iter().rposition(|name| name.contains(THREAD_START)) {
+                // The thread's own function was inlined into it.
+                Some(0) => stack = vec!["[the thread's own function]".into()],
+                Some(start) => stack.truncate(start),
+                None => {}
             }
             if sample.frames.len() == MOST_FRAMES {
                 stack.push(format!("[more than {MOST_FRAMES} deep]"));
