@@ -11,6 +11,21 @@
 //!
 //! It is given what took Mainstem measurements to find: its TLS suite, datagrams of 6,500 bytes, windows and socket buffers,
 //! and a layout of the store that is kinder than a row for each block.
+//!
+//! # Tuning
+//! prost's `Bytes` instead of vectors, buffers that go round, messages gathered into writes of 64 KiB, chains kept on four
+//! streams with a task each; leaves hashed where they are decoded and trees over chains by rayon, neither committed to
+//! a history (`uncommitted_root`); one transaction a main block on a thread of its own, while the next gathers.
+//! Tried besides, single short runs on a busy machine, and all within its noise (420 to 590 ns a block of the receiver):
+//! 1, 2 and 8 streams; messages of 64 and 512 blocks; 30 and 100 ms between main blocks; 2^18 and 2^22 blocks ahead;
+//! main blocks of 2^16 and 2^20; caches of 64 MiB and 4 GiB.
+//!
+//! # Where its time goes
+//! Samples of the receiver with 100 chains on one connection, same machine: reading, decoding and leaf hashes 47 % (sha2
+//! alone 21 %, one hash at a time; a count up and down for each field that refers to a received buffer 8 %), trees 29 % (sha2
+//! 15 %, a vector for each level 8 %), commits 24 %, four fifths of them in the kernel: a copy-on-write tree writes on new
+//! pages. The sender spends about two and a half times what Mainstem's does. With a thousand connections the runtime's
+//! wake-ups, which no batch of several connections shares, double the receiver's cost and multiply the sender's by six.
 
 mod chains;
 pub(crate) mod command;
