@@ -31,9 +31,8 @@ fn work_published_before_a_ring_is_seen_after_it_is_heard() {
     });
 }
 
-/// Catches: Relaxed in `Doorbell::ring` (the second of two ringers wakes nobody, so only its exchange shows its work), a
-/// ring that wakes before it is rung (the waiter hears nothing and sleeps on), and a waiter that parks without having
-/// listened or does not listen after it was woken.
+/// Catches: Relaxed in `Doorbell::ring` or `Waiter::hear` (the second of two ringers wakes nobody, so only its exchange
+/// shows its work, and the waiter sleeps for ever).
 #[test]
 fn a_waiter_that_sleeps_is_woken_by_whoever_rings_first_and_misses_no_work() {
     bounded(3, || {

@@ -125,7 +125,7 @@ fn a_section_that_has_room_finds_room_for_its_arrival() {
     });
 }
 
-/// Catches: a credit read newest first, and Relaxed in `Releaser::release` or `Producer::limit` (a node that was
+/// Catches: a `Producer::has_room` that does not look anew, and Relaxed in `Releaser::release` or `Producer::limit` (a node that was
 /// granted room by a thread that takes no lock finds none).
 #[test]
 fn a_node_told_of_room_without_the_lock_may_use_it() {

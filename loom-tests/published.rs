@@ -42,8 +42,8 @@ fn a_reader_that_has_to_read_again_finds_a_newer_value_at_once() {
     });
 }
 
-/// Catches: saying that a value is published before its words are there, in another copy than that of its number, or
-/// counting anew for each reader.
+/// Catches: saying that a value is published before its words are there, or writing them into another copy than that of its
+/// number.
 #[test]
 fn readers_that_come_late_see_what_they_were_told_of_or_newer() {
     loom::model(|| {

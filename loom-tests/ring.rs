@@ -40,7 +40,7 @@ fn consume(consumer: &mut Consumer<u64>, items: u64, mut taken: impl FnMut(u64))
 /// `Releaser::release` or `Producer::limit` (a slot is written while it is read).
 #[test]
 fn items_arrive_once_and_in_order_through_a_ring_that_wraps() {
-    loom::model(|| {
+    bounded(3, || {
         let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
         let producing = thread::spawn(move || produce(&mut producer, 4));
         consume(&mut consumer, 4, |taken| releaser.release(taken));
@@ -93,7 +93,7 @@ fn a_page_is_taken_back_only_after_all_of_it_was_read() {
 /// and in `Releaser::release` or `Producer::limit` (a page is taken away while it is read).
 #[test]
 fn items_find_their_pages_though_these_come_and_go() {
-    loom::model(|| {
+    bounded(3, || {
         let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
         let producing = thread::spawn(move || {
             for item in 1..=3 {
@@ -114,7 +114,7 @@ fn items_find_their_pages_though_these_come_and_go() {
 /// in `Releaser::release` or `Producer::limit` (an item is overwritten while one of them reads it).
 #[test]
 fn several_threads_read_beside_the_producer() {
-    loom::model(|| {
+    bounded(3, || {
         let (mut producer, consumer, mut releaser) = ring::<u64>(2, 0);
         let producing = thread::spawn(move || produce(&mut producer, 3));
         let mut consumer = std::sync::Arc::new(consumer);
@@ -161,7 +161,7 @@ fn a_look_up_finds_its_item_until_it_is_given_back_and_never_another_one() {
 /// producer), and a `Producer::has_room` that does not look anew (blocks that were granted are refused).
 #[test]
 fn room_that_a_sender_was_told_of_is_there_when_its_blocks_come() {
-    loom::model(|| {
+    bounded(3, || {
         let (mut producer, mut consumer, mut releaser) = ring::<u64>(1, 0);
         let observer = producer.observer();
         producer.push([1].into_iter());
@@ -186,4 +186,11 @@ fn room_that_a_sender_was_told_of_is_there_when_its_blocks_come() {
         draining.join().unwrap();
         telling.join().unwrap();
     });
+}
+
+/// Interleavings with at most so many preemptions: without a bound there are too many.
+fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
 }
