@@ -24,8 +24,8 @@
 //! Samples of the receiver with 100 chains on one connection, same machine: reading, decoding and leaf hashes 47 % (sha2
 //! alone 21 %, one hash at a time; a count up and down for each field that refers to a received buffer 8 %), trees 29 % (sha2
 //! 15 %, a vector for each level 8 %), commits 24 %, four fifths of them in the kernel: a copy-on-write tree writes on new
-//! pages. The sender spends about two and a half times what Mainstem's does. With a thousand connections the runtime's
-//! wake-ups, which no batch of several connections shares, double the receiver's cost and multiply the sender's by six.
+//! pages. Its sender takes 114 ns a block where Mainstem's took 41. With 10,000 chains on 1,000 connections the receiver takes
+//! twice as much a block and the sender seven times (single run; no profile says why).
 
 mod chains;
 pub(crate) mod command;
