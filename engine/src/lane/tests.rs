@@ -16,7 +16,7 @@ fn lane(capacity: usize) -> (Arc<Lane>, LaneEnds) {
         finality: FinalityRule::Single,
     };
     let (lane, ends) = Lane::new(&side, Height(4), None, capacity, Doorbell::new().0);
-    lane.claim(KEY, SESSION).unwrap();
+    lane.claim(KEY, SESSION).expect("the key is registered");
     (lane, ends)
 }
 
@@ -28,7 +28,7 @@ fn push(lane: &Lane, count: u64, at: u64) {
         blocks.push(Hash([height as u8; 32]), Hash::ZERO, Timestamp::default());
     }
     let (parent, at) = (hash.unwrap_or(Hash::ZERO), Duration::from_millis(at));
-    lane.push(SESSION, received.next(), parent, blocks.as_ref(), at).unwrap();
+    lane.push(SESSION, received.next(), parent, blocks.as_ref(), at).expect("the next blocks");
 }
 
 fn take_all(outlet: &mut Outlet) {

@@ -101,6 +101,7 @@ impl<const N: usize> Words for [u64; N] {
 }
 
 /// Publishes `first`, and whatever is given to the [`Publisher`] later.
+#[allow(clippy::needless_pass_by_value, reason = "it is published, and not for the caller to keep")]
 pub fn published<T: Words>(first: T) -> (Publisher<T>, Published<T>) {
     let words = first.to_words();
     let copy = || words.words().iter().map(|word| AtomicU64::new(*word)).collect();
