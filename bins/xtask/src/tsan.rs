@@ -29,8 +29,18 @@ const FLAGS: &str = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer";
 /// What runs: the target, and which tests of it.
 const RUNS: [(&[&str], &[&str]); 2] = [
     (&["--lib"], &["sync::", "lane::"]),
-    // What failed is told by a `OnceLock`, which is the library's.
-    (&["--test", "pipeline"], &["--skip", "a_stage_that_panics_is_a_failure_that_is_seen_at_once"]),
+    // Why a stage gave up is told by a `OnceLock`, whose writing half is the library's: the tests that read it are left out.
+    (
+        &["--test", "pipeline"],
+        &[
+            "--skip",
+            "a_stage_that_panics_is_a_failure_that_is_seen_at_once",
+            "--skip",
+            "after_a_failed_sync_nothing_is_published_released_or_tried_again",
+            "--skip",
+            "when_the_sync_of_an_interval_fails_none_of_its_blocks_is_told_of",
+        ],
+    ),
 ];
 
 pub(crate) fn tsan(args: &[String]) -> Result<()> {
