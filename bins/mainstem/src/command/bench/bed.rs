@@ -146,6 +146,7 @@ fn settings(shape: &Shape, dir: &Path) -> Settings {
     settings.cache.bytes = ByteSize::gib(1_024);
     settings.seal.interval_ms = shape.seal_interval_ms;
     settings.storage.sync_interval_ms = shape.sync_interval_ms;
+    settings.threads.hashing = shape.hashing as usize;
     settings
 }
 

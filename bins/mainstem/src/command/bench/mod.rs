@@ -95,7 +95,7 @@ enum Part {
 }
 
 /// Flags of a run.
-const RUNNING: [&str; 13] = [
+const RUNNING: [&str; 14] = [
     "chains",
     "connections",
     "rate",
@@ -103,6 +103,7 @@ const RUNNING: [&str; 13] = [
     "batch",
     "seal_interval_ms",
     "sync_interval_ms",
+    "hashing",
     "lane_blocks",
     "data",
     "seconds",

@@ -77,6 +77,7 @@ fn options(bench: &Bench) -> BTreeMap<String, Value> {
         ("batch", json!(shape.batch)),
         ("seal-interval-ms", json!(shape.seal_interval_ms)),
         ("sync-interval-ms", json!(shape.sync_interval_ms)),
+        ("hashing", json!(shape.hashing)),
         ("lane-blocks", json!(shape.lane_blocks())),
         ("data", json!(shape.data)),
         ("seconds", json!((!counted).then_some(bench.seconds))),

@@ -30,6 +30,9 @@ pub(crate) struct Shape {
     /// The node's storage.sync_interval_ms
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     pub(crate) sync_interval_ms: u64,
+    /// The node's threads.hashing: those that hash main blocks; 0: by the number of processors
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=256))]
+    pub(crate) hashing: u64,
     /// The node's cache.lane_blocks: blocks that a lane holds [default: see below]
     #[arg(long, value_name = "N", value_parser = lane_blocks)]
     pub(crate) lane_blocks: Option<u64>,

@@ -82,14 +82,14 @@ impl Plan {
 
     /// How often a chain that has given all that is due is asked again, at least and at most. Asking takes some
     /// ten nanoseconds, and a connection that wakes to ask some microseconds: this keeps it to some percent of a
-    /// processor however many there are.
+    /// processor however many there are, also while they wait for the load to begin.
     pub(super) fn polls(&self) -> (Duration, Duration) {
         let pause = Duration::from_micros(u64::from((2 * self.chains).max(20 * self.connections)))
             .clamp(Duration::from_millis(1), Duration::from_millis(20));
         match self.pace {
             Pace::Rate(_) => (pause, 4 * pause),
-            // Only a batch or a share makes them wait.
-            Pace::FlatOut | Pace::Shares => (Duration::from_micros(100), Duration::from_millis(10)),
+            // Only a batch or a share makes them wait, and the beginning.
+            Pace::FlatOut | Pace::Shares => (Duration::from_micros(100), 5 * pause),
         }
     }
 }
