@@ -35,7 +35,8 @@ fn bench_counts_durable_blocks_sets_them_against_the_machines_limits_and_cleans_
     assert!((of("/blocks_per_second") * of("/seconds") - of("/side_blocks")).abs() < 1.0);
     for name in ["durable", "seal", "sync", "disk_sync"] {
         let (p50, p99) = (of(&format!("/{name}_p50_ms")), of(&format!("/{name}_p99_ms")));
-        assert!(p50 > 0.0 && p50 <= p99, "{name}: {p50} {p99}");
+        // A disk that keeps what is synced in memory takes less than is counted.
+        assert!(p50 >= 0.0 && p50 <= p99, "{name}: {p50} {p99}");
     }
 
     // The lowest limit is the roofline and names the bottleneck.
@@ -70,7 +71,7 @@ fn bench_counts_durable_blocks_sets_them_against_the_machines_limits_and_cleans_
     assert!(of("/timeline/0/at") > 0.0, "there was no warm-up");
     assert!(of("/timeline/0/utilisation/seal") >= 0.0 && of("/timeline/0/queue/ingest") >= 0.0);
     assert!(of("/allocations/per_side_block") >= 0.0);
-    assert_eq!(result["options"]["rate"], Value::Null);
+    assert_eq!((&result["options"]["rate"], result.get("late_p99_ms")), (&Value::Null, None));
     assert_eq!(result["options"]["blocks"], 200_000);
     assert!(result["started"].as_str().unwrap().ends_with('Z'));
 
@@ -95,7 +96,8 @@ fn a_paced_bench_sends_no_faster_than_its_rate_and_says_how_late_it_was() {
     let seconds = number(&result, "/seconds");
     assert!(seconds > 0.9, "{seconds}");
     assert_eq!(result["options"]["skew"], "zipf");
-    assert!(out.contains("after they were due"), "{out}");
+    assert!(out.contains("after they were due") && out.contains("sent after it was due"), "{out}");
+    assert!(number(&result, "/late_p50_ms") <= number(&result, "/late_p99_ms"));
     assert!(result.get("limits").is_none() && result.get("ratio").is_none(), "they were not measured");
 }
 
@@ -151,8 +153,11 @@ fn bench_machine_says_how_many_side_blocks_each_part_allows() {
     assert_eq!(narrowest["blocks_per_second"], result["narrowest_blocks_per_second"]);
     let lower =
         |measure: &&Value| number(measure, "/blocks_per_second") < number(narrowest, "/blocks_per_second");
-    // What one thread hashes is no limit of a machine with several.
-    assert!(measures.iter().filter(lower).all(|measure| measure["name"] == "hashing, 1 thread"), "{out}");
+    // What one thread can do is no limit of a machine with several, nor what two can of one with more.
+    let few =
+        ["hashing, 1 thread", "memory, copied", "memory, read", "UDP, GSO and GRO", "QUIC, 1 connection"];
+    let exempt = |measure: &Value| few.iter().any(|name| measure["name"] == *name);
+    assert!(measures.iter().filter(lower).all(exempt), "{out}");
 }
 
 #[test]
@@ -167,6 +172,7 @@ fn a_bench_that_cannot_be_is_refused_with_what_is_wrong() {
         ("--lane-blocks 0", "'--lane-blocks <N>': 0 is out of range"),
         ("--compare a.json", "2 values required"),
         ("--compare a.json b.json --chains 5", "cannot be used with '--chains <N>'"),
+        ("--compare a.json b.json --json c.json", "cannot be used with '--json <FILE>'"),
         ("machine --chains 5", "unexpected argument '--chains'"),
     ] {
         let (code, _, error) = run(mainstem().arg("bench").args(flags.split_whitespace()));
@@ -182,4 +188,12 @@ fn a_bench_that_cannot_be_is_refused_with_what_is_wrong() {
     assert_eq!(code, 1);
     assert!(error.contains("exists; a bench makes its directory anew"), "{error}");
     assert!(dir.path().exists(), "what was there before stays");
+
+    // A result that could not be written is refused before anything is measured.
+    let (data, missing) = (dir.path().join("data"), dir.path().join("missing/result"));
+    for flags in [&["bench", "--json"][..], &["bench", "--html"], &["bench", "machine", "--json"]] {
+        let (code, out, error) = run(mainstem().args(flags).arg(&missing).arg("--data").arg(&data));
+        assert_eq!((code, out.as_str()), (1, ""), "{error}");
+        assert!(error.contains("missing/result cannot be written") && !data.exists(), "{error}");
+    }
 }

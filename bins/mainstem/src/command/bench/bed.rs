@@ -1,6 +1,7 @@
 //! The bed of a measurement: a whole node in this process, and its load in another one.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -175,14 +176,18 @@ pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(super) fn make(path: &Path) -> Result<Self> {
-        if path.exists() {
-            bail!(
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+        }
+        match fs::create_dir(path) {
+            Ok(()) => Ok(Self(path.to_owned())),
+            // Told by the call that makes it, so that of two benches one is refused.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(
                 "{} exists; a bench makes its directory anew and removes it: name another with --data",
                 path.display()
-            );
+            ),
+            Err(error) => Err(error).with_context(|| format!("{} cannot be made", path.display())),
         }
-        fs::create_dir_all(path).with_context(|| format!("{} cannot be made", path.display()))?;
-        Ok(Self(path.to_owned()))
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -158,11 +158,13 @@ fn differences(a: &Outcome, b: &Outcome) -> Vec<Difference> {
     let names = a.options.keys().chain(b.options.keys().filter(|name| !a.options.contains_key(*name)));
     for name in names.filter(|name| !["chains", "connections"].contains(&name.as_str())) {
         let value = |run: &Outcome| run.options.get(name).map_or_else(|| "not known".to_owned(), plain);
+        // A program that knows no such option ran as one that does runs without it, or so it may be.
+        let known = a.options.contains_key(name) && b.options.contains_key(name);
         // Where the result goes and how long it took says nothing about what was measured.
         match name.as_str() {
             "data" | "json" | "html" | "no-limits" => {}
             "seconds" | "warm-up" => note(&format!("--{name}"), value(a), value(b), false),
-            _ => note(&format!("--{name}"), value(a), value(b), true),
+            _ => note(&format!("--{name}"), value(a), value(b), known),
         }
     }
     let machine = |run: &Outcome| {
@@ -179,14 +181,12 @@ fn differences(a: &Outcome, b: &Outcome) -> Vec<Difference> {
     if a.has_limits() && b.has_limits() {
         for limit in [Limit::Quic, Limit::Hash, Limit::WriteAndSync] {
             let (of_a, of_b) = (a.limits.of(limit), b.limits.of(limit));
-            if (of_a - of_b).abs() > UNLIKE_LIMITS * of_a.max(of_b) {
+            if of_a.min(of_b) > 0.0 && (of_a - of_b).abs() > UNLIKE_LIMITS * of_a.max(of_b) {
                 note(&format!("limit of {}", limit.title()), count(of_a), count(of_b), true);
             }
         }
     }
     note("version", a.version.clone(), b.version.clone(), false);
-    let commit = |run: &Outcome| run.commit.clone().unwrap_or_else(|| "not known".into());
-    note("commit", commit(a), commit(b), false);
     found
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::threads::cores;
+
 use super::outcome::Machine;
-use super::processors;
 
 /// This machine, with the disk that `dir` is on. What the system does not say is left empty.
 pub(super) fn describe(dir: &Path) -> Machine {
@@ -19,7 +20,7 @@ pub(super) fn describe(dir: &Path) -> Machine {
     let kib = memory.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     Machine {
         cpu: values("model name").next().unwrap_or_default(),
-        processors: values("processor").count().max(processors()),
+        processors: values("processor").count().max(cores().get()),
         memory_bytes: kib.unwrap_or(0) << 10,
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         disk: disk(dir).unwrap_or_default(),

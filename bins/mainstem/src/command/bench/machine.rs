@@ -10,6 +10,8 @@ use net::probe::Datagrams;
 use serde::Serialize;
 
 use crate::settings::Settings;
+use crate::signals::Signals;
+use crate::threads::cores;
 
 use super::bed::Scratch;
 use super::cpu::Cpu;
@@ -17,7 +19,7 @@ use super::format::{bytes, count, time};
 use super::limits::{BLOCK_BYTES, Found, Rounds, Spread, disk, hash, quic};
 use super::outcome::{Machine, over};
 use super::progress::Progress;
-use super::{host, processors};
+use super::{bed, check_out, host};
 
 /// Measure this machine alone: hashing, memory, disk, UDP, QUIC, and how many side blocks a second each allows
 ///
@@ -64,12 +66,17 @@ struct Measure {
     /// Processor time of a side block, where it was measured, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     ns: Option<f64>,
-    /// Whether a node has to do with so little: what one thread can do is not the limit where there are more.
+    /// Whether a node has to do with so little: what one or two threads can do is no limit where there are more
+    /// processors than they use.
     #[serde(skip)]
     is_limit: bool,
 }
 
 const ROUNDS: Rounds = Rounds { count: 3, time: Duration::from_millis(200) };
+
+/// On how many processors at most a measure is a limit: on any number, as all of them were used, or as a node uses no more
+/// either, like the log, which has one end.
+const ANY: usize = usize::MAX;
 
 /// What a block's bytes are copied to: the datagram, the frame, the lane, the main block, the page of the file.
 const COPIES: u64 = 5;
@@ -92,9 +99,13 @@ const DATAGRAM: u16 = 6_500;
 
 impl MachineBench {
     pub(super) fn run(&self) -> Result<()> {
-        let (scratch, started) = (Scratch::make(&self.data)?, host::now());
-        let progress = Progress::new();
-        let report = report(scratch.path(), started, &progress);
+        self.json.as_deref().map_or(Ok(()), check_out)?;
+        let (signals, started) = (Signals::listen()?, host::now());
+        let (scratch, progress) = (Scratch::make(&self.data)?, Progress::new());
+        let report = report(scratch.path(), started, |part| {
+            progress.step(part);
+            bed::stopped(&signals, Duration::ZERO)
+        });
         progress.finish();
         let report = report?;
         print!("{report}");
@@ -107,24 +118,25 @@ impl MachineBench {
     }
 }
 
-fn report(dir: &Path, started: String, progress: &Progress) -> Result<Report> {
-    let all = processors();
-    progress.step("hashing");
+/// Measures all parts. `show` is told what comes next, and may end it.
+fn report(dir: &Path, started: String, mut show: impl FnMut(&'static str) -> Result<()>) -> Result<Report> {
+    let all = cores().get();
+    show("hashing")?;
     let (one, hashed) = (hash::measure(1, ROUNDS), hash::measure(all, ROUNDS));
-    progress.step("memory");
+    show("memory")?;
     let (copied, streamed) = memory();
-    progress.step("disk");
+    show("disk")?;
     let disk = disk::measure(dir, FILE, PIECE, ROUNDS)?;
-    progress.step("UDP");
+    show("UDP")?;
     let (udp, batch) = udp()?;
     let batches = format!("its bytes, {batch} datagrams a send");
-    progress.step("QUIC");
+    show("QUIC")?;
     let quic = quic::measure(&Settings::default(), 1, ROUNDS)?;
     let quic_ns = quic.cost.send + quic.cost.receive;
 
     let block = BLOCK_BYTES as f64;
     let per_block = |found: Spread| found.times(block);
-    let part = |name, value: Spread, unit, needs, why: &str, ns| Measure {
+    let part = |name, most: usize, value: Spread, unit, needs, why: &str, ns| Measure {
         name,
         value: value.median,
         low: value.low,
@@ -134,32 +146,43 @@ fn report(dir: &Path, started: String, progress: &Progress) -> Result<Report> {
         why: why.into(),
         blocks_per_second: over(value.median, needs),
         ns,
-        is_limit: true,
+        is_limit: all <= most,
     };
     let hashes = "a leaf and a node";
     let mut measures = vec![
-        part("hashing, 1 thread", one.limit.times(2.0), "hashes/s", 2.0, hashes, Some(one.cost)),
-        part("hashing, all threads", hashed.limit.times(2.0), "hashes/s", 2.0, hashes, Some(hashed.cost)),
+        part("hashing, 1 thread", 1, one.limit.times(2.0), "hashes/s", 2.0, hashes, Some(one.cost)),
+        part(
+            "hashing, all threads",
+            ANY,
+            hashed.limit.times(2.0),
+            "hashes/s",
+            2.0,
+            hashes,
+            Some(hashed.cost),
+        ),
         part(
             "memory, copied",
+            1,
             copied,
             "bytes/s",
             COPIES as f64 * block,
             "its bytes, copied five times",
             None,
         ),
-        part("memory, read", streamed, "bytes/s", block, "its bytes, once", None),
+        part("memory, read", 1, streamed, "bytes/s", block, "its bytes, once", None),
         part(
             "write and sync",
+            ANY,
             per_block(disk.write.limit),
             "bytes/s",
             block,
             "its bytes, 65,536 blocks a sync",
             Some(disk.write.cost),
         ),
-        part("UDP, GSO and GRO", udp.limit, "bytes/s", block, &batches, Some(udp.cost)),
+        part("UDP, GSO and GRO", 2, udp.limit, "bytes/s", block, &batches, Some(udp.cost)),
         part(
             "QUIC, 1 connection",
+            2,
             per_block(quic.limit),
             "bytes/s",
             block,
@@ -167,10 +190,17 @@ fn report(dir: &Path, started: String, progress: &Progress) -> Result<Report> {
             Some(quic_ns),
         ),
     ];
-    measures[0].is_limit = all == 1;
     let ns = quic_ns + hashed.cost + disk.write.cost;
     let shared = Spread::of(vec![all as f64 * 1e9]);
-    measures.push(part("processors, all shared", shared, "ns/s", ns, "QUIC, hashing and writing", Some(ns)));
+    measures.push(part(
+        "processors, all shared",
+        ANY,
+        shared,
+        "ns/s",
+        ns,
+        "QUIC, hashing and writing",
+        Some(ns),
+    ));
 
     let limits = measures.iter().filter(|measure| measure.is_limit && measure.blocks_per_second > 0.0);
     let narrowest = limits.min_by(|a, b| a.blocks_per_second.total_cmp(&b.blocks_per_second));

@@ -14,6 +14,7 @@ use crate::signals::Signals;
 
 use super::bed::Bed;
 use super::cpu::Cpu;
+use super::limits::BLOCK_BYTES;
 use super::load::Lateness;
 use super::outcome::{Allocations, MAX_TICKS, Stage, ThreadAllocations, Tick, over};
 
@@ -26,6 +27,8 @@ pub(super) struct Meter<'a> {
     every: Duration,
     last: Point,
     ticks: Vec<(Instant, Tick)>,
+    /// The most that was seen waiting for each stage, of what may wait: 0 to 1.
+    most: Vec<f64>,
     /// Whether the load was let begin.
     begun: bool,
 }
@@ -55,6 +58,7 @@ pub(super) struct Measured {
     pub(super) main_blocks: u64,
     pub(super) durable: Histogram<u64>,
     pub(super) seal: Histogram<u64>,
+    /// One value a sync.
     pub(super) sync: Histogram<u64>,
     /// Processor time of the node by group of threads, and of the load, in nanoseconds.
     pub(super) cpu: BTreeMap<&'static str, u64>,
@@ -93,7 +97,8 @@ const TICK: Duration = Duration::from_millis(100);
 impl<'a> Meter<'a> {
     pub(super) fn new(bed: &'a Bed) -> Self {
         let (now, last) = (Instant::now(), Point::of(bed.node()));
-        Self { bed, zero: now, every: TICK, last, ticks: Vec::new(), begun: false }
+        let most = vec![0.0; last.stages.len()];
+        Self { bed, zero: now, every: TICK, last, ticks: Vec::new(), most, begun: false }
     }
 
     /// Looks on until the end, or until something fails. `show` is told of each tick.
@@ -102,9 +107,12 @@ impl<'a> Meter<'a> {
         while !over {
             self.bed.wait(signals, LOOK)?;
             over = end.is_reached(self.bed.node());
-            for ((times, sum), stage) in queues.iter_mut().zip(self.bed.node().stages()) {
+            let stages = self.bed.node().stages();
+            for (((times, sum), most), stage) in queues.iter_mut().zip(&mut self.most).zip(&stages) {
+                let filled = fill(stage);
                 *times += 1;
-                *sum += fill(&stage);
+                *sum += filled;
+                *most = most.max(filled);
             }
             if over || self.last.at.elapsed() >= self.every {
                 let queue = queues
@@ -138,13 +146,15 @@ impl<'a> Meter<'a> {
         self.bed.load().mark()?;
         let before = Totals::of(self.bed);
         self.zero = before.at;
+        // Nor is what waited during the warm-up.
+        self.most.fill(0.0);
         self.begin()?;
         self.run(signals, end, show)?;
         let after = Totals::of(self.bed);
         let lateness = self.bed.load().mark()?;
         let zero = self.zero;
         let timeline = self.ticks.into_iter().map(|(end, tick)| Tick { at: seconds(zero, end), ..tick });
-        Ok(Measured::new(&before, &after, lateness, timeline.collect()))
+        Ok(Measured::new(&before, &after, lateness, timeline.collect(), &self.most))
     }
 
     fn tick(&mut self, queues: &[f64]) {
@@ -198,7 +208,8 @@ impl Totals {
 }
 
 impl Measured {
-    fn new(before: &Totals, after: &Totals, lateness: Lateness, timeline: Vec<Tick>) -> Self {
+    /// `most` is what waited for each stage at most, of what may wait.
+    fn new(before: &Totals, after: &Totals, lateness: Lateness, timeline: Vec<Tick>, most: &[f64]) -> Self {
         let (elapsed, stats) = (after.at.duration_since(before.at), &after.stats);
         let (seal, append, sync) = (
             since(&stats.seal, &before.stats.seal),
@@ -207,7 +218,7 @@ impl Measured {
         );
         let groups = ["ingest", "seal", "hash", "persist", "other"];
         let cpu = |name| after.cpu.since(&before.cpu, |thread| super::cpu::group(thread) == name);
-        let stages = after.stages.iter().zip(&before.stages).map(|(now, last)| {
+        let stages = after.stages.iter().zip(&before.stages).zip(most).map(|((now, last), most)| {
             let took = match now.name {
                 "seal" => Some(&seal),
                 "append" => Some(&append),
@@ -222,7 +233,7 @@ impl Measured {
                 threads: now.threads,
                 utilisation: utilisation(now, last, elapsed),
                 queue_mean: over(queues().sum(), count) * capacity,
-                queue_max: queues().fold(0.0, |most, queue| queue.max(most)) * capacity,
+                queue_max: most * capacity,
                 capacity,
                 unit: now.unit.into(),
                 p50_ms: took.map(|took| millis(took, 0.5)),
@@ -247,9 +258,9 @@ impl Measured {
         }
     }
 
-    /// Side blocks in a main block, on average.
-    pub(super) fn mean_block(&self) -> u64 {
-        self.side_blocks.checked_div(self.main_blocks).unwrap_or(1).max(1)
+    /// Bytes of side blocks that a sync made durable, on average: those of one if there was none.
+    pub(super) fn sync_bytes(&self) -> u64 {
+        (self.side_blocks * BLOCK_BYTES).checked_div(self.sync.len()).unwrap_or(0).max(BLOCK_BYTES)
     }
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //! What is counted is side blocks made durable between the end of the warm-up and the end of the run; latencies run
 //! from a frame's arrival in its lane to the end of the sync that made it durable. The limits are measured in the same
-//! run with the same connections, chains and bytes in a main block; achieved over the lowest limit is the ratio.
+//! run with the same connections, chains and bytes a sync; achieved over the lowest limit is the ratio.
 
 mod bed;
 mod compare;
@@ -26,11 +26,11 @@ mod shape;
 mod summary;
 
 use std::cell::RefCell;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::signals::Signals;
@@ -95,7 +95,7 @@ enum Part {
 }
 
 /// Flags of a run.
-const RUNNING: [&str; 14] = [
+const RUNNING: [&str; 15] = [
     "chains",
     "connections",
     "rate",
@@ -109,6 +109,7 @@ const RUNNING: [&str; 14] = [
     "seconds",
     "warm_up",
     "blocks",
+    "json",
     "no_limits",
 ];
 
@@ -116,9 +117,19 @@ fn blocks(text: &str) -> Result<u64, String> {
     shape::within(text, 1, 1_000_000_000_000)
 }
 
-/// Processors that this process may use.
-pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+/// Refuses a file that cannot be written before the minutes are spent.
+fn check_out(path: &Path) -> Result<()> {
+    let found = fs::metadata(path);
+    // To open a pipe would wait for its reader.
+    if found.as_ref().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Ok(());
+    }
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.with_context(|| format!("{} cannot be written", path.display()))?;
+    if found.is_err() {
+        fs::remove_file(path).with_context(|| format!("{} cannot be removed", path.display()))?;
+    }
+    Ok(())
 }
 
 impl Bench {
@@ -129,6 +140,7 @@ impl Bench {
         if let [a, b] = self.compare.as_slice() {
             return compare::run(a, b, self.html.as_deref());
         }
+        self.json.iter().chain(&self.html).try_for_each(|path| check_out(path))?;
         let (signals, started) = (Signals::listen()?, host::now());
         let progress = RefCell::new(Progress::new());
         progress.borrow().step("connecting");
@@ -140,13 +152,13 @@ impl Bench {
         let limits = if self.no_limits {
             None
         } else {
-            let (connections, block) = (self.shape.connections, measured.mean_block());
+            let (connections, sync_bytes) = (self.shape.connections, measured.sync_bytes());
             let rounds = Rounds::of(measured.elapsed);
             let show = |what| {
                 progress.borrow().step(what);
                 bed::stopped(&signals, Duration::ZERO)
             };
-            Some(limits::measure(&settings, scratch.path(), connections, block, rounds, show)?)
+            Some(limits::measure(&settings, scratch.path(), connections, sync_bytes, rounds, show)?)
         };
         progress.borrow().finish();
         let outcome = report::outcome(&self, started, scratch.path(), &measured, limits.as_ref());
@@ -158,7 +170,7 @@ impl Bench {
             println!("{note}");
         }
         if let Some(path) = &self.json {
-            report::write(&outcome, path, limits.as_ref())?;
+            outcome.write(path)?;
         }
         if let Some(path) = &self.html {
             html::write(path, &outcome)?;
@@ -172,11 +184,9 @@ impl Bench {
         let mut meter = Meter::new(bed);
         if let Some(all) = self.blocks {
             progress.borrow().step("catching up");
-            return meter.measure(
-                signals,
-                meter::End::Blocks(all),
-                |blocks| progress.borrow_mut().counted(blocks, all),
-            );
+            return meter.measure(signals, meter::End::Blocks(all), |blocks| {
+                progress.borrow_mut().counted(blocks, all)
+            });
         }
         let timed = |begun: Instant, lasts: Duration| {
             move |blocks: u64| progress.borrow_mut().timed(begun, lasts, blocks)

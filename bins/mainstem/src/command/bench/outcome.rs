@@ -21,9 +21,6 @@ pub(super) struct Outcome {
     pub(super) format: u32,
     /// Version of the program.
     pub(super) version: String,
-    /// Commit of the sources, if the program was built in a checkout.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) commit: Option<String>,
     /// When the run began, RFC 3339.
     #[serde(default)]
     pub(super) started: String,
@@ -53,13 +50,18 @@ pub(super) struct Outcome {
     /// From the arrival of a frame in its lanes to the end of the sync that made it durable.
     pub(super) durable_p50_ms: f64,
     pub(super) durable_p99_ms: f64,
+    /// How much later than due blocks were handed to their connections; only of a paced load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) late_p50_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) late_p99_ms: Option<f64>,
     /// Gathering and hashing a main block.
     pub(super) seal_p50_ms: f64,
     pub(super) seal_p99_ms: f64,
     /// Making main blocks durable.
     pub(super) sync_p50_ms: f64,
     pub(super) sync_p99_ms: f64,
-    /// `fdatasync` of pieces as large as the run's main blocks, alone: of the run that measured the limit.
+    /// `fdatasync` alone, of as many bytes as the run's syncs made durable: of the run that measured the limit.
     #[serde(default)]
     pub(super) disk_sync_p50_ms: f64,
     #[serde(default)]
@@ -78,7 +80,7 @@ pub(super) struct Outcome {
     /// Which limit is the lowest.
     #[serde(default)]
     pub(super) bottleneck: Limit,
-    /// If the processors are the bottleneck: the thread group that took most of their time, named as in `spent_ns`.
+    /// If the processors are the bottleneck: the part of the work that took most of their time, see [`Spent::shown`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bottleneck_stage: Option<String>,
 
@@ -119,7 +121,8 @@ pub(super) struct Machine {
 }
 
 /// Side blocks a second that each stage could carry alone, measured in the same run: with the same connections and
-/// chains, and as many bytes in a main block.
+/// chains, and as many bytes a sync. 0 is not known, as what the processors could do is where the system tells no
+/// processor time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Limits {
     /// Bulk transfer of the same bytes over QUIC, whose receiver discards them.
@@ -238,13 +241,16 @@ pub(super) struct ThreadAllocations {
 /// The version of the layout that this program writes and reads.
 pub(super) const FORMAT: u32 = 1;
 
+/// What `seal` and `hash` of [`Spent`] are together.
+pub(super) const SEAL_AND_HASH: &str = "seal and hash";
+
 /// Most entries of a timeline.
 pub(super) const MAX_TICKS: usize = 600;
 
 impl Outcome {
     /// Fills in what follows from the limits and from what was achieved: roofline, ratio, bottleneck and its stage.
     pub(super) fn judged(mut self) -> Self {
-        let lowest = self.limits.lowest();
+        let Some(lowest) = self.limits.lowest() else { return self };
         self.bottleneck = lowest;
         self.roofline_blocks_per_second = self.limits.of(lowest);
         self.ratio = over(self.blocks_per_second, self.roofline_blocks_per_second);
@@ -260,7 +266,7 @@ impl Outcome {
 
     /// Whether the machine's limits were measured, and with them roofline, ratio and bottleneck.
     pub(super) fn has_limits(&self) -> bool {
-        Limit::ALL.iter().all(|limit| self.limits.of(*limit) > 0.0)
+        self.limits.lowest().is_some()
     }
 
     /// The ticks after the warm-up.
@@ -270,10 +276,14 @@ impl Outcome {
 }
 
 impl Limits {
-    /// The lowest one; of equal ones the first.
-    pub(super) fn lowest(&self) -> Limit {
-        let lowest = Limit::ALL.into_iter().min_by(|a, b| self.of(*a).total_cmp(&self.of(*b)));
-        lowest.expect("there are four limits")
+    /// The lowest one that is known; of equal ones the first.
+    pub(super) fn lowest(&self) -> Option<Limit> {
+        self.known().min_by(|a, b| self.of(*a).total_cmp(&self.of(*b)))
+    }
+
+    /// Those that are known.
+    pub(super) fn known(&self) -> impl Iterator<Item = Limit> {
+        Limit::ALL.into_iter().filter(|limit| self.of(*limit) > 0.0)
     }
 
     /// Side blocks a second.
@@ -313,12 +323,12 @@ impl Costs {
         ]
     }
 
-    /// What a thread group of [`Spent`] would need alone; nothing for one that no limit stands for.
+    /// What a part of [`Spent::shown`] would need alone; nothing for one that no limit stands for.
     pub(super) fn of_group(&self, group: &str) -> Option<f64> {
         match group {
             "load" => Some(self.quic_send),
             "ingest" => Some(self.quic_receive),
-            "hash" => Some(self.hash),
+            SEAL_AND_HASH => Some(self.hash),
             "persist" => Some(self.write),
             _ => None,
         }
@@ -343,9 +353,21 @@ impl Spent {
         ]
     }
 
-    /// The thread group that took most; nothing if none was measured.
+    /// The same as people are shown it: sealing and hashing are one part, because with one hashing thread it is the
+    /// thread that seals which hashes.
+    pub(super) fn shown(&self) -> [(&'static str, f64); 5] {
+        [
+            ("load", self.load),
+            ("ingest", self.ingest),
+            (SEAL_AND_HASH, self.seal + self.hash),
+            ("persist", self.persist),
+            ("other", self.other),
+        ]
+    }
+
+    /// The part that took most; nothing if none was measured.
     fn largest(&self) -> Option<&'static str> {
-        let parts = self.parts().into_iter();
+        let parts = self.shown().into_iter();
         parts.filter(|(_, ns)| *ns > 0.0).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)
     }
 }

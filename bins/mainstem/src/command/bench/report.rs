@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use serde_json::{Value, json};
+
+use crate::threads::cores;
 
 use super::format::{bytes, count, time};
 use super::limits::{Limits, Spread};
 use super::meter::{Measured, millis};
 use super::outcome::{self, Costs, FORMAT, Limit, Outcome, Quantile, Spent, over};
-use super::{Bench, host, processors};
+use super::{Bench, host};
 
 /// The quantiles of a latency that are kept, in per cent.
 const QUANTILES: [f64; 8] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0];
@@ -27,15 +28,15 @@ pub(super) fn outcome(
     let nothing = outcome::Limits { quic: 0.0, hash: 0.0, write_and_sync: 0.0, processors: 0.0 };
     let quantile = |quantile: f64| Quantile { quantile, ms: millis(&measured.durable, quantile / 100.0) };
     let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    let late = Some(measured.lateness).filter(|late| late.blocks > 0);
     let outcome = Outcome {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
-        commit: option_env!("MAINSTEM_COMMIT").map(Into::into),
         started,
         command: command.join(" "),
         machine: host::describe(dir),
         options: options(bench),
-        processors: processors(),
+        processors: cores().get(),
         chains: bench.shape.chains,
         connections: bench.shape.connections,
         seconds,
@@ -44,6 +45,8 @@ pub(super) fn outcome(
         blocks_per_second: over(measured.side_blocks as f64, seconds),
         durable_p50_ms: millis(&measured.durable, 0.5),
         durable_p99_ms: millis(&measured.durable, 0.99),
+        late_p50_ms: late.map(|late| late.p50_ms),
+        late_p99_ms: late.map(|late| late.p99_ms),
         seal_p50_ms: millis(&measured.seal, 0.5),
         seal_p99_ms: millis(&measured.seal, 0.99),
         sync_p50_ms: millis(&measured.sync, 0.5),
@@ -106,33 +109,6 @@ fn spent(measured: &Measured) -> Spent {
     spent
 }
 
-/// Writes the result as JSON; without limits, what is not known is not in it.
-pub(super) fn write(outcome: &Outcome, path: &Path, limits: Option<&Limits>) -> Result<()> {
-    if limits.is_some() {
-        return Ok(outcome.write(path)?);
-    }
-    let mut value = serde_json::to_value(outcome).context("a result can be written as JSON")?;
-    if let Value::Object(fields) = &mut value {
-        for name in LIMITED {
-            fields.remove(name);
-        }
-    }
-    let text = serde_json::to_string_pretty(&value).context("a result can be written as JSON")?;
-    std::fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
-}
-
-/// What is not known without limits.
-const LIMITED: [&str; 8] = [
-    "limits",
-    "roofline_blocks_per_second",
-    "ratio",
-    "bottleneck",
-    "bottleneck_stage",
-    "costs_ns",
-    "disk_sync_p50_ms",
-    "disk_sync_p99_ms",
-];
-
 /// What the table has no place for, a line each.
 pub(super) fn notes(bench: &Bench, measured: &Measured, limits: Option<&Limits>) -> Vec<String> {
     let mut notes = Vec::new();
@@ -145,9 +121,7 @@ pub(super) fn notes(bench: &Bench, measured: &Measured, limits: Option<&Limits>)
     let late = measured.lateness;
     if late.blocks > 0 {
         notes.push(format!(
-            "Blocks were handed to their connections {} ms after they were due (p50; p99 {} ms, at most {} ms).",
-            time(late.p50_ms),
-            time(late.p99_ms),
+            "Blocks were handed to their connections at most {} ms after they were due.",
             time(late.max_ms)
         ));
     }

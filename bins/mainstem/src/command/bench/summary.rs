@@ -21,7 +21,7 @@ impl fmt::Display for Outcome {
         )?;
         writeln!(f, "  main blocks              {:>12.1} a second", self.main_blocks as f64 / self.seconds)?;
         writeln!(f, "  side blocks in one       {:>12.0}", self.side_blocks_in_main_block())?;
-        self.latencies(f)?;
+        self.latency_table(f)?;
         self.stage_table(f)?;
         self.roofline(f)?;
         self.processor_time(f)?;
@@ -81,9 +81,19 @@ impl Outcome {
             ),
         };
         if let Some(stage) = &self.bottleneck_stage {
-            let parts = self.spent_ns.parts();
-            let ns = parts.iter().find(|(name, _)| name == stage).map_or(0.0, |(_, ns)| *ns);
-            let _ = write!(words, " Most of it is {}: {ns:.0} ns.", printable(stage));
+            let parts = self.spent_ns.shown();
+            let ns = parts.iter().find(|(name, _)| name == stage).map(|(_, ns)| format!(": {ns:.0} ns"));
+            let _ = write!(words, " Most of it is {}{}.", printable(stage), ns.unwrap_or_default());
+        }
+        if self.has_limits() && self.bottleneck == Limit::Quic && self.processors > 2 {
+            let _ = write!(
+                words,
+                " The load and the sender of this limit have one sending thread each, so with {} a node may take more.",
+                plural(self.processors as u64, "processor")
+            );
+        }
+        if let Some(held) = self.held_back() {
+            words += &held;
         }
         if self.paced() {
             words +=
@@ -92,17 +102,54 @@ impl Outcome {
         words
     }
 
-    fn latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f)?;
-        writeln!(f, "  ms                             p50        p99")?;
-        let rows = &[
+    /// What held back a run that stayed far below the limits: threads that had no time left.
+    fn held_back(&self) -> Option<String> {
+        if !self.has_limits() || self.ratio >= FAR_BELOW || self.paced() {
+            return None;
+        }
+        let stage = |name: &str| self.stages.iter().find(|stage| stage.name == name);
+        let busy = |name: &str| stage(name).map_or(0.0, |stage| stage.utilisation);
+        let several = stage("ingest").map(|stage| stage.threads).filter(|threads| *threads > 1);
+        let receiving = several.map_or("its thread ingest-0 was".to_owned(), |threads| {
+            format!("its {threads} threads, ingest-0 and on, were")
+        });
+        let parts = [
+            // It is one process with one thread that sends.
+            (
+                "the load",
+                "its one sending thread was".into(),
+                self.spent_ns.load * self.blocks_per_second / 1e9,
+            ),
+            ("ingest", receiving, busy("ingest")),
+            ("sealing", "its thread seal was".into(), busy("seal")),
+            // These two take turns on one thread.
+            ("storing", "its thread persist was".into(), busy("append") + busy("sync")),
+        ];
+        let busiest = parts.into_iter().max_by(|a, b| a.2.total_cmp(&b.2));
+        let (what, thread, share) = busiest.filter(|(_, _, share)| *share > FULL)?;
+        Some(format!(" What holds the run back is {what}: {thread} {} busy.", percent(share.min(1.0))))
+    }
+
+    /// Latencies that are known: name, p50 and p99 in milliseconds.
+    pub(super) fn latencies(&self) -> Vec<(&'static str, f64, f64)> {
+        let mut rows = vec![
             ("received to durable", self.durable_p50_ms, self.durable_p99_ms),
             ("sealing a main block", self.seal_p50_ms, self.seal_p99_ms),
             ("syncing", self.sync_p50_ms, self.sync_p99_ms),
-            ("syncing, disk alone", self.disk_sync_p50_ms, self.disk_sync_p99_ms),
         ];
-        let known = if self.has_limits() { rows.len() } else { rows.len() - 1 };
-        rows[..known]
+        if self.has_limits() {
+            rows.push(("syncing, disk alone", self.disk_sync_p50_ms, self.disk_sync_p99_ms));
+        }
+        if let Some((p50, p99)) = self.late_p50_ms.zip(self.late_p99_ms) {
+            rows.push(("sent after it was due", p50, p99));
+        }
+        rows
+    }
+
+    fn latency_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        writeln!(f, "  ms                             p50        p99")?;
+        self.latencies()
             .iter()
             .try_for_each(|(name, p50, p99)| writeln!(f, "  {name:24} {p50:>10.2} {p99:>10.2}"))
     }
@@ -133,9 +180,9 @@ impl Outcome {
         }
         writeln!(f)?;
         writeln!(f, "  roofline                 blocks/s   achieved")?;
-        Limit::ALL.iter().try_for_each(|limit| {
-            let most = self.limits.of(*limit);
-            let lowest = if *limit == self.bottleneck { "   lowest" } else { "" };
+        self.limits.known().try_for_each(|limit| {
+            let most = self.limits.of(limit);
+            let lowest = if limit == self.bottleneck { "   lowest" } else { "" };
             let achieved = percent(over(self.blocks_per_second, most));
             writeln!(f, "  {:22} {:>10} {achieved:>10}{lowest}", limit.title(), count(most))
         })
@@ -146,10 +193,10 @@ impl Outcome {
             return Ok(());
         }
         writeln!(f)?;
-        let known = self.has_limits();
+        let known = self.costs_ns.total() > 0.0;
         let heading = if known { "     limits" } else { "" };
         writeln!(f, "  processor time, ns a side block  run{heading}")?;
-        for (name, ns) in self.spent_ns.parts() {
+        for (name, ns) in self.spent_ns.shown() {
             let alone = self.costs_ns.of_group(name).filter(|_| known);
             let alone = alone.map(|ns| format!(" {:>10}", time(ns))).unwrap_or_default();
             writeln!(f, "  {name:24} {:>10}{alone}", time(ns))?;
@@ -158,6 +205,12 @@ impl Outcome {
         writeln!(f, "  {:24} {:>10}{limits}", "total", time(self.spent_ns.total))
     }
 }
+
+/// Below this part of the roofline it is not the limit that holds a run back.
+const FAR_BELOW: f64 = 0.6;
+
+/// From this busy share on a thread has no time left.
+const FULL: f64 = 0.95;
 
 /// A text of a file without the characters by which it could steer a terminal.
 pub(super) fn printable(text: &str) -> String {
@@ -180,6 +233,7 @@ mod tests {
             "ingest                  1       91 %         5.0 %    8.0 %   256 MiB\n",
             "processors, all shared     8.90 M       71 %   lowest\n",
             "ingest                         94.0       66.0\n",
+            "seal and hash                  83.0       61.0\n",
             "Bottleneck: the processors.",
             "Most of it is ingest: 94 ns.",
         ] {
@@ -188,6 +242,52 @@ mod tests {
         assert!(!table.contains("paced"));
         outcome.options.insert("rate".into(), 1_000_000.into());
         assert!(outcome.to_string().contains("The load was paced"));
+    }
+
+    #[test]
+    fn a_run_far_below_its_limits_names_the_thread_that_holds_it_back() {
+        let mut outcome = Outcome::sample();
+        outcome.blocks_per_second = 4e6;
+        (outcome.stages[2].utilisation, outcome.stages[3].utilisation) = (0.5, 0.47);
+        let outcome = outcome.judged();
+        assert!(
+            outcome
+                .verdict()
+                .ends_with("What holds the run back is storing: its thread persist was 97 % busy."),
+            "{}",
+            outcome.verdict()
+        );
+        let mut load = outcome.clone();
+        load.spent_ns.load = 245.0;
+        assert!(load.verdict().contains("is the load: its one sending thread was 98 % busy"));
+        let mut near = outcome.clone();
+        near.blocks_per_second = 6e6;
+        let mut idle = outcome;
+        idle.stages[3].utilisation = 0.3;
+        for other in [near.judged(), idle] {
+            assert!(!other.verdict().contains("holds the run back"), "{}", other.verdict());
+        }
+    }
+
+    #[test]
+    fn where_quic_is_the_limit_of_many_processors_its_one_sender_is_told() {
+        let mut outcome = Outcome::sample();
+        outcome.limits.quic = 7e6;
+        let told = |outcome: &Outcome| outcome.clone().judged().verdict().contains("one sending thread each");
+        assert!(!told(&outcome));
+        outcome.processors = 8;
+        assert!(told(&outcome));
+    }
+
+    #[test]
+    fn lateness_is_shown_of_a_paced_load_and_a_limit_that_is_not_known_is_not() {
+        let mut outcome = Outcome::sample();
+        assert!(!outcome.to_string().contains("after it was due"));
+        (outcome.late_p50_ms, outcome.late_p99_ms) = (Some(0.5), Some(1.25));
+        outcome.limits.processors = 0.0;
+        let table = outcome.judged().to_string();
+        assert!(table.contains("  sent after it was due          0.50       1.25\n"), "{table}");
+        assert!(table.contains("QUIC") && !table.contains("processors, all shared"), "{table}");
     }
 
     #[test]

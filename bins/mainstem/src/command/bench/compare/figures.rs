@@ -105,7 +105,7 @@ fn judge(a: f64, b: f64, good: Good, noise: f64) -> Verdict {
 /// How much more B is than A, in per cent.
 fn change(a: f64, b: f64) -> String {
     if a <= 0.0 {
-        return if b > 0.0 { "new" } else { "0 %" }.to_owned();
+        return if b > 0.0 { "from 0" } else { "0 %" }.to_owned();
     }
     let percent = 100.0 * (b - a) / a;
     match percent.abs() {
@@ -212,10 +212,10 @@ fn processor_time(two: &Two<'_>) -> Vec<Row> {
     let show = |ns: f64| format!("{} ns", time(ns));
     let total = two.plain("all processor time", Good::Less, show, |run| run.spent_ns.total);
     let mut rows = vec![Row { headline: true, ..total }];
-    for (index, (name, _)) in two.a.spent_ns.parts().into_iter().enumerate() {
-        rows.push(two.plain(name, Good::Less, show, |run| run.spent_ns.parts()[index].1));
+    for (index, (name, _)) in two.a.spent_ns.shown().into_iter().enumerate() {
+        rows.push(two.plain(name, Good::Less, show, |run| run.spent_ns.shown()[index].1));
     }
-    if two.have_limits() {
+    if two.a.costs_ns.total() > 0.0 && two.b.costs_ns.total() > 0.0 {
         rows.push(two.plain("what the limits need", Good::Neither, show, |run| run.costs_ns.total()));
     }
     rows
@@ -223,11 +223,8 @@ fn processor_time(two: &Two<'_>) -> Vec<Row> {
 
 /// What the machine can do is measured in each run: if it differs, the machine was not the same, or not as idle.
 fn limits(two: &Two<'_>) -> Vec<Row> {
-    if !two.have_limits() {
-        return Vec::new();
-    }
     let row = |limit: Limit| two.plain(limit.title(), Good::Neither, count, move |run| run.limits.of(limit));
-    Limit::ALL.into_iter().map(row).collect()
+    two.a.limits.known().filter(|limit| two.b.limits.of(*limit) > 0.0).map(row).collect()
 }
 
 fn memory(two: &Two<'_>) -> Vec<Row> {

@@ -68,11 +68,10 @@ impl Comparison<'_> {
     }
 }
 
-/// When and of which program a run was, as far as that is known.
+/// When and of which version a run was, as far as that is known.
 fn origin(run: &Outcome) -> String {
     let part = |text: &str| if text.is_empty() { String::new() } else { format!(", {}", printable(text)) };
-    let commit = run.commit.as_deref().map(|commit| format!(" ({})", printable(commit))).unwrap_or_default();
-    format!("{}, mainstem {}{commit}", part(&run.started), printable(&run.version))
+    format!("{}, mainstem {}", part(&run.started), printable(&run.version))
 }
 
 const fn style(verdict: Verdict) -> Style {

@@ -134,6 +134,17 @@ fn unlike_runs_are_pointed_out_before_their_figures() {
 }
 
 #[test]
+fn an_option_that_one_program_did_not_know_is_told_without_a_warning() {
+    let (a, mut b) = (Outcome::sample(), Outcome::sample());
+    b.options.insert("hashing".into(), 0.into());
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let text = plain_text(&Comparison::of(a, b));
+        assert!(text.contains("--hashing") && text.contains("not known"), "{text}");
+        assert!(!text.contains("warning"), "{text}");
+    }
+}
+
+#[test]
 fn a_machine_that_could_do_much_less_is_pointed_out() {
     let (a, mut b) = (Outcome::sample(), Outcome::sample());
     b.limits.hash *= 0.9;
@@ -185,7 +196,7 @@ fn stages_stand_side_by_side_even_if_only_one_run_has_them() {
     let busy = comparison.groups.iter().find(|group| group.title == "stages: busy").unwrap();
     let names: Vec<&str> = busy.rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(names, ["ingest", "seal", "append", "sync", "receive"]);
-    assert_eq!((busy.rows[0].b.as_str(), busy.rows[4].change.as_str()), ("0.0 %", "new"));
+    assert_eq!((busy.rows[0].b.as_str(), busy.rows[4].change.as_str()), ("0.0 %", "from 0"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::bars::{Bar, Bars, Part};
 use super::lines::{Lines, Series, legend, nines, seconds};
 use super::palette::{Colour, SERIES, of_stage};
 use crate::command::bench::format::{bytes, count, percent, plural, time, trimmed_count};
-use crate::command::bench::outcome::{Limit, Outcome, Tick, over};
+use crate::command::bench::outcome::{Limit, Outcome, SEAL_AND_HASH, Tick, over};
 
 /// A run and what it is called where there is another one.
 pub(super) type Run<'a> = (&'static str, &'a Outcome);
@@ -119,7 +119,8 @@ pub(super) fn memory(runs: &[Run<'_>]) -> Option<Markup> {
 pub(super) fn roofline(runs: &[Run<'_>]) -> Option<Markup> {
     let mut bars = Vec::new();
     for limit in Limit::ALL {
-        for ((name, run), colour) in runs.iter().zip(&SERIES).filter(|((_, run), _)| run.has_limits()) {
+        let knows = |run: &Outcome| run.limits.of(limit) > 0.0;
+        for ((name, run), colour) in runs.iter().zip(&SERIES).filter(|((_, run), _)| knows(run)) {
             let (most, achieved) = (run.limits.of(limit), run.blocks_per_second);
             let lowest = if limit == run.bottleneck { " · lowest" } else { "" };
             bars.push(Bar {
@@ -165,16 +166,15 @@ pub(super) fn processor_time(runs: &[Run<'_>]) -> Markup {
     };
     let mut bars = Vec::new();
     for (name, run) in runs {
-        bars.push(bar(named(name, "the run, by thread group"), &run.spent_ns.parts()));
-        if run.has_limits() {
+        bars.push(bar(named(name, "the run, by thread group"), &run.spent_ns.shown()));
+        if run.costs_ns.total() > 0.0 {
             bars.push(bar(named(name, "the limits, each alone"), &run.costs_ns.parts()));
         }
     }
     let groups = [
         ("load", "load / QUIC send"),
         ("ingest", "ingest / QUIC receive"),
-        ("seal", "seal"),
-        ("hash", "hash"),
+        (SEAL_AND_HASH, "seal and hash / hash"),
         ("persist", "persist / write"),
         ("other", "other"),
     ];

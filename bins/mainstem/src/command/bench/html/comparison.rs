@@ -62,7 +62,7 @@ pub(super) fn page(comparison: &Comparison<'_>) -> Markup {
                 }
             }
         }
-        (footer())
+        (footer(&runs))
     };
     shell(title, &body, &[("outcome-a", a), ("outcome-b", b)])
 }

@@ -67,7 +67,7 @@ fn page(outcome: &Outcome) -> Markup {
                 (tables::allocations(outcome))
             }
         }
-        (footer())
+        (footer(&runs))
     };
     shell(&title, &body, &[("outcome", outcome)])
 }
@@ -97,7 +97,11 @@ fn plots(runs: &[Run<'_>]) -> Markup {
 
 /// What a side block cost.
 fn processor_time(runs: &[Run<'_>]) -> Markup {
-    let note = "Of a side block, by thread group, above what the parts need alone.";
+    let note = if runs.iter().any(|(_, run)| run.costs_ns.total() > 0.0) {
+        "Of a side block, by thread group, above what the parts need alone."
+    } else {
+        "Of a side block, by thread group."
+    };
     section("Processor time", note, &charts::processor_time(runs))
 }
 
@@ -125,14 +129,14 @@ fn shell(title: &str, body: &Markup, outcomes: &[(&str, &Outcome)]) -> Markup {
     }
 }
 
-fn footer() -> Markup {
+fn footer(runs: &[Run<'_>]) -> Markup {
     html! {
         footer {
-            p {
+            @if runs.iter().any(|(_, run)| run.has_limits()) { p {
                 "Every limit was measured in the same run: QUIC is a bulk transfer of the same bytes to a receiver \
                  that discards them, hashing is leaves and nodes on all processors, write and sync is the log's \
                  bytes. “Processors” is what all of it together could carry if it shared the processors perfectly."
-            }
+            } }
             p { "The figures of this page lie in it as JSON, in its script elements." }
         }
     }
@@ -140,8 +144,7 @@ fn footer() -> Markup {
 
 /// Where a run comes from: time, program, machine.
 fn origin(outcome: &Outcome) -> String {
-    let commit = outcome.commit.as_ref().map(|commit| format!(" ({commit})")).unwrap_or_default();
-    [outcome.started.clone(), format!("mainstem {}{commit}", outcome.version), outcome.machine.cpu.clone()]
+    [outcome.started.clone(), format!("mainstem {}", outcome.version), outcome.machine.cpu.clone()]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()

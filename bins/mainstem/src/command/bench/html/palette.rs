@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 
 use plotters::style::RGBColor;
 
+use crate::command::bench::outcome::SEAL_AND_HASH;
+
 /// A colour by the name of its CSS variable, light and dark.
 pub(super) struct Colour {
     name: &'static str,
@@ -63,7 +65,7 @@ pub(super) fn of_stage(name: &str) -> &'static Colour {
     match name {
         "ingest" | "quic_receive" => &SERIES[0],
         "seal" => &SERIES[1],
-        "hash" => &SERIES[2],
+        "hash" | SEAL_AND_HASH => &SERIES[2],
         "persist" | "append" | "write" => &SERIES[3],
         "sync" | "other" => &SERIES[4],
         _ => &SERIES[5],

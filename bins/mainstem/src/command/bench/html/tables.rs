@@ -84,19 +84,13 @@ pub(super) fn percentiles(outcome: &Outcome) -> Markup {
 
 /// Latencies of the stages.
 pub(super) fn latencies(outcome: &Outcome) -> Markup {
-    let rows = [
-        ("received to durable", outcome.durable_p50_ms, outcome.durable_p99_ms),
-        ("sealing a main block", outcome.seal_p50_ms, outcome.seal_p99_ms),
-        ("syncing", outcome.sync_p50_ms, outcome.sync_p99_ms),
-        ("syncing, the disk alone", outcome.disk_sync_p50_ms, outcome.disk_sync_p99_ms),
-    ];
     html! {
         section {
             h2 { "Latencies" }
             table {
                 thead { tr { th { "ms" } th.n { "p50" } th.n { "p99" } } }
                 tbody {
-                    @for (name, p50, p99) in rows {
+                    @for (name, p50, p99) in outcome.latencies() {
                         tr { th { (name) } td.n { (time(p50)) } td.n { (time(p99)) } }
                     }
                 }
@@ -115,7 +109,6 @@ pub(super) fn machine(outcome: &Outcome) -> Markup {
         ("kernel", machine.kernel.clone()),
         ("disk", machine.disk.clone()),
         ("mainstem", outcome.version.clone()),
-        ("commit", outcome.commit.clone().unwrap_or_else(|| "–".into())),
         ("started", outcome.started.clone()),
     ];
     html! {

@@ -110,7 +110,6 @@ fn hostile_texts_stay_texts() {
     outcome.version = text();
     outcome.started = text();
     outcome.command = text();
-    outcome.commit = Some(text());
     outcome.bottleneck_stage = Some(text());
     outcome.stages[0].name = text();
     outcome.stages[0].unit = text();

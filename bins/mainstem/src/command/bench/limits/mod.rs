@@ -1,5 +1,5 @@
-//! What the machine can do of each stage alone: measured after the run, with its connections and as many bytes in a
-//! main block, on the same disk and processors.
+//! What the machine can do of each stage alone: measured after the run, with its connections and as many bytes a sync,
+//! on the same disk and processors.
 
 pub(super) mod disk;
 pub(super) mod hash;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::settings::Settings;
+use crate::threads::cores;
 
 use super::outcome::{self, Costs};
-use super::processors;
 use disk::Disk;
 
 /// Bytes of a side block, on the wire and in the log: two hashes and a time.
@@ -73,21 +73,21 @@ impl Spread {
     }
 }
 
-/// Measures all of them. `show` is told what comes next, and may end it.
+/// Measures all of them, the disk with so many bytes a sync. `show` is told what comes next, and may end it.
 pub(super) fn measure(
     settings: &Settings,
     dir: &Path,
     connections: u32,
-    mean_block: u64,
+    sync_bytes: u64,
     rounds: Rounds,
     mut show: impl FnMut(&'static str) -> Result<()>,
 ) -> Result<Limits> {
     show("QUIC alone")?;
     let quic = quic::measure(settings, connections, rounds)?;
     show("hash alone")?;
-    let hash = hash::measure(processors(), rounds);
+    let hash = hash::measure(cores().get(), rounds);
     show("disk alone")?;
-    let disk = disk::measure(dir, settings.storage.segment_bytes.0, mean_block * BLOCK_BYTES, rounds)?;
+    let disk = disk::measure(dir, settings.storage.segment_bytes.0, sync_bytes, rounds)?;
     Ok(Limits { quic, hash, disk })
 }
 
@@ -109,7 +109,7 @@ impl Limits {
             quic: self.quic.limit.median,
             hash: self.hash.limit.median,
             write_and_sync: self.disk.write.limit.median,
-            processors: outcome::over(processors() as f64 * 1e9, self.costs().total()),
+            processors: outcome::over(cores().get() as f64 * 1e9, self.costs().total()),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{FORMAT, Limit, Limits, MAX_TICKS, Outcome, Quantile, Tick};
+use super::{FORMAT, MAX_TICKS, Outcome, Quantile, Tick};
 
 /// Why a file is not the result of a bench, or cannot be read or written.
 #[derive(Debug, Error)]
@@ -77,9 +77,17 @@ impl Outcome {
             .map_err(|error| OutcomeError::Write { path: path.to_owned(), error })
     }
 
-    /// The result as JSON, for people to read too.
+    /// The result as JSON, for people to read too. Without limits, what is not known is not in it.
     pub(in super::super) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("numbers and texts can be written as JSON")
+        const WRITES: &str = "numbers and texts can be written as JSON";
+        if self.has_limits() {
+            return serde_json::to_string_pretty(self).expect(WRITES);
+        }
+        let mut value = serde_json::to_value(self).expect(WRITES);
+        if let Value::Object(fields) = &mut value {
+            fields.retain(|name, _| !LIMITED.contains(&name.as_str()));
+        }
+        serde_json::to_string_pretty(&value).expect(WRITES)
     }
 
     /// The first field whose value no run gives, and what is wrong with it.
@@ -97,11 +105,6 @@ impl Outcome {
         }
         if self.seconds <= 0.0 {
             return of("seconds", format!("{}, and must be above 0", self.seconds));
-        }
-        if self.limits != Limits::default()
-            && let Some(limit) = Limit::ALL.into_iter().find(|limit| self.limits.of(*limit) <= 0.0)
-        {
-            return of("limits", format!("that of {} is 0, and those of others are not", limit.title()));
         }
         let after = |pair: &[Tick]| pair[0].at > pair[1].at;
         if let Some(at) = self.timeline.windows(2).position(after) {
@@ -160,6 +163,18 @@ fn unlikely(value: &Value, path: &str) -> Option<(String, String)> {
 struct Versioned {
     format: u64,
 }
+
+/// What is not known without limits.
+const LIMITED: [&str; 8] = [
+    "limits",
+    "roofline_blocks_per_second",
+    "ratio",
+    "bottleneck",
+    "bottleneck_stage",
+    "costs_ns",
+    "disk_sync_p50_ms",
+    "disk_sync_p99_ms",
+];
 
 /// Most bytes of a file that is read: several times what the longest timeline takes.
 pub(super) const MAX_BYTES: u64 = 4 << 20;

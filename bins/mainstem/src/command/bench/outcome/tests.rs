@@ -69,12 +69,39 @@ fn fields_of_a_newer_program_are_ignored() {
 }
 
 #[test]
-fn limits_are_either_all_known_or_none() {
+fn without_limits_nothing_is_written_that_follows_from_them() {
     let without = Outcome::sample_without_limits();
     assert!(!without.has_limits() && Outcome::sample().has_limits());
     assert!(parse(&without.to_json()).unwrap() == without);
-    let some = refusal(&with("/limits/quic", Value::from(0)));
-    assert!(some.ends_with("field limits: that of QUIC is 0, and those of others are not"), "{some}");
+    let json: Value = serde_json::from_str(&without.to_json()).unwrap();
+    for name in
+        ["limits", "ratio", "roofline_blocks_per_second", "bottleneck", "costs_ns", "disk_sync_p99_ms"]
+    {
+        assert_eq!(json.get(name), None, "{name}");
+    }
+    assert!(json.get("sync_p99_ms").is_some());
+}
+
+#[test]
+fn a_limit_of_zero_is_not_known_and_so_not_the_lowest() {
+    let mut outcome = Outcome::sample();
+    outcome.limits.processors = 0.0;
+    let outcome = outcome.judged();
+    assert_eq!((outcome.bottleneck, outcome.roofline_blocks_per_second), (Limit::Quic, 15.2e6));
+    assert_eq!(outcome.bottleneck_stage, None);
+    assert!(outcome.has_limits() && parse(&outcome.to_json()).unwrap() == outcome);
+    assert_eq!(Limits::default().lowest(), None);
+}
+
+#[test]
+fn sealing_and_hashing_are_one_part_of_what_is_shown() {
+    let mut outcome = Outcome::sample();
+    // The pool hashes little, the thread that seals the rest.
+    (outcome.spent_ns.seal, outcome.spent_ns.hash) = (60.0, 50.0);
+    let outcome = outcome.judged();
+    assert_eq!(outcome.bottleneck_stage.as_deref(), Some(SEAL_AND_HASH));
+    assert_eq!(outcome.spent_ns.shown()[2], (SEAL_AND_HASH, 110.0));
+    assert_eq!(outcome.costs_ns.of_group(SEAL_AND_HASH), Some(61.0));
 }
 
 #[test]
@@ -99,7 +126,6 @@ fn values_that_no_run_gives_are_refused() {
         ("/timeline/5/at", Value::from(-100), "field timeline[5].at: before"),
         ("/latency/2/quantile", Value::from(101), "field latency[2].quantile: 101, and must be 0 to 100"),
         ("/seconds", Value::from(0), "field seconds: 0, and must be above 0"),
-        ("/limits/hash", Value::from(0), "field limits: that of hashing is 0"),
         ("/machine/cpu", Value::from("x".repeat(5_000)), "field machine.cpu: 5000 bytes"),
     ];
     for (pointer, value, expected) in cases {
