@@ -112,6 +112,9 @@ pub struct ClientConfig {
     pub on_event: Option<EventSink>,
     /// The reactor to run on. By default the client starts one of its own.
     pub reactor: Option<Handle>,
+    /// The source never blocks, so it is asked on the reactor, not on a thread of its own: for programs with hundreds of
+    /// clients, where a switch between threads for each ack costs more than all else. Default false.
+    pub quick_source: bool,
 }
 
 impl ClientConfig {
@@ -137,6 +140,7 @@ impl ClientConfig {
             give_up_on_refusal: false,
             on_event: None,
             reactor: None,
+            quick_source: false,
         }
     }
 

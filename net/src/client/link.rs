@@ -61,7 +61,7 @@ pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::Client
             let mut inbox = shared.inbox();
             *inbox = super::shared::Inbox { lost: true, ..Default::default() };
         }
-        shared.doorbell.ring();
+        shared.bell.ring();
         if reason.lasting && config.give_up_on_refusal {
             let text = reason.to_string();
             shared.tell(Event::Disconnected { reason, retry_in: None });
@@ -221,7 +221,7 @@ impl Link<'_> {
             inbox.news.clear();
             inbox.welcome = Some(Welcomed { connection: number, chains: welcome.chains, streams });
         }
-        shared.doorbell.ring();
+        shared.bell.ring();
         let address = connection.remote_address();
         tracing::info!(server = %address, main_chain = %welcome.main_chain, "connected");
         shared.set_connection(connected(address));
@@ -343,7 +343,7 @@ async fn write_stream(
     let Some(mut frame) = frames.recv().await else { return Ok(()) };
     let mut stream = connection.open_uni().await?;
     loop {
-        shared.doorbell.ring();
+        shared.bell.ring();
         let home = Arc::clone(&shared.spare);
         {
             // One frame at a time, whichever stream it is on: of many that are half there the server may have no memory
@@ -385,6 +385,6 @@ fn credit(shared: &Shared, acks: &[Ack]) -> Option<()> {
         let cell = cells.find(|cell| cell.chain == ack.chain)?;
         cell.set_credit(ack.durable, ack.limit);
     }
-    shared.doorbell.ring();
+    shared.bell.ring();
     Some(())
 }

@@ -27,12 +27,13 @@ mod status;
 mod tips;
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use engine::source::Source;
+use engine::sync::Doorbell;
+use tokio::sync::Notify;
 
 use crate::endpoint::EndpointError;
 use crate::reactor::{Join, Reactor};
@@ -42,17 +43,24 @@ pub use follow::{Contradiction, FollowedBlock, MainSink};
 pub use status::{ChainState, ChainStatus, ConnectionState, Disconnect, Event, FollowStatus, Status};
 
 use pump::Pump;
-use shared::{Shared, Stopping};
+use shared::{Bell, Shared, Stopping};
 
 /// A running client. Dropping it ends it at once; [`Client::stop`] can wait for what was sent.
 #[derive(Debug)]
 pub struct Client {
     shared: Arc<Shared>,
-    pump: Option<JoinHandle<()>>,
+    pump: Option<PumpRun>,
     link: Option<Join<()>>,
     follower: Option<JoinHandle<()>>,
     /// The reactor, unless the caller lent one.
     _reactor: Option<Reactor>,
+}
+
+/// Where the pump runs.
+#[derive(Debug)]
+enum PumpRun {
+    Thread(JoinHandle<()>),
+    Task(Join<()>),
 }
 
 impl Client {
@@ -69,21 +77,22 @@ impl Client {
         };
         let handle = config.reactor.clone().or_else(|| reactor.as_ref().map(Reactor::handle));
         let handle = handle.expect("the caller's or our own");
-        let (shared, waiter) = Shared::new(config, source.chains())?;
-        let shared = Arc::new(shared);
-        let pump = Pump::new(Arc::clone(&shared), source, waiter);
-        let pump = std::thread::Builder::new()
-            .name("pump".into())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || {
-                    // Whatever the pump left half-way is gone with it.
-                    if catch_unwind(AssertUnwindSafe(|| pump.run())).is_err() {
-                        shared.pump_panicked();
-                    }
-                }
-            })
-            .map_err(ClientError::Thread)?;
+        let (bell, waiter) = if config.quick_source {
+            (Bell::Task(Notify::new()), None)
+        } else {
+            let (doorbell, waiter) = Doorbell::new();
+            (Bell::Thread(doorbell), Some(waiter))
+        };
+        let shared = Arc::new(Shared::new(config, source.chains(), bell)?);
+        let pump = Pump::new(Arc::clone(&shared), source);
+        let pump = match waiter {
+            Some(waiter) => {
+                let thread = std::thread::Builder::new().name("pump".into());
+                let thread = thread.spawn(move || pump.run(&waiter)).map_err(ClientError::Thread)?;
+                PumpRun::Thread(thread)
+            }
+            None => PumpRun::Task(handle.spawn(pump.run_on(handle.clone()))),
+        };
         let (feed, follower) = match shared.config.follow.clone() {
             Some(sink) => match follow::start(&shared, sink) {
                 Ok((feed, follower)) => (Some(feed), Some(follower)),
@@ -128,10 +137,15 @@ impl Client {
 
     fn end(&mut self) {
         self.shared.stop(Stopping::Now);
-        if let Some(pump) = self.pump.take()
-            && pump.join().is_err()
-        {
-            tracing::error!("whoever is told of events panicked");
+        match self.pump.take() {
+            Some(PumpRun::Thread(thread)) => {
+                if thread.join().is_err() {
+                    tracing::error!("whoever is told of events panicked");
+                }
+            }
+            // As with the link.
+            Some(PumpRun::Task(task)) => drop(task.wait()),
+            None => {}
         }
         // An error says that the reactor ended first, and the link with it.
         let _ = self.link.take().map(Join::wait);

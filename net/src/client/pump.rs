@@ -1,5 +1,7 @@
-//! The pump: drives the source on a thread of its own and turns its blocks into frames.
+//! The pump: drives the source and turns its blocks into frames, on a thread of its own since a source may block, or on the
+//! client's reactor if its source never does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,7 @@ use super::tips::{Rounds, SourceTip};
 use super::{ChainState, Event};
 use crate::control::{Entry, EntryState, RefusalCode, Resume};
 use crate::frame::MAX_SECTION_BLOCKS;
+use crate::reactor::Handle;
 
 /// The shortest pause between two turns that found nothing to do at once.
 const SHORTEST_REST: Duration = Duration::from_micros(500);
@@ -28,7 +31,6 @@ const JUST_READ: Duration = Duration::from_secs(1);
 pub(super) struct Pump {
     shared: Arc<Shared>,
     source: Box<dyn Source>,
-    waiter: Waiter,
     /// Number of the connection; 0 before the first.
     connection: u64,
     flows: Vec<Flow>,
@@ -98,7 +100,7 @@ struct Turn {
 }
 
 impl Pump {
-    pub(super) fn new(shared: Arc<Shared>, source: Box<dyn Source>, waiter: Waiter) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, source: Box<dyn Source>) -> Self {
         let now = Instant::now();
         let config = &shared.config;
         let flow = |_| Flow {
@@ -124,7 +126,6 @@ impl Pump {
         Self {
             shared,
             source,
-            waiter,
             connection: 0,
             flows,
             lanes,
@@ -133,33 +134,62 @@ impl Pump {
         }
     }
 
-    pub(super) fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        loop {
-            let stopping = shared.stopping();
-            if stopping == Stopping::Now {
-                return;
-            }
-            self.hear();
-            let mut turn = Turn { busy: false, next: Instant::now() + LONGEST_REST };
-            for lane in 0..self.lanes.len() {
-                if stopping == Stopping::Drain {
-                    self.lanes[lane].flush(&shared);
-                } else {
-                    self.fill(lane, &mut turn);
-                }
-            }
-            if stopping == Stopping::No {
-                self.tell_tips();
-                turn.next = turn.next.min(self.rounds.due());
-            }
-            if !turn.busy {
-                // An ack, room in a stream's channel and whatever comes into the inbox ring. Chains whose time comes one
-                // by one are served together.
-                let rest = turn.next.saturating_duration_since(Instant::now());
-                self.waiter.wait(rest.max(SHORTEST_REST));
+    /// Runs until it is stopped, on a thread of its own.
+    pub(super) fn run(mut self, waiter: &Waiter) {
+        while let Some(rest) = self.guarded_turn() {
+            if !rest.is_zero() {
+                waiter.wait(rest);
             }
         }
+    }
+
+    /// The same, as a task of a reactor.
+    pub(super) async fn run_on(mut self, handle: Handle) {
+        let shared = Arc::clone(&self.shared);
+        while let Some(rest) = self.guarded_turn() {
+            if rest.is_zero() {
+                handle.yield_now().await;
+            } else {
+                // Either way it is looked at.
+                let _ = handle.timeout(rest, shared.bell.rung()).await;
+            }
+        }
+    }
+
+    /// A turn, after which nothing goes on if it panics: whatever it left half-way is gone with the pump.
+    fn guarded_turn(&mut self) -> Option<Duration> {
+        catch_unwind(AssertUnwindSafe(|| self.turn())).unwrap_or_else(|_| {
+            self.shared.pump_panicked();
+            None
+        })
+    }
+
+    /// One turn over all streams: for how long there is nothing to do, unless the bell rings. `None` when it was stopped.
+    fn turn(&mut self) -> Option<Duration> {
+        let shared = Arc::clone(&self.shared);
+        let stopping = shared.stopping();
+        if stopping == Stopping::Now {
+            return None;
+        }
+        self.hear();
+        let mut turn = Turn { busy: false, next: Instant::now() + LONGEST_REST };
+        for lane in 0..self.lanes.len() {
+            if stopping == Stopping::Drain {
+                self.lanes[lane].flush(&shared);
+            } else {
+                self.fill(lane, &mut turn);
+            }
+        }
+        if stopping == Stopping::No {
+            self.tell_tips();
+            turn.next = turn.next.min(self.rounds.due());
+        }
+        if turn.busy {
+            return Some(Duration::ZERO);
+        }
+        // An ack, room in a stream's channel and whatever comes into the inbox ring. Chains whose time comes one by one
+        // are served together.
+        Some(turn.next.saturating_duration_since(Instant::now()).max(SHORTEST_REST))
     }
 
     /// Takes what the link has put into the inbox.

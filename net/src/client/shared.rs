@@ -11,7 +11,7 @@ use std::time::Instant;
 use crossbeam::queue::ArrayQueue;
 use engine::chain::{ChainId, Hash, Height, MainHeader};
 use engine::lane::Position;
-use engine::sync::{Doorbell, Waiter};
+use engine::sync::Doorbell;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     /// By ascending id; a chain is named by its place here.
     pub(super) chains: Box<[Cell]>,
     /// Rung when the inbox has something, a limit has moved or a data stream has room.
-    pub(super) doorbell: Doorbell,
+    pub(super) bell: Bell,
     pub(super) outbox: Outbox,
     /// Rung when the client is to stop, or no chain goes on.
     pub(super) stop: Notify,
@@ -49,7 +49,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) chain: ChainId,
-    // Relaxed, all four: each is a number of its own. The doorbell orders them with what it announces.
+    // Relaxed, all four: each is a number of its own. The bell orders them with what it announces.
     /// Written by the pump.
     sent: AtomicU64,
     /// Written by the link.
@@ -74,6 +74,30 @@ pub(super) struct Totals {
     pub(super) frames: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) connections: AtomicU64,
+}
+
+/// Wakes the pump, wherever it runs.
+#[derive(Debug)]
+pub(super) enum Bell {
+    Thread(Doorbell),
+    Task(Notify),
+}
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        match self {
+            Self::Thread(doorbell) => doorbell.ring(),
+            Self::Task(notify) => notify.notify_one(),
+        }
+    }
+
+    /// Waits for a ring, if it wakes a task; a thread waits by its own means.
+    pub(super) async fn rung(&self) {
+        match self {
+            Self::Thread(_) => std::future::pending().await,
+            Self::Task(notify) => notify.notified().await,
+        }
+    }
 }
 
 /// What the pump has to hear.
@@ -138,7 +162,7 @@ pub(super) enum Stopping {
 }
 
 impl Shared {
-    pub(super) fn new(config: ClientConfig, chains: Vec<ChainId>) -> Result<(Self, Waiter), ClientError> {
+    pub(super) fn new(config: ClientConfig, chains: Vec<ChainId>, bell: Bell) -> Result<Self, ClientError> {
         let mut ids = chains;
         ids.sort_unstable();
         let (count, twice) = (ids.len(), ids.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]));
@@ -158,7 +182,6 @@ impl Shared {
                 expected,
             });
         }
-        let (doorbell, waiter) = Doorbell::new();
         let cell = |chain| Cell {
             chain,
             sent: AtomicU64::new(0),
@@ -168,10 +191,10 @@ impl Shared {
             shown: Mutex::new(Shown { state: ChainState::Offline, error: None }),
         };
         let follow = config.follow.is_some().then(FollowStatus::default);
-        let shared = Self {
+        Ok(Self {
             config,
             chains: ids.into_iter().map(cell).collect(),
-            doorbell,
+            bell,
             outbox: Outbox::default(),
             stop: Notify::new(),
             spare: Arc::new(ArrayQueue::new(SPARE_BUFFERS)),
@@ -182,8 +205,7 @@ impl Shared {
             main: Mutex::new(None),
             head: Mutex::new(None),
             follow: Mutex::new(follow),
-        };
-        Ok((shared, waiter))
+        })
     }
 
     /// The place of a chain.
@@ -220,13 +242,13 @@ impl Shared {
                 *answered = true;
             }
         }
-        self.doorbell.ring();
+        self.bell.ring();
     }
 
     pub(super) fn stop(&self, stopping: Stopping) {
-        // Release and Acquire by the doorbell and by joining the threads; the value stands alone.
+        // Release and Acquire by the bell and by joining the threads; the value stands alone.
         self.stopping.fetch_max(stopping as u8, Ordering::Relaxed);
-        self.doorbell.ring();
+        self.bell.ring();
         if stopping == Stopping::Now {
             self.stop.notify_one();
         }
@@ -234,7 +256,7 @@ impl Shared {
 
     /// The pump has panicked, in the source most likely: no chain goes on, which also ends the link.
     pub(super) fn pump_panicked(&self) {
-        const TEXT: &str = "the thread that reads the source panicked";
+        const TEXT: &str = "reading the source panicked";
         tracing::error!("{TEXT}");
         for cell in &self.chains {
             cell.show(ChainState::Stopped, Some(TEXT.into()));

@@ -75,11 +75,15 @@ fn a_full_lane_stops_its_sender_and_not_its_neighbours() {
 
 #[test]
 fn a_stop_with_a_drain_waits_until_all_is_durable() {
+    [false, true].map(stop_with_a_drain);
+}
+
+fn stop_with_a_drain(quick_source: bool) {
     let node = identity(1);
     let main = Main::start(&[side(1, &[&node])], 1_024);
     main.hold(ChainId(1));
     let world = World::new(&[1], 100);
-    let (client, _) = start(main.client(&node), &world);
+    let (client, _) = start(ClientConfig { quick_source, ..main.client(&node) }, &world);
     wait_until("all is sent", || client.status().chains[0].sent == Height(100));
     let stopping = std::thread::spawn(move || client.stop(Some(Duration::from_secs(30))));
     std::thread::sleep(Duration::from_millis(50));
@@ -98,7 +102,7 @@ fn a_thousand_chains_with_one_block_each_share_frames() {
     let sides: Vec<_> = ids.iter().map(|id| side(*id, &[&node])).collect();
     let main = Main::start(&sides, 16);
     let world = World::new(&ids, 1);
-    let (client, _) = start(main.client(&node), &world);
+    let (client, _) = start(ClientConfig { quick_source: true, ..main.client(&node) }, &world);
     wait_until("all are durable", || client.status().chains.iter().all(|chain| chain.durable == Height(1)));
     let status = client.status();
     assert_eq!(status.blocks, 1_000);
@@ -153,17 +157,21 @@ fn a_source_that_resumes_and_cannot_be_read_is_told_of_once_and_asked_ever_more_
 
 #[test]
 fn a_source_that_panics_stops_the_client_and_it_says_so() {
+    [false, true].map(source_that_panics);
+}
+
+fn source_that_panics(quick_source: bool) {
     let node = identity(1);
     let main = Main::start(&[side(1, &[&node]), side(2, &[&node])], 64);
     let world = World::new(&[1, 2], 10);
-    let (client, told) = start(main.client(&node), &world);
+    let (client, told) = start(ClientConfig { quick_source, ..main.client(&node) }, &world);
     wait_durable(&main, 2, 10);
     world.change(1, |side| side.panics = true);
     let reason = told.wait_for("the end", |event| match event {
         Event::Disconnected { reason, retry_in: None } => Some(reason.to_string()),
         _ => None,
     });
-    assert_eq!(reason, "the thread that reads the source panicked");
+    assert_eq!(reason, "reading the source panicked");
     wait_until("the connection is given up", || {
         matches!(client.status().connection, ConnectionState::Stopped { .. })
             && main.server.peers().is_empty()

@@ -217,8 +217,11 @@ impl Worker {
 mod tests {
     use std::sync::Mutex;
 
+    use tokio::sync::Notify;
+
     use super::*;
     use crate::client::ClientConfig;
+    use crate::client::shared::Bell;
     use crate::identity::Identity;
 
     /// Takes one block, and then none.
@@ -243,7 +246,7 @@ mod tests {
         let identity = Identity::generate().unwrap();
         let mut config = ClientConfig::new("main:1", identity.public(), identity);
         config.follow = Some(Arc::clone(&sink));
-        let shared = Arc::new(Shared::new(config, vec![ChainId(1)]).unwrap().0);
+        let shared = Arc::new(Shared::new(config, vec![ChainId(1)], Bell::Task(Notify::new())).unwrap());
         let mut worker = Worker { shared, sink, verifier: None, stream: None, taken: None };
         let (answer, _asked) = oneshot::channel();
         let (failed, mut failure) = oneshot::channel();

@@ -5,10 +5,11 @@ use std::task::{Context, Poll, Waker};
 
 use engine::chain::{ChainId, Timestamp};
 use engine::lane::Position;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::*;
 use crate::client::ClientConfig;
+use crate::client::shared::Bell;
 use crate::control::{ClientMessage, Tip};
 use crate::frame::FrameBuffer;
 use crate::identity::Identity;
@@ -69,8 +70,8 @@ fn speaker(node: Node) -> (Pump, Arc<Mutex<Node>>) {
     let mut config = ClientConfig::new("main:1", identity.public(), identity);
     // Nothing goes by itself.
     config.flush_after = Duration::from_secs(3_600);
-    let (shared, waiter) = Shared::new(config, vec![CHAIN]).unwrap();
-    let mut pump = Pump::new(Arc::new(shared), Box::new(Fake(Arc::clone(&node))), waiter);
+    let shared = Shared::new(config, vec![CHAIN], Bell::Task(Notify::new())).unwrap();
+    let mut pump = Pump::new(Arc::new(shared), Box::new(Fake(Arc::clone(&node))));
     let (sender, frames) = mpsc::channel(2);
     node.lock().unwrap().frames = Some(frames);
     pump.shared.outbox.begin(1);

@@ -112,6 +112,7 @@ impl BlockLoad {
             let (feed, lateness) = Feed::new(&plan, connection, Arc::clone(&gate));
             let mut config = ClientConfig::new(self.main.to_string(), self.main_key, identity(connection));
             config.reactor = Some(reactor.handle());
+            config.quick_source = true;
             config.give_up_on_refusal = true;
             config.on_event = Some(events(tell.clone()));
             (config.poll_min, config.poll_max) = plan.polls();
