@@ -101,6 +101,25 @@ fn the_speaker_that_leaves_or_the_drain_gives_the_memory_back() {
     });
 }
 
+/// Catches: a plain store in `Lane::appoint` (between the drain's exchange and that of the session that leaves, it hides
+/// what the drain gave back from that session, and the memory is held for ever).
+#[test]
+fn a_session_that_takes_over_and_leaves_or_the_drain_gives_the_memory_back() {
+    loom::model(|| {
+        let (lane, mut ends, _waiter) = lane(1);
+        let Claim::Speaker(position) = lane.claim(KEYS[0], SESSIONS[0]).unwrap() else { unreachable!() };
+        push(&lane, 0, position);
+        let storing = thread::spawn(move || store(&mut ends));
+        // The same node, connected again: no `release` of the older session comes before.
+        let claimed = lane.claim(KEYS[0], SESSIONS[1]).unwrap();
+        assert!(matches!(claimed, Claim::Speaker(_)));
+        lane.release(SESSIONS[0]);
+        lane.release(SESSIONS[1]);
+        storing.join().unwrap();
+        assert_eq!(lane.held(), (0, 0));
+    });
+}
+
 /// Catches: giving the slots back before the arrivals (the next section finds room in the lane, and none for its arrival:
 /// a panic), and Relaxed in `Releaser::release` or `Producer::limit` (the same).
 #[test]

@@ -95,6 +95,10 @@ struct World {
 impl World {
     /// Every block is sealed at once, as far as the store lets it.
     fn start(config: PipelineConfig) -> Self {
+        Self::sealing_every(Duration::ZERO, config)
+    }
+
+    fn sealing_every(seal_interval: Duration, config: PipelineConfig) -> Self {
         let chain = ChainId(1);
         let main = MainChain { id: ChainId(100), name: "main".into(), aelf_root: false };
         let side = SideChain {
@@ -109,7 +113,7 @@ impl World {
             (Arc::new(ManualClock::default()), Gate::default(), MemoryStore::default());
         let reader = inner.reader();
         let store = Gated { inner, gate: gate.clone() };
-        let config = PipelineConfig { seal_interval: Duration::ZERO, ..config };
+        let config = PipelineConfig { seal_interval, ..config };
         let engine = Engine::resume(config, &genesis, store, &reader, clock.clone()).unwrap();
         let lane = engine.cache().lane(chain).unwrap();
         lane.claim(KEY, SESSION).unwrap();
@@ -206,6 +210,39 @@ fn when_much_waits_it_is_sealed_while_the_store_syncs() {
 }
 
 #[test]
+fn a_chain_with_more_than_a_block_takes_is_sealed_while_the_store_syncs_though_nobody_catches_up() {
+    let config = PipelineConfig { catch_up: false, max_per_chain: 4, ..PipelineConfig::default() };
+    let mut world = World::start(config);
+    world.send_one_and_wait_for_its_sync();
+    world.send(14);
+    wait_until("all but what one block takes is sealed", || world.sealed() == 4);
+    wait_until("the rest is seen", || world.queue("seal").0 == 2);
+    assert_eq!(world.gate.begun(), 1, "three blocks wait for one sync to end");
+    assert_eq!(world.finish(), [1, 4, 4, 4, 2]);
+}
+
+#[test]
+fn a_request_to_stop_is_seen_though_the_interval_is_an_hour() {
+    let interval = Duration::from_secs(3600);
+    let mut world = World::sealing_every(interval, PipelineConfig::default());
+    world.send(5);
+    wait_until("it is seen", || world.queue("seal").0 == 5);
+    assert_eq!(world.sealed(), 0);
+    assert_eq!(world.finish(), [5]);
+}
+
+#[test]
+fn blocks_that_wait_for_the_interval_are_sealed_when_it_has_passed_and_nobody_rings() {
+    let interval = Duration::from_secs(3600);
+    let mut world = World::sealing_every(interval, PipelineConfig::default());
+    world.send(5);
+    wait_until("it is seen", || world.queue("seal").0 == 5);
+    world.clock.advance(interval);
+    wait_until("it is sealed", || world.sealed() == 1);
+    assert_eq!(world.finish(), [5]);
+}
+
+#[test]
 fn a_stage_is_busy_while_it_works_and_not_while_it_waits() {
     let second = Duration::from_secs(1);
     let mut world = World::start(PipelineConfig::default());
@@ -222,7 +259,7 @@ fn a_stage_is_busy_while_it_works_and_not_while_it_waits() {
     assert_eq!(world.stage("sync").busy, before + 3 * second);
     assert_eq!(world.stage("append").busy, Duration::ZERO);
     world.gate.let_one_end();
-    wait_until("the block is durable", || world.running.stats().main_blocks == 1);
+    wait_until("the block is durable", || world.running.durable().main_blocks == 1);
     wait_until("the sync is over", || {
         let before = world.stage("sync").busy;
         world.clock.advance(second);

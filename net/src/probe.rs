@@ -208,8 +208,11 @@ impl Datagrams {
     /// Starts a thread that sends, `udp-send`, and one that receives, `udp-receive`: datagrams of `payload` bytes.
     ///
     /// # Errors
-    /// The system gives no socket or thread.
+    /// No datagram is that long, or the system gives no socket or thread.
     pub fn start(payload: u16) -> Result<Self, ProbeError> {
+        if !(1..=MAX_BATCH_BYTES).contains(&usize::from(payload)) {
+            return Err(ProbeError::Payload { payload });
+        }
         let local = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
         let socket = || Bind::new(local).socket().map_err(ProbeError::System);
         let (from, to) = (socket()?, socket()?);
@@ -222,17 +225,21 @@ impl Datagrams {
             socket.set_write_timeout(Some(WAKE)).map_err(ProbeError::System)?;
         }
         let target = to.local_addr().map_err(ProbeError::System)?;
-        let (over, received) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let segments =
             sender.max_gso_segments().min(MOST_SEGMENTS).min(MAX_BATCH_BYTES / usize::from(payload)).max(1);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.into()).spawn(run).map_err(ProbeError::System)
         };
-        let (ended, count) = (Arc::clone(&over), Arc::clone(&received));
-        let receiving = spawn("udp-receive", Box::new(move || receive(&to, &receiver, &ended, &count)))?;
-        let ended = Arc::clone(&over);
+        // Before the threads: where the second one cannot be started, the first one ends as this is dropped.
+        let mut datagrams =
+            Self { over: Arc::default(), received: Arc::default(), threads: Vec::new(), segments };
+        let (ended, count) = (Arc::clone(&datagrams.over), Arc::clone(&datagrams.received));
+        datagrams
+            .threads
+            .push(spawn("udp-receive", Box::new(move || receive(&to, &receiver, &ended, &count)))?);
+        let ended = Arc::clone(&datagrams.over);
         let batch = vec![0x5a; segments * usize::from(payload)];
-        let sending = spawn(
+        datagrams.threads.push(spawn(
             "udp-send",
             Box::new(move || {
                 let transmit = Transmit {
@@ -248,8 +255,8 @@ impl Datagrams {
                     let _ = sender.send((&from).into(), &transmit);
                 }
             }),
-        )?;
-        Ok(Self { over, received, threads: vec![receiving, sending], segments })
+        )?);
+        Ok(datagrams)
     }
 
     /// Bytes of payload received since the start.
@@ -304,7 +311,33 @@ pub enum ProbeError {
     /// The address cannot be used, or a limit of the transport is out of range.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// No datagram is so long.
+    #[error("payload: {payload} bytes: expected 1 to {MAX_BATCH_BYTES}")]
+    Payload {
+        /// How long it was to be.
+        payload: u16,
+    },
     /// The system gives no thread, poll or socket.
     #[error("the system gives no thread or socket: {0}")]
     System(io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_of_no_length_are_refused_and_others_arrive() {
+        for payload in [0, u16::MAX] {
+            assert!(
+                matches!(Datagrams::start(payload), Err(ProbeError::Payload { payload: got }) if got == payload)
+            );
+        }
+        let datagrams = Datagrams::start(1).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while datagrams.bytes() == 0 {
+            assert!(std::time::Instant::now() < deadline, "none arrived in a minute");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }

@@ -35,6 +35,11 @@ pub(super) fn arrivals(capacity: usize, start: u64) -> (Arrivals, Departures) {
     (Arrivals(producer), Departures { consumer, releaser, left: start })
 }
 
+/// Memory that they take at most, in bytes.
+pub(super) fn most_bytes(capacity: usize) -> u64 {
+    ring::most_bytes::<Arrival>(capacity)
+}
+
 impl Arrivals {
     pub(super) fn push(&mut self, arrival: Arrival) {
         assert!(self.0.has_room(1), "every section in the lane has a block there");

@@ -69,7 +69,8 @@ impl Outlet {
         self.consumer.advance(count);
     }
 
-    /// Takes the next `count` blocks, which must be available.
+    /// Takes the next `count` blocks, which must be available. For tests and measurements: the sealing stage reads and
+    /// advances apart.
     pub fn take(&mut self, count: u64, mut each: impl FnMut(&Slot)) {
         let mut newest = self.parent;
         self.read(0, count, |slot| {
@@ -107,7 +108,7 @@ impl Drain {
         self.releaser.release(height.0);
         // If this is the last block, it is seen here that it is: `received` was written before the block was final, and
         // whatever came later would be a block after it.
-        if self.lane.observer.cursors().received == height.0 {
+        if self.lane.observer.received() == height.0 {
             self.give_back();
         }
     }

@@ -111,6 +111,12 @@ impl Lane {
         (lane, LaneEnds { outlet, drain })
     }
 
+    /// Memory that a lane of `capacity` blocks takes at most, in bytes: its slots, as many arrivals when each section is
+    /// one block, and where their pages are found.
+    pub fn most_bytes(capacity: usize) -> u64 {
+        ring::most_bytes::<Slot>(capacity).saturating_add(arrivals::most_bytes(capacity))
+    }
+
     /// Whose lane it is.
     pub fn chain(&self) -> ChainId {
         self.chain
@@ -284,8 +290,10 @@ impl Lane {
     }
 
     fn appoint(&self, tail: &mut Tail, session: SessionId, key: NodeKey) {
-        // Relaxed: only told apart under the lock; a drain that still sees the old value looks there.
-        self.left.store(false, Ordering::Relaxed);
+        // AcqRel: an exchange, though nobody asks what was there, because it goes between the two of `Lane::release` and
+        // `Drain::give_back`: after a plain store, the speaker that leaves next would see this and not what the drain gave
+        // back before.
+        self.left.swap(false, Ordering::AcqRel);
         tail.appoint(session, key);
     }
 

@@ -114,6 +114,26 @@ fn lane_that_speaks_again_keeps_its_memory_though_its_last_speaker_left() {
 }
 
 #[test]
+fn lane_takes_no_more_memory_than_it_is_said_to() {
+    for capacity in [1, 10, 64, 65, 1000, 1024] {
+        let (lane, LaneEnds { mut outlet, mut drain }) = lane(capacity);
+        // From the middle of a page to the middle of one, and each section one block.
+        (0..capacity as u64).for_each(|at| push(&lane, 1, at));
+        for at in 0..200 {
+            take_all(&mut outlet);
+            drain.release(lane.position().durable.next(), Duration::ZERO, |_, _| ());
+            push(&lane, 1, at);
+            let (blocks, arrivals) = lane.held();
+            assert!(blocks >= capacity && arrivals >= capacity, "it is full");
+            let held = blocks * size_of::<Slot>() + arrivals * 24;
+            assert!(Lane::most_bytes(capacity) >= held as u64, "{capacity}: {held}");
+        }
+    }
+    let slots = (1024 + 64) * 72;
+    assert!((slots..slots * 3 / 2).contains(&Lane::most_bytes(1024)), "{}", Lane::most_bytes(1024));
+}
+
+#[test]
 fn outlet_remembers_the_hash_of_the_last_block_taken() {
     let (lane, LaneEnds { mut outlet, .. }) = lane(10);
     push(&lane, 3, 1);

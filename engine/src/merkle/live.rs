@@ -3,12 +3,13 @@
 use crate::chain::Hash;
 use crate::sha256::{Kernel, Pair};
 
-use super::tree::{PARALLEL_LEAVES, SUBTREE, width_at};
+use super::tree::{PARALLEL_LEAVES, SUBTREE, reduce, width_at};
 
 /// A tree whose leaves change. Kept as subtrees of [`SUBTREE`] leaves, so that many changes are hashed in the cache and on
 /// several threads.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LiveTree {
+    kernel: Kernel,
     subtrees: Vec<Subtree>,
     /// Over the roots of the subtrees.
     top: Vec<Hash>,
@@ -18,8 +19,12 @@ pub struct LiveTree {
 impl LiveTree {
     /// A tree over `leaves`.
     pub fn new(leaves: &[Hash]) -> Self {
-        let subtrees: Vec<_> = leaves.chunks(SUBTREE).map(Subtree::new).collect();
-        let mut tree = Self { top: vec![Hash::ZERO; subtrees.len()], subtrees, root: Hash::ZERO };
+        Self::hashed_by(Kernel::best(), leaves)
+    }
+
+    fn hashed_by(kernel: Kernel, leaves: &[Hash]) -> Self {
+        let subtrees: Vec<_> = leaves.chunks(SUBTREE).map(|leaves| Subtree::new(kernel, leaves)).collect();
+        let mut tree = Self { kernel, top: vec![Hash::ZERO; subtrees.len()], subtrees, root: Hash::ZERO };
         tree.reduce_top();
         tree
     }
@@ -41,7 +46,7 @@ impl LiveTree {
             let subtree = self.subtrees.get(*last as usize / SUBTREE);
             let leaves = subtree.map_or(0, |subtree| subtree.leaves);
             assert!((*last as usize % SUBTREE) < leaves, "leaf {last} is in the tree");
-            update(&mut self.subtrees, 0, indices, &fill);
+            update(self.kernel, &mut self.subtrees, 0, indices, &fill);
             self.reduce_top();
         }
     }
@@ -52,7 +57,7 @@ impl LiveTree {
         }
         let mut width = self.top.len();
         while width > 1 {
-            width = super::tree::nodes(&mut self.top[..width]);
+            width = reduce(self.kernel, &mut self.top[..width]);
         }
         self.root = self.top.first().copied().unwrap_or(Hash::ZERO);
     }
@@ -60,6 +65,7 @@ impl LiveTree {
 
 /// Changes leaves of some subtrees, the first of which is the `first`.
 fn update(
+    kernel: Kernel,
     subtrees: &mut [Subtree],
     first: usize,
     indices: &[u32],
@@ -69,14 +75,14 @@ fn update(
         return;
     }
     if let [subtree] = subtrees {
-        return subtree.update(indices, fill);
+        return subtree.update(kernel, indices, fill);
     }
     let half = subtrees.len() / 2;
     let (left, right) = subtrees.split_at_mut(half);
     let split = indices.partition_point(|index| (*index as usize) < (first + half) * SUBTREE);
     let (left_indices, right_indices) = indices.split_at(split);
-    let mut left = || update(left, first, left_indices, fill);
-    let mut right = || update(right, first + half, right_indices, fill);
+    let mut left = || update(kernel, left, first, left_indices, fill);
+    let mut right = || update(kernel, right, first + half, right_indices, fill);
     if indices.len() < PARALLEL_LEAVES {
         left();
         right();
@@ -94,7 +100,7 @@ struct Subtree {
 }
 
 impl Subtree {
-    fn new(leaves: &[Hash]) -> Self {
+    fn new(kernel: Kernel, leaves: &[Hash]) -> Self {
         let mut nodes = leaves.to_vec();
         let (mut width, mut level) = (leaves.len(), 1);
         while width > 1 {
@@ -105,7 +111,7 @@ impl Subtree {
         let mut tree = Self { leaves: leaves.len(), nodes };
         let mut all = [0; SUBTREE];
         (0..).zip(&mut all).for_each(|(index, place)| *place = index);
-        tree.hash_above(&mut all[..leaves.len()]);
+        tree.hash_above(kernel, &mut all[..leaves.len()]);
         tree
     }
 
@@ -117,7 +123,7 @@ impl Subtree {
         clippy::large_stack_arrays,
         reason = "34 KiB, once on a stack, and nothing is allocated for an update"
     )]
-    fn update(&mut self, indices: &[u32], fill: &impl Fn(&[u32], &mut [Hash])) {
+    fn update(&mut self, kernel: Kernel, indices: &[u32], fill: &impl Fn(&[u32], &mut [Hash])) {
         let (mut changed, mut leaves) = ([0; SUBTREE], [Hash::ZERO; SUBTREE]);
         let (changed, leaves) = (&mut changed[..indices.len()], &mut leaves[..indices.len()]);
         fill(indices, leaves);
@@ -126,12 +132,11 @@ impl Subtree {
             self.nodes[index] = *leaf;
             *changed = index as u16;
         }
-        self.hash_above(changed);
+        self.hash_above(kernel, changed);
     }
 
     /// Hashes all nodes above the `changed` leaves, which ascend and are used up.
-    fn hash_above(&mut self, mut changed: &mut [u16]) {
-        let kernel = Kernel::best();
+    fn hash_above(&mut self, kernel: Kernel, mut changed: &mut [u16]) {
         let (mut below, mut width) = (0, self.leaves);
         while width > 1 {
             let above = below + width;
@@ -173,9 +178,10 @@ mod tests {
 
     #[test]
     fn it_follows_changes_of_any_leaves_in_trees_of_any_size() {
-        for size in [0, 1, 2, 3, 77, 1023, 1024, 1025, 2048, 3000, 5121] {
+        let sizes = [0, 1, 2, 3, 77, 1023, 1024, 1025, 2048, 3000, 5121];
+        for (kernel, size) in Kernel::all().flat_map(|kernel| sizes.map(|size| (kernel, size))) {
             let mut leaves: Vec<_> = (0..size as u32).map(|index| digest(&index.to_le_bytes())).collect();
-            let mut live = LiveTree::new(&leaves);
+            let mut live = LiveTree::hashed_by(kernel, &leaves);
             assert_eq!(live.root(), root_of(&leaves), "{size}");
             let every = |step: usize| (0..size as u32).step_by(step).collect::<Vec<_>>();
             let edges = vec![0, 1, 1023, 1024, 1025, 2047, 2048, 2999, 3000, 5120];
@@ -187,7 +193,7 @@ mod tests {
                 live.update(&changed, |indices, out| {
                     indices.iter().zip(out).for_each(|(index, out)| *out = leaves[*index as usize]);
                 });
-                assert_eq!(live.root(), root_of(&leaves), "{size}, {} changed", changed.len());
+                assert_eq!(live.root(), root_of(&leaves), "{kernel:?} {size}, {} changed", changed.len());
             }
         }
     }

@@ -43,7 +43,7 @@ pub fn stored_nodes(leaves: usize) -> usize {
 /// # Panics
 /// When `stored` has another length.
 pub fn root(leaves: &mut [Hash], stored: &mut [Hash]) -> Hash {
-    root_over(leaves, stored, &|_, _: &mut [Hash]| ())
+    root_over(Kernel::best(), leaves, stored, &|_, _: &mut [Hash]| ())
 }
 
 /// Hashes a row into the row above it, in place, and returns that one's width.
@@ -54,6 +54,7 @@ pub fn nodes(row: &mut [Hash]) -> usize {
 /// As [`root`], of leaves that are made on the way: `fill` is told the index of the first leaf of a part and puts the
 /// leaves there.
 pub(crate) fn root_over(
+    kernel: Kernel,
     leaves: &mut [Hash],
     stored: &mut [Hash],
     fill: &(impl Fn(usize, &mut [Hash]) + Sync),
@@ -62,14 +63,15 @@ pub(crate) fn root_over(
     assert_eq!(stored.len(), stored_nodes(count), "room for the stored nodes");
     if count <= SUBTREE {
         fill(0, leaves);
-        return subtree(Kernel::best(), leaves, stored);
+        return subtree(kernel, leaves, stored);
     }
-    subtrees(0, leaves, &mut stored[..part_nodes(count)], fill);
-    crown(count, stored, leaves)
+    subtrees(kernel, 0, leaves, &mut stored[..part_nodes(count)], fill);
+    crown(kernel, count, stored, leaves)
 }
 
 /// Hashes the subtrees of a large tree, from leaf `first` on. Their nodes go into `nodes`, subtree after subtree.
 fn subtrees(
+    kernel: Kernel,
     first: usize,
     leaves: &mut [Hash],
     nodes: &mut [Hash],
@@ -78,14 +80,14 @@ fn subtrees(
     let count = leaves.len();
     if count <= SUBTREE {
         fill(first, leaves);
-        subtree(Kernel::best(), leaves, nodes);
+        subtree(kernel, leaves, nodes);
         return;
     }
     let half = count.div_ceil(SUBTREE) / 2 * SUBTREE;
     let (left, right) = leaves.split_at_mut(half);
     let (left_nodes, right_nodes) = nodes.split_at_mut(part_nodes(half));
-    let mut left = || subtrees(first, left, left_nodes, fill);
-    let mut right = || subtrees(first + half, right, right_nodes, fill);
+    let mut left = || subtrees(kernel, first, left, left_nodes, fill);
+    let mut right = || subtrees(kernel, first + half, right, right_nodes, fill);
     if count < PARALLEL_LEAVES {
         left();
         right();
@@ -174,7 +176,7 @@ pub(crate) fn upper_levels(kernel: Kernel, row: &mut [Hash], mut nodes: &mut [Ha
 
 /// The root of a large tree of `leaves` from the nodes of its subtrees, which stand in `stored` subtree after subtree,
 /// and are put in order. `scratch` has room for [`part_nodes`].
-pub(crate) fn crown(leaves: usize, stored: &mut [Hash], scratch: &mut [Hash]) -> Hash {
+pub(crate) fn crown(kernel: Kernel, leaves: usize, stored: &mut [Hash], scratch: &mut [Hash]) -> Hash {
     let below = part_nodes(leaves);
     let parts = leaves.div_ceil(SUBTREE);
     let mut from = &mut scratch[..below];
@@ -192,7 +194,6 @@ pub(crate) fn crown(leaves: usize, stored: &mut [Hash], scratch: &mut [Hash]) ->
     }
     let roots = &mut scratch[..parts];
     roots.copy_from_slice(&stored[below - parts..below]);
-    let kernel = Kernel::best();
     let width = reduce(kernel, roots);
     upper_levels(kernel, &mut roots[..width], &mut stored[below..])
 }
@@ -202,8 +203,8 @@ pub(crate) fn part_nodes(leaves: usize) -> usize {
     (STORED_LEVEL..=SUBTREE_LEVEL).map(|level| width_at(leaves, level)).sum()
 }
 
-/// Hashes one row into the row above, in place, and returns its width.
-fn reduce(kernel: Kernel, row: &mut [Hash]) -> usize {
+/// As [`nodes`], with the kernel given.
+pub(crate) fn reduce(kernel: Kernel, row: &mut [Hash]) -> usize {
     let width = row.len();
     kernel.nodes(row, (0..width / 2).map(|index| Pair { left: 2 * index, to: index }));
     if width % 2 == 1 {
@@ -277,7 +278,11 @@ mod tests {
             let leaves = leaves(size);
             let expected = by_definition(&leaves);
             let mut stored = vec![Hash::ZERO; stored_nodes(size)];
-            assert_eq!(root(&mut leaves.clone(), &mut stored), expected, "{size}");
+            for kernel in Kernel::all() {
+                let root = root_over(kernel, &mut leaves.clone(), &mut stored, &|_, _: &mut [Hash]| ());
+                assert_eq!(root, expected, "{kernel:?} {size}");
+                assert_eq!(stored, stored_by_definition(&leaves), "{kernel:?} {size}");
+            }
             for index in 0..size {
                 let path = path(index, size, &stored, |leaf| leaves[leaf]);
                 assert_eq!(
@@ -311,23 +316,44 @@ mod tests {
         for size in sizes {
             let leaves = &all[..size];
             let (expected, nodes) = (by_definition(leaves), stored_by_definition(leaves));
-            for pool in &pools {
+            for (kernel, pool) in
+                Kernel::all().flat_map(|kernel| pools.iter().map(move |pool| (kernel, pool)))
+            {
+                // Without optimisation, intrinsics are slow.
+                if kernel != Kernel::PORTABLE && size > 4 * SUBTREE {
+                    continue;
+                }
                 let mut stored = vec![Hash::ZERO; stored_nodes(size)];
-                assert_eq!(pool.install(|| root(&mut leaves.to_vec(), &mut stored)), expected, "{size}");
-                assert_eq!(stored, nodes, "{size}");
+                let fill =
+                    |first: usize, row: &mut [Hash]| row.copy_from_slice(&leaves[first..first + row.len()]);
+                let mut row = vec![Hash::ZERO; size];
+                let root = pool.install(|| root_over(kernel, &mut row, &mut stored, &fill));
+                assert_eq!(root, expected, "{kernel:?} {size}");
+                assert_eq!(stored, nodes, "{kernel:?} {size}");
             }
         }
     }
 
     #[test]
     fn trees_side_by_side_have_the_roots_that_they_have_alone() {
-        let counts = [1, 2, 3, 1, 1, 33, 5, 64, 100, 1, 31, 32, 0, 65, 7];
+        // Of a piece: many small ones, and a whole subtree.
+        side_by_side(&[1, 2, 3, 1, 1, 33, 5, 64, 100, 1, 31, 32, 0, 65, 7]);
+        for count in 1..20 {
+            // So that pairs of one tree stand anywhere among those that are hashed together.
+            side_by_side(&[count; 9]);
+            side_by_side(&[1, count, 2, 19 - count, 3]);
+        }
+        side_by_side(&[SUBTREE]);
+        side_by_side(&[SUBTREE - 1]);
+    }
+
+    fn side_by_side(counts: &[usize]) {
         let leaves = leaves(counts.iter().sum());
         for kernel in Kernel::all() {
             let mut row = leaves.clone();
             lower_levels(kernel, &mut row, &counts.iter().copied());
             let mut start = 0;
-            for count in counts.into_iter().filter(|count| *count > 0) {
+            for count in counts.iter().copied().filter(|count| *count > 0) {
                 let own = &leaves[start..start + count];
                 let mut nodes = vec![Hash::ZERO; stored_nodes(count)];
                 let row = &mut row[start..start + width_at(count, STORED_LEVEL)];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::chain::Hash;
-use crate::lane::Slot;
+use crate::lane::{Lane, Slot};
 
 use super::SEALED_WAITING;
 
@@ -64,9 +64,9 @@ pub struct ConfigError {
 }
 
 impl PipelineConfig {
-    /// Memory that one lane takes, in bytes.
+    /// Memory that one lane takes at most, in bytes: [`Lane::most_bytes`].
     pub fn lane_bytes(&self) -> u64 {
-        self.lane_blocks.next_power_of_two() as u64 * size_of::<Slot>() as u64
+        Lane::most_bytes(self.lane_blocks)
     }
 
     /// Memory that main blocks between lanes and store take at most, in bytes: their columns, and a node of a tree for
@@ -105,11 +105,33 @@ impl PipelineConfig {
         let needed = self.lane_bytes().saturating_mul(chains as u64);
         if needed > self.cache_bytes {
             let expected = format!(
-                "bytes are too few: {chains} chains of {} blocks take {needed}; raise it or lower lane_blocks",
+                "bytes are too few: {chains} chains of {} blocks take up to {needed}; raise it or lower lane_blocks",
                 self.lane_blocks
             );
             return wrong("cache_bytes", self.cache_bytes.to_string(), expected);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_chains_fit_by_default_and_one_byte_less_than_they_take_is_refused() {
+        let config = PipelineConfig::default();
+        assert_eq!(config.validate(10_000), Ok(()));
+        let needed = 10_000 * config.lane_bytes();
+        assert_eq!(PipelineConfig { cache_bytes: needed, ..config }.validate(10_000), Ok(()));
+        let error = PipelineConfig { cache_bytes: needed - 1, ..config }.validate(10_000).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cache_bytes: {} bytes are too few: 10000 chains of 1024 blocks take up to {needed}; raise it or lower \
+                 lane_blocks",
+                needed - 1
+            )
+        );
     }
 }

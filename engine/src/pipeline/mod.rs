@@ -12,9 +12,8 @@
 //! persisting stage drains it and returns.
 //!
 //! # Threads
-//! `seal` runs the sealing stage and is the first thread of a pool, in which `hash-1` and so on help it with large
-//! blocks; so it does not wait while others hash, and hands nothing over to them that it does itself sooner. `persist` runs the
-//! other stage.
+//! `seal` runs the sealing stage. It is the first thread of a pool, so it hashes too: `hash-1` and so on, the others of
+//! the pool, take parts of large blocks from it. `persist` runs the other stage.
 
 mod config;
 #[cfg(test)]
@@ -50,9 +49,9 @@ pub use head::{Head, HeadSink};
 pub use meter::Meter;
 pub use resume::ResumeError;
 pub use seal::Sealer;
-pub use stats::{StageNow, Stats};
+pub use stats::{Durable, StageNow, Stats};
 
-use persist::{Persister, Unsynced};
+use persist::{Persister, StoredBell, Unsynced};
 use sealing::SealStage;
 use stats::Figures;
 
@@ -160,13 +159,15 @@ impl Engine {
             sealed,
             give_back,
             publisher,
-            stored: stored_bell,
+            stored: StoredBell(stored_bell.clone()),
             sinks,
             shared: Arc::clone(&shared),
             clock: Arc::clone(&clock),
         };
         let (pool, mut threads) = hashing_pool(config.hash_threads);
         let seal = Mutex::new(Some(guarded("seal", &shared, move || seal.run())));
+        // The stage has to run on the pool's first thread, which has its name, and a pool lets nobody choose one: so all
+        // threads are asked, and the first one does it.
         pool.spawn_broadcast(move |thread| {
             let first = thread.index() == 0;
             let seal = first.then(|| seal.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten();
@@ -175,7 +176,7 @@ impl Engine {
             }
         });
         threads.push(spawn("persist".into(), guarded("persist", &shared, move || persist.run())));
-        Running { shared, cache, clock, sealed: depth, pool: Some(pool), threads }
+        Running { shared, cache, clock, sealed: depth, stored: stored_bell, pool: Some(pool), threads }
     }
 }
 
@@ -220,6 +221,8 @@ pub struct Running {
     clock: Arc<dyn Clock>,
     /// Main blocks on their way to the persisting stage.
     sealed: Depth,
+    /// Wakes a sealing stage that looks away from the lanes.
+    stored: Doorbell,
     /// Of the first of the threads.
     pool: Option<ThreadPool>,
     threads: Vec<JoinHandle<()>>,
@@ -236,9 +239,16 @@ impl Running {
         self.shared.head.load()
     }
 
-    /// What the stages did so far. No stage waits for it; the caller takes some ten microseconds.
+    /// What the stages did so far. No stage waits for it; but the caller reads a few ten thousand counters for each of
+    /// the four histograms and allocates these anew, so it is for now and then. [`Running::durable`] and
+    /// [`Running::stages`] are for those who ask often.
     pub fn stats(&self) -> Stats {
         self.shared.figures.stats()
+    }
+
+    /// How much was made durable since the start. Two loads: it may be asked as often as one likes.
+    pub fn durable(&self) -> Durable {
+        self.shared.figures.durable()
     }
 
     /// What the stages do now: seal, append, sync. Cheap: it may be asked a hundred times a second. What waits to be
@@ -260,6 +270,8 @@ impl Running {
 
     fn join(&mut self) {
         self.shared.stop.request();
+        // After the request, which is seen by whoever hears this.
+        self.stored.ring();
         // Its threads end when the sealing stage has.
         self.pool = None;
         for thread in self.threads.drain(..) {

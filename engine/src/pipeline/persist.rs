@@ -38,12 +38,21 @@ pub(super) struct Persister {
     pub(super) sealed: Receiver<Box<MainBlock>>,
     pub(super) give_back: Sender<Box<MainBlock>>,
     pub(super) publisher: Publisher<Option<Head>>,
-    /// Rung after each sync.
-    pub(super) stored: Doorbell,
+    /// Rung after each sync. After `sealed`, which is closed by then when it is dropped.
+    pub(super) stored: StoredBell,
     pub(super) sinks: Vec<Box<dyn HeadSink>>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) unsynced: Unsynced,
+}
+
+/// Rung after each sync, and when the stage ends, however it does: the sealing stage then finds the hand-over closed.
+pub(super) struct StoredBell(pub(super) Doorbell);
+
+impl Drop for StoredBell {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 /// What is appended and waits for a sync: nobody hears of it before.
@@ -159,7 +168,7 @@ impl Persister {
         }
         figures.main_blocks.add(heads.len() as u64);
         figures.side_blocks.add(heads.iter().map(|head| head.header.leaf_count).sum());
-        self.stored.ring();
+        self.stored.0.ring();
         for head in heads.drain(..) {
             self.publisher.publish(&Some(head));
             for sink in &mut self.sinks {

@@ -6,7 +6,6 @@
 //! after it for one more. When there is much, sealing and storing overlap.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use crate::chain::MainBlock;
@@ -22,14 +21,20 @@ use super::{Shared, empty_block};
 /// How long the stage looks away at least while blocks wait but are not sealed yet.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// How much longer than a look takes it looks away after it: with ten thousand lanes, a look takes hundreds of microseconds.
+/// How much longer than a look takes it looks away after it: with ten thousand lanes, a look takes hundreds of
+/// microseconds.
 const LOOK_SHARE: u32 = 20;
+
+/// How long it looks away at most, however long the look took (its thread may have lost the processor meanwhile), and
+/// how long it waits at most before it looks at the clock again.
+const LONGEST: Duration = Duration::from_millis(10);
 
 pub(super) struct SealStage {
     pub(super) config: PipelineConfig,
     /// Rung when a lane has something new, and to stop.
     pub(super) waiter: Waiter,
-    /// Rung by the persisting stage after each sync.
+    /// Rung by the persisting stage after each sync and when it ends, and to stop: what wakes this stage when it looks
+    /// away from the lanes.
     pub(super) stored: Waiter,
     pub(super) outlets: Vec<Outlet>,
     pub(super) sealer: Sealer,
@@ -61,8 +66,11 @@ impl SealStage {
         let shared = Arc::clone(&self.shared);
         let figures = &shared.figures.seal;
         let (mut counts, mut sorted, mut turn) = (Vec::new(), Vec::new(), 0_u64);
-        let (mut last, mut idle) = (self.clock.monotonic(), false);
+        let (mut last, mut rung) = (self.clock.monotonic(), false);
         loop {
+            // Before the look, and before the question whether to stop: what was rung for is seen now, and whoever rings
+            // later rings anew.
+            self.waiter.hear();
             // Before the look: what came before the request is seen.
             let stopping = shared.stop.is_requested();
             let Look { waiting, most, at, pause } = self.look(&mut counts);
@@ -71,23 +79,25 @@ impl SealStage {
                 if stopping {
                     return;
                 }
-                // Who rang had nothing that is final yet, as may those who ring next.
-                if std::mem::replace(&mut idle, true) {
-                    thread::sleep(pause);
+                if rung {
+                    // Who rang had nothing that is final yet, as may those who ring next.
+                    self.stored.wait(pause);
                 }
-                self.waiter.wait(Duration::from_secs(1));
+                rung = self.waiter.wait(Duration::from_secs(1));
                 continue;
             }
-            idle = false;
+            rung = false;
             let left = (last + self.config.seal_interval).saturating_sub(at);
             let backlog = self.config.catch_up && self.is_backlog(most);
             if !(stopping || backlog || waiting >= self.config.seal_leaves) {
                 if !left.is_zero() {
                     figures.meter.end(self.clock.monotonic());
-                    thread::sleep(left.min(pause));
+                    self.stored.wait(left.min(pause));
+                    self.wait_for_more(last + self.config.seal_interval);
                     continue;
                 }
-                if self.store_is_busy(turn) {
+                // A chain with more than one main block takes needs several of them for each sync.
+                if most <= self.config.max_per_chain && self.store_is_busy(turn) {
                     figures.meter.end(self.clock.monotonic());
                     self.stored.wait(pause);
                     if self.to_persist.is_closed() {
@@ -120,6 +130,16 @@ impl SealStage {
         self.config.sync_interval.is_zero() && self.shared.figures.persist.main_blocks.get() < sealed
     }
 
+    /// Waits until someone rings, or has rung since the last look, but no longer than to the time `until`.
+    fn wait_for_more(&self, until: Duration) {
+        loop {
+            let left = until.saturating_sub(self.clock.monotonic());
+            if left.is_zero() || self.waiter.wait(left.min(LONGEST)) {
+                return;
+            }
+        }
+    }
+
     /// Waits while the store is behind. False when the persisting stage has given up.
     fn hand_on(&mut self, block: Box<MainBlock>, counts: &mut Vec<u64>) -> bool {
         let Err(block) = self.to_persist.try_send(block) else { return true };
@@ -140,7 +160,7 @@ impl SealStage {
         let (waiting, most) = counts.iter().fold((0, 0), |(sum, most), &n| (sum + n, n.max(most)));
         self.shared.figures.seal.waiting.set(waiting);
         let took = self.clock.monotonic().saturating_sub(at);
-        Look { waiting, most, at, pause: GLANCE.max(took * LOOK_SHARE) }
+        Look { waiting, most, at, pause: took.saturating_mul(LOOK_SHARE).clamp(GLANCE, LONGEST) }
     }
 
     /// Whether a chain with `most` blocks waiting is behind: more than a main block takes of it, or a lane so full

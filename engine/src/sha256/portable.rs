@@ -11,12 +11,6 @@ pub(super) fn nodes(row: &mut [Hash], pairs: impl Iterator<Item = Pair>) {
     }
 }
 
-pub(super) fn nodes_into(below: &[Hash], above: &mut [Hash], pairs: impl Iterator<Item = Pair>) {
-    for Pair { left, to } in pairs {
-        above[to] = node(below[left], below[left + 1]);
-    }
-}
-
 pub(super) fn prefixed_pairs(
     prefixes: impl Iterator<Item = u128>,
     firsts: &[Hash],

@@ -41,11 +41,6 @@ impl ShaNi {
         unsafe { nodes(row, pairs) }
     }
 
-    pub(super) fn nodes_into(self, below: &[Hash], above: &mut [Hash], pairs: impl Iterator<Item = Pair>) {
-        // SAFETY: as in `nodes`.
-        unsafe { nodes_into(below, above, pairs) }
-    }
-
     pub(super) fn prefixed_pairs(
         self,
         prefixes: impl Iterator<Item = u128>,
@@ -86,21 +81,6 @@ fn nodes(row: &mut [Hash], mut pairs: impl Iterator<Item = Pair>) {
             return put(row, [c.to], one_node(row, c));
         };
         put(row, [a.to, b.to, c.to, d.to], four_nodes(row, [a, b, c, d]));
-    }
-}
-
-#[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-#[inline(never)]
-fn nodes_into(below: &[Hash], above: &mut [Hash], mut pairs: impl Iterator<Item = Pair>) {
-    clear_upper_halves();
-    while let Some(a) = pairs.next() {
-        let Some(b) = pairs.next() else { return put(above, [a.to], one_node(below, a)) };
-        let Some(c) = pairs.next() else { return put(above, [a.to, b.to], two_nodes(below, [a, b])) };
-        let Some(d) = pairs.next() else {
-            put(above, [a.to, b.to], two_nodes(below, [a, b]));
-            return put(above, [c.to], one_node(below, c));
-        };
-        put(above, [a.to, b.to, c.to, d.to], four_nodes(below, [a, b, c, d]));
     }
 }
 

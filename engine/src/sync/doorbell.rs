@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::facade::{Arc, AtomicBool, Ordering};
-use super::park::{Parker, Unparker};
+use super::park::{Deadline, Parker, Unparker};
 
 /// Rings. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,11 +41,21 @@ impl Doorbell {
 }
 
 impl Waiter {
-    /// Waits until someone rings or `timeout` passes.
-    pub fn wait(&self, timeout: Duration) {
-        if !self.hear() {
-            self.parker.park_timeout(timeout);
-            self.hear();
+    /// Waits until someone rings or `timeout` passes; tells whether someone has rung.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        if self.hear() {
+            return true;
+        }
+        let deadline = Deadline::after(timeout);
+        loop {
+            // A park may also end by the wake-up of a ring that was heard before: then nobody has rung.
+            let over = deadline.park(&self.parker);
+            if self.hear() {
+                return true;
+            }
+            if over {
+                return false;
+            }
         }
     }
 

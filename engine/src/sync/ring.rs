@@ -15,7 +15,8 @@
 //! # Memory
 //! Slots lie in pages of [`PAGE`], found by a table. A producer that reaches the next page brings the oldest one there if
 //! nothing of it is in use any more, and a new one if not: so a ring takes memory for what it holds, and what it
-//! writes to is still in the cache. [`Producer::trim`] gives all of it back when nothing is in use.
+//! writes to is still in the cache. A small ring may end up with a page in every place: each is then used again where
+//! it is, a turn later. [`Producer::trim`] gives all of it back when nothing is in use.
 //!
 //! # Ordering
 //! A cursor is stored with Release after the slots behind it were written (or read for the last time), and
@@ -25,8 +26,27 @@ use crossbeam::utils::CachePadded;
 
 use super::facade::{Arc, AtomicU64, Ordering, UnsafeCell};
 
-/// How many slots a page has. One for loom, so that the ring of a model has few and uses them again soon.
-pub const PAGE: usize = if cfg!(loom) { 1 } else { 64 };
+/// How many slots a page has. One for loom and shuttle, so that the ring of a model has few and uses them again soon.
+pub const PAGE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+
+/// Memory that a ring of `capacity` items takes at most, in bytes.
+pub fn most_bytes<T>(capacity: usize) -> u64 {
+    let bytes = |count: usize, each: usize| (count as u64).saturating_mul(each as u64);
+    bytes(most_pages(capacity), size_of::<[UnsafeCell<T>; PAGE]>())
+        .saturating_add(bytes(places(capacity), size_of::<Option<Page<T>>>()))
+        .saturating_add(size_of::<Shared<T>>() as u64)
+}
+
+/// How many pages the heights in use touch at most: they may begin and end in the middle of one, so one more than they
+/// would fill.
+fn most_pages(capacity: usize) -> usize {
+    capacity.div_ceil(PAGE) + 1
+}
+
+/// How many places the table of pages has.
+fn places(capacity: usize) -> usize {
+    most_pages(capacity).next_power_of_two()
+}
 
 /// Makes a ring that holds `capacity` items at most, whose first item will have the height `start + 1`.
 ///
@@ -34,10 +54,8 @@ pub const PAGE: usize = if cfg!(loom) { 1 } else { 64 };
 /// When `capacity` is 0: a ring that can never hold anything is a mistake of the caller.
 pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Consumer<T>, Releaser<T>) {
     assert!(capacity > 0, "a ring holds at least one item");
-    // The heights in use may begin and end in the middle of a page: one more than they would fill.
-    let pages = (capacity.div_ceil(PAGE) + 1).next_power_of_two();
     let shared = Arc::new(Shared {
-        pages: (0..pages).map(|_| UnsafeCell::new(None)).collect(),
+        pages: (0..places(capacity)).map(|_| UnsafeCell::new(None)).collect(),
         capacity: capacity as u64,
         produced: CachePadded::new(Produced {
             received: AtomicU64::new(start),
@@ -143,6 +161,12 @@ impl<T> Observer<T> {
         (indexed, indexed + self.0.capacity)
     }
 
+    /// Newest height received.
+    pub fn received(&self) -> u64 {
+        // Acquire: pairs with the Release store in `Producer::push`, as in `cursors`.
+        self.0.produced.received.load(Ordering::Acquire)
+    }
+
     /// The cursors, oldest first, so that `indexed <= finalized <= received` holds in the snapshot.
     pub fn cursors(&self) -> Cursors {
         // Acquire, each: pairs with the Release store of the cursor's owner, so that the cursors read
@@ -166,7 +190,8 @@ pub struct Producer<T> {
     indexed: u64,
     /// How many pages there are: one after the other, the last one with the newest height.
     pages: usize,
-    /// Which is the first of them, counted from that of height 0; of no meaning when there is none.
+    /// Which is the first of them, counted from that of height 0. Of no meaning when there is none, nor once every place
+    /// has one: none is brought then.
     oldest: u64,
 }
 
@@ -265,6 +290,8 @@ impl<T: Copy + Default> Producer<T> {
         // SAFETY: only this end writes places, and it holds `&mut self`.
         let there = self.shared.place(height).with(|place| unsafe { (*place).is_some() });
         if there {
+            // Either it is the page of the height before, or every place has one and this one is from a turn ago: then all
+            // its heights are indexed, because there are more places than the heights in use can touch pages.
             return;
         }
         self.limit();
@@ -347,7 +374,7 @@ impl<T: Copy + Sync> Consumer<T> {
         self.shared.taken.store(self.taken, Ordering::Release);
     }
 
-    /// [`Consumer::read`] and [`Consumer::advance`] in one.
+    /// [`Consumer::read`] and [`Consumer::advance`] in one. For tests and measurements: the stages do the two apart.
     ///
     /// # Panics
     /// When fewer are available.
@@ -467,6 +494,62 @@ mod tests {
         assert_eq!((consumer.available(), consumer.taken()), (700, 105), "reading takes nothing");
         consumer.advance(700);
         assert_eq!((consumer.available(), consumer.taken()), (0, 805));
+    }
+
+    #[test]
+    fn pages_of_a_small_ring_are_used_again_where_they_are_while_others_read() {
+        // Two places: from height 64 on each has a page, and nothing is brought any more.
+        const TURNS: u64 = 20;
+        for capacity in [1, 10, PAGE] {
+            let (mut producer, mut consumer, mut releaser) = ring::<u64>(capacity, 0);
+            let last = TURNS * 2 * PAGE as u64;
+            let producing = std::thread::spawn(move || {
+                while producer.received() < last {
+                    let next = producer.received() + 1;
+                    let until = producer.limit().min(last);
+                    producer.push((next..=until).collect::<Vec<_>>().into_iter());
+                    producer.finalize(until);
+                    assert!(producer.allocated() <= 2 * PAGE);
+                    std::thread::yield_now();
+                }
+                producer.allocated()
+            });
+            let mut next = 1;
+            while next <= last {
+                let count = consumer.available();
+                consumer.take(count, |item| {
+                    assert_eq!(*item, next);
+                    next += 1;
+                });
+                releaser.release(consumer.taken());
+                std::thread::yield_now();
+            }
+            let allocated = producing.join().unwrap();
+            assert!(allocated <= 2 * PAGE && most_bytes::<u64>(capacity) >= 8 * allocated as u64);
+        }
+    }
+
+    #[test]
+    fn a_page_a_turn_later_is_the_one_that_was_there() {
+        let (mut producer, mut consumer, mut releaser) = ring::<u64>(10, 0);
+        for height in 1..=1_000 {
+            // Always nine in use, so that a page is still in use when the next one begins.
+            producer.push([height].into_iter());
+            producer.finalize(height);
+            consumer.take(1, |item| assert_eq!(*item, height));
+            releaser.release(height.saturating_sub(9));
+            let pages = if height < PAGE as u64 { 1 } else { 2 };
+            assert_eq!(producer.allocated(), pages * PAGE);
+            for held in height.saturating_sub(8).max(1)..=height {
+                assert_eq!(producer.get(held), Some(held));
+            }
+            producer.limit();
+        }
+        releaser.release(1_000);
+        producer.trim();
+        assert_eq!(producer.allocated(), 0);
+        producer.push([1_001].into_iter());
+        assert_eq!(producer.get(1_001), Some(1_001), "after all were given back, pages come anew");
     }
 
     #[test]

@@ -150,7 +150,7 @@ table::declare! {
     /// The cache: blocks that are received and not durable yet.
     cache: Cache {
         /// Blocks a lane holds, for each chain. A chain's rate is at most this divided by the time from
-        /// received to durable: 1024 blocks at 25 ms carry 40,000 blocks/s. A block takes 72 bytes.
+        /// received to durable: 1024 blocks at 25 ms carry 40,000 blocks/s. A block takes up to 96 bytes.
         lane_blocks: usize = 1_024, in 1..=1 << 24;
         /// Memory of all lanes together.
         bytes: ByteSize = ByteSize::gib(1), in ByteSize::mib(1)..=ByteSize::gib(1_024);

@@ -16,6 +16,7 @@ use crate::chain::{ChainId, Hash, Height, MainBlock, MainHeader, Timestamp};
 use crate::lane::Outlet;
 use crate::merkle::tree::{self, PARALLEL_LEAVES, SUBTREE};
 use crate::merkle::{aelf, history::History, leaf};
+use crate::sha256::Kernel;
 use crate::state::{Genesis, State};
 
 use super::head::Head;
@@ -80,7 +81,7 @@ impl Sealer {
         let Self { state, scratch, .. } = self;
         scratch.resize(sections.len(), Hash::ZERO);
         let mut side_root = || {
-            tree::root_over(scratch, side_nodes, &|first, leaves: &mut [Hash]| {
+            tree::root_over(Kernel::best(), scratch, side_nodes, &|first, leaves: &mut [Hash]| {
                 leaf::chain_row(&sections[first..first + leaves.len()], leaves);
             })
         };
@@ -144,7 +145,7 @@ impl Sealer {
                 let nodes =
                     &mut block.chain_nodes[section.first_node as usize..][..tree::stored_nodes(count)];
                 self.scratch.resize(tree::part_nodes(count), Hash::ZERO);
-                tree::crown(count, nodes, &mut self.scratch)
+                tree::crown(Kernel::best(), count, nodes, &mut self.scratch)
             };
             first_tree += count.div_ceil(SUBTREE);
         }

@@ -210,16 +210,14 @@ mod tests {
     #[test]
     fn memory_is_that_of_the_chains_that_there_are_or_of_as_many_as_fit() {
         let lanes = |text: String| text.lines().find(|line| line.starts_with("  lanes")).unwrap().to_owned();
-        let with = lanes(text(2, Some(1), |settings| settings.cache.lane_blocks = 1 << 10));
-        assert!(
-            with.starts_with("  lanes                           72 KiB  1 chain of 72 KiB each: "),
-            "{with}"
-        );
+        let lane = PipelineConfig::default().lane_bytes();
+        let with = lanes(text(2, Some(10), |settings| settings.cache.lane_blocks = 1 << 10));
+        let expected = format!("  lanes{:>27}  10 chains of {} each: ", size(10 * lane), size(lane));
+        assert!(with.starts_with(&expected), "{with}");
         let without = lanes(text(2, None, |settings| settings.cache.bytes = ByteSize::mib(72)));
-        assert!(
-            without.starts_with("  lanes                           72 MiB  1024 chains, as many as fit of"),
-            "{without}"
-        );
+        let fits = (72 << 20) / lane;
+        let expected = format!("  lanes                           72 MiB  {fits} chains, as many as fit of");
+        assert!(without.starts_with(&expected), "{without}");
     }
 
     #[test]
