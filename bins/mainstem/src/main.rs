@@ -13,6 +13,7 @@ mod ingest;
 mod keys;
 mod logging;
 mod node;
+mod proc;
 mod settings;
 mod signals;
 mod threads;

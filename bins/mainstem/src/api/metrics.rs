@@ -22,6 +22,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::proc;
+
 use super::problem::Problem;
 use super::routes::{Answer, Node, unreadable};
 use super::{params, side_blocks};
@@ -112,7 +114,7 @@ impl Scrape {
             side_blocks: side_blocks(&node.genesis, &node.cache),
             waiting_blocks,
             fullest_lane,
-            resident_bytes: resident_bytes(),
+            resident_bytes: proc::resident_bytes(),
             stats: node.engine.stats(),
             stages: node.engine.stages(&node.ingest).unwrap_or_default(),
             ingest: node.peers.counters(),
@@ -326,11 +328,4 @@ impl Lines<'_> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         metric.encode_histogram::<NoLabelSet>(sum, values.len(), &buckets, None)
     }
-}
-
-/// From `/proc/self/status`. `None` where there is no such file.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"))?;
-    Some(kib.trim().parse::<u64>().ok()? << 10)
 }

@@ -39,11 +39,10 @@ fn bench_counts_durable_blocks_sets_them_against_the_machines_limits_and_cleans_
         assert!(p50 >= 0.0 && p50 <= p99, "{name}: {p50} {p99}");
     }
 
-    // The lowest limit is the roofline and names the bottleneck.
+    // The lowest limit that is known is the roofline and names the bottleneck.
     let limits =
         ["quic", "hash", "write_and_sync", "processors"].map(|name| (name, of(&format!("/limits/{name}"))));
-    let lowest = limits.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-    assert!(lowest.1 > 0.0);
+    let lowest = limits.into_iter().filter(|limit| limit.1 > 0.0).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     assert_eq!(result["bottleneck"], lowest.0);
     assert!((of("/roofline_blocks_per_second") - lowest.1).abs() < 1.0);
     assert!((of("/ratio") - of("/blocks_per_second") / lowest.1).abs() < 1e-6);

@@ -1,8 +1,9 @@
-//! Processor time, by the name of the thread: of this process or another one, from Linux's `/proc`. Elsewhere none is
-//! known, and all of it reads zero.
+//! Processor time, by the name of the thread: of this process or another one. Where the system does not tell it, all of it
+//! reads zero.
 
 use std::collections::BTreeMap;
-use std::fs;
+
+use crate::proc;
 
 /// Processor time since each thread started, in nanoseconds.
 #[derive(Clone, Default, Debug)]
@@ -11,21 +12,18 @@ pub(super) struct Cpu(BTreeMap<String, u64>);
 impl Cpu {
     /// Of the threads of this process.
     pub(super) fn of_self() -> Self {
-        Self::read("/proc/self/task")
+        Self::of(None)
     }
 
     /// Of the threads of another process.
     pub(super) fn of_process(id: u32) -> Self {
-        Self::read(&format!("/proc/{id}/task"))
+        Self::of(Some(id))
     }
 
-    fn read(tasks: &str) -> Self {
+    fn of(process: Option<u32>) -> Self {
         let mut threads = BTreeMap::new();
-        for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
-            // A thread that has ended meanwhile is left out.
-            let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
-            let times = fs::read_to_string(task.path().join("schedstat")).ok();
-            *threads.entry(name.trim_end().to_owned()).or_insert(0) += times.as_deref().map_or(0, on_cpu);
+        for (name, spent) in proc::threads(process) {
+            *threads.entry(name).or_insert(0) += spent.unwrap_or(0);
         }
         Self(threads)
     }
@@ -44,19 +42,13 @@ impl Cpu {
 
 /// What the calling thread has spent since it started, in nanoseconds.
 pub(super) fn of_this_thread() -> u64 {
-    fs::read_to_string("/proc/thread-self/schedstat").as_deref().map_or(0, on_cpu)
-}
-
-/// The first number of a `schedstat`: nanoseconds on a processor.
-fn on_cpu(text: &str) -> u64 {
-    text.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0)
+    proc::spent_by_this_thread().unwrap_or(0)
 }
 
 /// Which group of the result a thread of the node belongs to.
 pub(super) fn group(thread: &str) -> &'static str {
-    let is =
-        |name: &str| thread.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-    ["ingest", "seal", "hash", "persist"].into_iter().find(|name| is(name)).unwrap_or("other")
+    let group = proc::group(thread);
+    ["ingest", "seal", "hash", "persist"].into_iter().find(|name| *name == group).unwrap_or("other")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Numbers for people.
 
 /// A count or a rate with three digits and a prefix: `6.33 M`, `132 k`, `0.05`.
-pub(super) fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     let (scaled, prefix) = prefixed(value, 1000.0, &["", "k", "M", "G", "T"]);
     joined(&digits(scaled), prefix)
 }
@@ -39,7 +39,7 @@ pub(super) fn time(value: f64) -> String {
 }
 
 /// A name of a count: `1 chain`, `2 chains`.
-pub(super) fn plural(count: u64, name: &str) -> String {
+pub(crate) fn plural(count: u64, name: &str) -> String {
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -305,6 +305,11 @@ impl std::fmt::Display for Report {
             "The narrowest is {}: {} side blocks a second.",
             self.narrowest,
             count(self.narrowest_blocks_per_second)
-        )
+        )?;
+        let below = |measure: &Measure| measure.blocks_per_second < self.narrowest_blocks_per_second;
+        if self.measures.iter().any(below) {
+            writeln!(f, "Below it is only what one or two threads do alone, and here a node has more.")?;
+        }
+        Ok(())
     }
 }

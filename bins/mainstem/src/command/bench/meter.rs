@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 
 use crate::alloc;
 use crate::node::Node;
+use crate::proc;
 use crate::signals::Signals;
 
 use super::bed::Bed;
@@ -172,7 +173,7 @@ impl<'a> Meter<'a> {
                 .map(|(now, last)| (now.name.into(), utilisation(now, last, time)))
                 .collect(),
             queue: now.stages.iter().zip(queues).map(|(stage, queue)| (stage.name.into(), *queue)).collect(),
-            memory_bytes: resident_bytes(),
+            memory_bytes: proc::resident_bytes().unwrap_or(0),
         };
         self.ticks.push((now.at, tick));
         self.last = now;
@@ -348,14 +349,6 @@ fn since(after: &Histogram<u64>, before: &Histogram<u64>) -> Histogram<u64> {
 /// A quantile of microseconds, in milliseconds.
 pub(super) fn millis(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1000.0
-}
-
-/// Resident memory of this process; 0 where the system does not say.
-pub(super) fn resident_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 mod bed;
 mod compare;
 mod cpu;
-mod format;
+pub(crate) mod format;
 mod host;
 mod html;
 mod limits;
@@ -185,7 +185,7 @@ impl Bench {
         if let Some(all) = self.blocks {
             progress.borrow().step("catching up");
             return meter.measure(signals, meter::End::Blocks(all), |blocks| {
-                progress.borrow_mut().counted(blocks, all)
+                progress.borrow_mut().counted(blocks, all);
             });
         }
         let timed = |begun: Instant, lasts: Duration| {

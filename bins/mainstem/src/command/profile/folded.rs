@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use super::stage::{ByStage, Stage};
+
 /// Stacks with their counts. Prints as folded stacks: `outer;inner count`, one a line.
 #[derive(Default)]
 pub(super) struct Folded {
@@ -93,6 +95,17 @@ impl fmt::Display for Folded {
     }
 }
 
+/// Stacks by the stages of their threads; and all of them, each below its stage's name.
+pub(super) fn by_stage(stacks: &[(String, Vec<String>, u64)]) -> (ByStage<Folded>, Folded) {
+    let (mut each, mut all) = (ByStage::<Folded>::default(), Folded::default());
+    for (thread, stack, count) in stacks {
+        let (stage, names) = (Stage::of_thread(thread), || stack.iter().map(String::as_str));
+        all.add(std::iter::once(stage.name()).chain(names()), *count);
+        each[stage].add(names(), *count);
+    }
+    (each, all)
+}
+
 /// A name for people: without generic arguments, and cut at the front where it is still too long.
 pub(super) fn shortened(name: &str, most: usize) -> String {
     let mut short = String::new();
@@ -141,6 +154,24 @@ mod tests {
     fn stacks_are_printed_with_their_counts() {
         assert_eq!(folded().to_string(), "run;hash;run 1\nrun;seal 2\nrun;seal;hash 5\n");
         assert_eq!(folded().samples(), 8);
+    }
+
+    #[test]
+    fn a_stack_is_counted_with_its_threads_stage_and_with_all() {
+        let stack = |thread: &str, names: &str, count| {
+            (thread.to_owned(), names.split(' ').map(Into::into).collect(), count)
+        };
+        let (each, all) = by_stage(&[
+            stack("seal", "seal::run hash", 3),
+            stack("hash-1", "hash", 2),
+            stack("ingest-0", "receive", 4),
+            stack("ingest-1", "receive", 5),
+            stack("main", "wait", 1),
+        ]);
+        assert_eq!(each[Stage::Seal].to_string(), "seal::run;hash 3\n");
+        assert_eq!(each[Stage::Ingest].to_string(), "receive 9\n");
+        assert_eq!(each[Stage::Persist].samples(), 0);
+        assert_eq!(all.to_string(), "hash;hash 2\ningest;receive 9\nother;wait 1\nseal;seal::run;hash 3\n");
     }
 
     #[test]

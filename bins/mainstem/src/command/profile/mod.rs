@@ -27,6 +27,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::command::bench::format::{count, plural};
 use crate::command::bench::{Bed, Shape};
 use crate::node::Node;
 use crate::signals::Signals;
@@ -131,7 +132,7 @@ impl Profile {
                 bed.wait(signals, TICK)?;
                 let now = (Instant::now(), bed.node().side_blocks());
                 let rate = (now.1 - last.1) as f64 / (now.0 - last.0).as_secs_f64();
-                bar.set_message(format!("{:.2} million side blocks a second", rate / 1e6));
+                bar.set_message(format!("{} side blocks a second", count(rate)));
                 bar.inc(1);
                 last = now;
             }
@@ -148,19 +149,12 @@ impl Profile {
         let sampled = sampler.finish()?;
         bar.finish_and_clear();
 
-        let mut stacks = ByStage::<Folded>::default();
-        let mut all = Folded::default();
-        for (thread, stack, count) in sampled.stacks {
-            let stage = Stage::of_thread(&thread);
-            all.add(std::iter::once(stage.name()).chain(stack.iter().map(String::as_str)), count);
-            stacks[stage].add(stack.iter().map(String::as_str), count);
-        }
+        let (stacks, all) = folded::by_stage(&sampled.stacks);
         Ok(Run {
             shape: format!(
-                "{} chains over {} connection{}",
-                self.shape.chains,
-                self.shape.connections,
-                if self.shape.connections == 1 { "" } else { "s" }
+                "{} over {}",
+                plural(self.shape.chains.into(), "chain"),
+                plural(self.shape.connections.into(), "connection")
             ),
             frequency: self.frequency,
             time: after.at - before.at,
@@ -250,10 +244,10 @@ impl Run {
 
     fn headline(&self) -> String {
         format!(
-            "{}: {:.2} million durable side blocks a second, {:.1} main blocks a second, for {:.1} s",
+            "{}: {} durable side blocks a second, {} main blocks a second, for {:.1} s",
             self.shape,
-            self.rate() / 1e6,
-            self.main_blocks as f64 / self.time.as_secs_f64(),
+            count(self.rate()),
+            count(self.main_blocks as f64 / self.time.as_secs_f64()),
             self.time.as_secs_f64()
         )
     }

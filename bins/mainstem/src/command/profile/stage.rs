@@ -1,10 +1,9 @@
 //! Stages by the names of their threads, and what their threads take.
 
-use std::fs;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
-use crate::alloc;
+use crate::{alloc, proc};
 
 /// A group of threads that do the same work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +24,7 @@ impl Stage {
 
     /// The stage of a thread of this name, such as `ingest-0`.
     pub(super) fn of_thread(thread: &str) -> Self {
-        let name = thread.split('-').next().unwrap_or_default();
+        let name = proc::group(thread);
         Self::ALL.into_iter().find(|stage| stage.name() == name).unwrap_or(Self::Other)
     }
 
@@ -78,13 +77,9 @@ impl Usage {
             stage.allocations += thread.allocations;
             stage.bytes += thread.bytes;
         }
-        let Ok(tasks) = fs::read_dir("/proc/self/task") else { return usage };
-        for task in tasks.flatten().map(|entry| entry.path()) {
-            // A thread may end at any moment.
-            let Ok(name) = fs::read_to_string(task.join("comm")) else { continue };
-            let Ok(times) = fs::read_to_string(task.join("schedstat")) else { continue };
-            let Some(nanos) = times.split(' ').next().and_then(|nanos| nanos.parse().ok()) else { continue };
-            *usage[Stage::of_thread(name.trim_end())].processor.get_or_insert_default() +=
+        for (thread, nanos) in proc::threads(None) {
+            let Some(nanos) = nanos else { continue };
+            *usage[Stage::of_thread(&thread)].processor.get_or_insert_default() +=
                 Duration::from_nanos(nanos);
         }
         // A stage without threads took nothing; where nobody tells, that is not known.

@@ -77,6 +77,27 @@ fn the_page_of_a_run_is_well_formed_and_whole() {
 }
 
 #[test]
+fn a_page_without_limits_shows_nothing_that_was_not_measured() {
+    let outcome = Outcome::sample_without_limits();
+    let page = page(&outcome).into_string();
+    assert!(page.contains("Latencies</h2>") && page.contains("seal and hash"), "what was measured is there");
+    for absent in [
+        "disk alone",
+        "disk_sync",
+        "oofline",
+        "QUIC",
+        "each alone",
+        "need alone",
+        "Every limit",
+        "costs_ns",
+        "bottleneck",
+    ] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    assert!(embedded(&page, "outcome") == outcome);
+}
+
+#[test]
 fn the_page_of_two_runs_is_well_formed_and_whole() {
     let (a, mut b) = (sample(), sample());
     b.chains = 1_000;
