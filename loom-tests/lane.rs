@@ -1,5 +1,5 @@
-//! A whole lane: sessions of two nodes, the sealing and the persisting stage. The lock of its ingest side is loom's here,
-//! so what it orders is modelled with the rest.
+//! A whole lane: sessions of two nodes, the sealing and the persisting stage. The lock of its ingest side is
+//! loom's here, so what it orders is modelled with the rest.
 //!
 //! Each test says which weakening it catches; each was tried once by really weakening it.
 #![cfg(loom)]
@@ -55,8 +55,9 @@ fn store(LaneEnds { outlet, drain }: &mut LaneEnds) {
     assert_eq!(left, count, "every block that leaves had arrived");
 }
 
-/// Catches: appointing or pushing outside of the lock, and Relaxed in `Producer::finalize`, `Consumer::available`,
-/// `Releaser::release` or `Producer::limit` (the ends of the second node rely on what the first one did).
+/// Catches: appointing or pushing outside of the lock, and Relaxed in `Producer::finalize`,
+/// `Consumer::available`, `Releaser::release` or `Producer::limit` (the ends of the second node rely on what
+/// the first one did).
 #[test]
 fn two_nodes_of_one_chain_push_in_turns_and_their_blocks_come_out_as_one_chain() {
     bounded(2, || {
@@ -86,8 +87,8 @@ fn two_nodes_of_one_chain_push_in_turns_and_their_blocks_come_out_as_one_chain()
     });
 }
 
-/// Catches: in `Drain::give_back`, or in `Lane::release`, a load or a store instead of the exchange, or Relaxed in either
-/// (each looks before it sees what the other one did, and the memory is held for ever).
+/// Catches: in `Drain::give_back`, or in `Lane::release`, a load or a store instead of the exchange, or
+/// Relaxed in either (each looks before it sees what the other one did, and the memory is held for ever).
 #[test]
 fn the_speaker_that_leaves_or_the_drain_gives_the_memory_back() {
     loom::model(|| {
@@ -101,8 +102,8 @@ fn the_speaker_that_leaves_or_the_drain_gives_the_memory_back() {
     });
 }
 
-/// Catches: a plain store in `Lane::appoint` (between the drain's exchange and that of the session that leaves, it hides
-/// what the drain gave back from that session, and the memory is held for ever).
+/// Catches: a plain store in `Lane::appoint` (between the drain's exchange and that of the session that
+/// leaves, it hides what the drain gave back from that session, and the memory is held for ever).
 #[test]
 fn a_session_that_takes_over_and_leaves_or_the_drain_gives_the_memory_back() {
     loom::model(|| {
@@ -120,8 +121,8 @@ fn a_session_that_takes_over_and_leaves_or_the_drain_gives_the_memory_back() {
     });
 }
 
-/// Catches: giving the slots back before the arrivals (the next section finds room in the lane, and none for its arrival:
-/// a panic), and Relaxed in `Releaser::release` or `Producer::limit` (the same).
+/// Catches: giving the slots back before the arrivals (the next section finds room in the lane, and none for
+/// its arrival: a panic), and Relaxed in `Releaser::release` or `Producer::limit` (the same).
 #[test]
 fn a_section_that_has_room_finds_room_for_its_arrival() {
     loom::model(|| {
@@ -144,8 +145,8 @@ fn a_section_that_has_room_finds_room_for_its_arrival() {
     });
 }
 
-/// Catches: a `Producer::has_room` that does not look anew, and Relaxed in `Releaser::release` or `Producer::limit` (a node that was
-/// granted room by a thread that takes no lock finds none).
+/// Catches: a `Producer::has_room` that does not look anew, and Relaxed in `Releaser::release` or
+/// `Producer::limit` (a node that was granted room by a thread that takes no lock finds none).
 #[test]
 fn a_node_told_of_room_without_the_lock_may_use_it() {
     loom::model(|| {

@@ -20,11 +20,15 @@ const KEY: NodeKey = NodeKey([1; 32]);
 const SESSION: SessionId = SessionId(1);
 
 #[derive(Default)]
-struct ManualClock(Mutex<Duration>);
+struct ManualClock {
+    now: Mutex<Duration>,
+    /// By how much it goes on each time that somebody looks.
+    step: Mutex<Duration>,
+}
 
 impl ManualClock {
     fn advance(&self, time: Duration) {
-        *self.0.lock().unwrap() += time;
+        *self.now.lock().unwrap() += time;
     }
 }
 
@@ -33,7 +37,9 @@ impl Clock for ManualClock {
         Timestamp::default()
     }
     fn monotonic(&self) -> Duration {
-        *self.0.lock().unwrap()
+        let mut now = self.now.lock().unwrap();
+        *now += *self.step.lock().unwrap();
+        *now
     }
 }
 
@@ -207,6 +213,19 @@ fn when_much_waits_it_is_sealed_while_the_store_syncs() {
     give_it_time();
     assert_eq!((world.sealed(), world.gate.begun()), (4, 1));
     assert_eq!(world.finish(), [1, 4, 4, 4, 100]);
+}
+
+#[test]
+fn a_look_that_seemed_to_take_an_hour_is_followed_by_the_next_one_soon() {
+    let mut world = World::start(PipelineConfig { seal_leaves: 4, ..PipelineConfig::default() });
+    world.send_one_and_wait_for_its_sync();
+    *world.clock.step.lock().unwrap() = Duration::from_secs(3600);
+    world.send(1);
+    wait_until("it is seen", || world.queue("seal").0 == 1);
+    give_it_time();
+    world.send(3);
+    wait_until("enough are seen to be sealed during the sync", || world.sealed() == 2);
+    assert_eq!(world.finish(), [1, 4]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! `cargo xtask fuzz`: the fuzz targets of the log, in `storage/fuzz`, and of what peers send, in `net/fuzz`.
 //!
-//! The layout is that of cargo-fuzz, which can run them too, but is not needed: building a target takes a few flags
-//! ([`asan`]) and the crate `libfuzzer-sys`, which brings libFuzzer and compiles it with the C++ compiler. Both folders
-//! are workspaces of their own; they build into one folder, so what they have in common is built once.
+//! The layout is that of cargo-fuzz, which can run them too, but is not needed: building a target takes a few
+//! flags ([`asan`]) and the crate `libfuzzer-sys`, which brings libFuzzer and compiles it with the C++
+//! compiler. Both folders are workspaces of their own; they build into one folder, so what they have in
+//! common is built once.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -59,8 +60,8 @@ const SUITES: [Suite; 2] = [
         // A hundred times as fast as a log.
         brief: Duration::from_secs(5),
         max_len: "4096",
-        // Twice the longest frame or message, which a peer can make anyone hold; the rest is the sanitizer's, which keeps
-        // what was freed for a while.
+        // Twice the longest frame or message, which a peer can make anyone hold; the rest is the sanitizer's,
+        // which keeps what was freed for a while.
         malloc_limit: "2",
         rss_limit: "512",
     },
@@ -159,7 +160,8 @@ impl Suite {
         Ok(())
     }
 
-    /// Fuzzes for `time`; or briefly, with the same seed every time, so that a change is judged by itself and not by chance.
+    /// Fuzzes for `time`; or briefly, with the same seed every time, so that a change is judged by itself and
+    /// not by chance.
     fn run(&self, target: &str, time: Option<Duration>) -> Result<()> {
         let seed = if time.is_some() { "-seed=0" } else { "-seed=1" };
         let time = time.unwrap_or(self.brief);

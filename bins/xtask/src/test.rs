@@ -2,9 +2,9 @@
 //!
 //! Built to be quick from nothing on two cores. Which packages a command selects decides which features their
 //! dependencies get, and every new set of features builds those again. So all steps but the documentation say
-//! `--workspace`, build and test both take `--all-targets`' set (with the features of dev-dependencies), and the
-//! benches run in the dev profile: what is shown is that they run, not how fast. Only loom, shuttle and the sanitizers need
-//! their own artifacts.
+//! `--workspace`, build and test both take `--all-targets`' set (with the features of dev-dependencies), and
+//! the benches run in the dev profile: what is shown is that they run, not how fast. Only loom, shuttle and
+//! the sanitizers need their own artifacts.
 
 use std::process::ExitCode;
 
@@ -19,10 +19,11 @@ Check everything that CI checks, in order, and stop at the first failure.
 
 Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all \
 targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
-brings), crash (the log through simulated crashes, then with planted faults), disk (the log on real file systems; left out with the reason where the machine cannot), asan (the log's \
-tests under AddressSanitizer), fuzz (the fuzz targets of the log and of what peers send, briefly), bench (each bench once, not measured), doc \
-(documentation without warnings), loom (model checks), shuttle (all stages in random schedules). A table of step, result and seconds ends the run; the \
-exit code is that of the step that failed.
+brings), crash (the log through simulated crashes, then with planted faults), disk (the log on real file \
+systems; left out with the reason where the machine cannot), asan (the log's tests under AddressSanitizer), fuzz \
+(the fuzz targets of the log and of what peers send, briefly), bench (each bench once, not measured), doc \
+(documentation without warnings), loom (model checks), shuttle (all stages in random schedules). A table of step, \
+result and seconds ends the run; the exit code is that of the step that failed.
 
 Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C and a C++ compiler, Python 3, Node.js 20 or newer \
 with npm, and the registries of cargo and npm. From nothing on two cores it takes up to 25 minutes, afterwards a few.";
@@ -48,7 +49,8 @@ one of them: `cargo xtask e2e NAME`.";
 /// What `cargo xtask test` may leave out.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out loom and shuttle, the tests that need EVM nodes and those on real file systems, the slow parts
+    /// Leave out loom and shuttle, the tests that need EVM nodes and those on real file systems, the slow
+    /// parts
     #[arg(long)]
     fast: bool,
     /// Leave out the tests that need EVM nodes (for where npm or its registry cannot be reached)

@@ -1,13 +1,14 @@
 //! `cargo xtask tsan`: the tests of several threads under ThreadSanitizer.
 //!
-//! As in [`asan`], the stable compiler has the flag. Its standard library comes built without the sanitizer, and its sources
-//! do not come at all, so this sees what is compiled here: all of our code, and of the library what is generic or inlined,
-//! atomics among them. What the library orders elsewhere (the slow paths of its locks, what `Once` runs, fences) is not seen
-//! and shows as a race that is none. So it runs those tests that need little of it, the lock-free parts, lanes and the
-//! whole pipeline, with `tsan-suppressions.txt` for the rest; tests that wait for rayon from outside are not among them.
+//! As in [`asan`], the stable compiler has the flag. Its standard library comes built without the sanitizer,
+//! and its sources do not come at all, so this sees what is compiled here: all of our code, and of the
+//! library what is generic or inlined, atomics among them. What the library orders elsewhere (the slow paths
+//! of its locks, what `Once` runs, fences) is not seen and shows as a race that is none. So it runs those
+//! tests that need little of it, the lock-free parts, lanes and the whole pipeline, with
+//! `tsan-suppressions.txt` for the rest; tests that wait for rayon from outside are not among them.
 //!
-//! Not a step of `cargo xtask test`: from nothing it takes over a minute on two cores, most of it for packages that nothing
-//! else builds in this way.
+//! Not a step of `cargo xtask test`: from nothing it takes over a minute on two cores, most of it for
+//! packages that nothing else builds in this way.
 
 use std::process::Command;
 
@@ -29,7 +30,8 @@ const FLAGS: &str = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer";
 /// What runs: the target, and which tests of it.
 const RUNS: [(&[&str], &[&str]); 2] = [
     (&["--lib"], &["sync::", "lane::"]),
-    // Why a stage gave up is told by a `OnceLock`, whose writing half is the library's: the tests that read it are left out.
+    // Why a stage gave up is told by a `OnceLock`, whose writing half is the library's: the tests that read
+    // it are left out.
     (
         &["--test", "pipeline"],
         &[

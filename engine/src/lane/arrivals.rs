@@ -1,9 +1,10 @@
-//! When the blocks of a lane arrived: a ring of its own, so that the drain, which tells how long they took, needs no lock.
+//! When the blocks of a lane arrived: a ring of its own, so that the drain, which tells how long they took,
+//! needs no lock.
 //!
 //! # Capacity
-//! One entry a section, so at most one a block in the lane; 24 bytes each, in pages as those of the lane, which a lane at
-//! rest gives back with them. There is always room for one more section that the lane has room for: the drain gives an
-//! entry back before the last slot of its section.
+//! One entry a section, so at most one a block in the lane; 24 bytes each, in pages as those of the lane,
+//! which a lane at rest gives back with them. There is always room for one more section that the lane has
+//! room for: the drain gives an entry back before the last slot of its section.
 
 use std::time::Duration;
 
@@ -59,8 +60,8 @@ impl Arrivals {
 }
 
 impl Departures {
-    /// Tells `each` of all blocks that leave up to `height` when they arrived and how many they are, and gives entries
-    /// back.
+    /// Tells `each` of all blocks that leave up to `height` when they arrived and how many they are, and
+    /// gives entries back.
     pub(super) fn leave(&mut self, height: u64, mut each: impl FnMut(Duration, u64)) {
         let mut done = 0;
         while self.left < height {

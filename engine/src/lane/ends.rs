@@ -49,8 +49,8 @@ impl Outlet {
         self.parent
     }
 
-    /// Hands the `count` blocks from the `offset`-th waiting one on to `each`, oldest first. Takes nothing, so several
-    /// threads may read at once.
+    /// Hands the `count` blocks from the `offset`-th waiting one on to `each`, oldest first. Takes nothing,
+    /// so several threads may read at once.
     ///
     /// # Panics
     /// When fewer are available.
@@ -69,8 +69,8 @@ impl Outlet {
         self.consumer.advance(count);
     }
 
-    /// Takes the next `count` blocks, which must be available. For tests and measurements: the sealing stage reads and
-    /// advances apart.
+    /// Takes the next `count` blocks, which must be available. For tests and measurements: the sealing stage
+    /// reads and advances apart.
     pub fn take(&mut self, count: u64, mut each: impl FnMut(&Slot)) {
         let mut newest = self.parent;
         self.read(0, count, |slot| {
@@ -101,13 +101,14 @@ impl Drain {
     /// # Panics
     /// When the sealing stage has not taken up to `height`, or it was given back before.
     pub fn release(&mut self, height: Height, now: Duration, mut latency: impl FnMut(Duration, u64)) {
-        // With this the entries of all that was taken are visible, too: they were written before the blocks were final.
+        // With this the entries of all that was taken are visible, too: they were written before the blocks
+        // were final.
         assert!(height.0 <= self.releaser.taken(), "released what was not taken");
         // Before the slots: then there is an entry left for whatever section these make room for.
         self.departures.leave(height.0, |at, count| latency(now.saturating_sub(at), count));
         self.releaser.release(height.0);
-        // If this is the last block, it is seen here that it is: `received` was written before the block was final, and
-        // whatever came later would be a block after it.
+        // If this is the last block, it is seen here that it is: `received` was written before the block was
+        // final, and whatever came later would be a block after it.
         if self.lane.observer.received() == height.0 {
             self.give_back();
         }
@@ -115,8 +116,9 @@ impl Drain {
 
     /// Gives the memory of an empty lane back, if nobody is there to do so: see `Lane::left`.
     fn give_back(&mut self) {
-        // AcqRel: pairs with the swap in `Lane::release`. Either that one comes first, and this one sees that the speaker
-        // has left; or this one does, and the speaker sees, as it leaves, that all slots are given back.
+        // AcqRel: pairs with the swap in `Lane::release`. Either that one comes first, and this one sees that
+        // the speaker has left; or this one does, and the speaker sees, as it leaves, that all slots are
+        // given back.
         if self.lane.left.fetch_or(false, Ordering::AcqRel) {
             let mut tail = self.lane.tail();
             if tail.speaker.is_none() {

@@ -1,16 +1,17 @@
 //! A lane: the cache of one side chain, from the moment a block is received until it is stored for good.
 //!
-//! Only the next height is accepted, linked to the block before. Reading does not remove: slots come back when
-//! the block is durable, so a lane that is full stops its sender, and nothing is ever dropped. A lane in which nothing
-//! is left gives its memory back.
+//! Only the next height is accepted, linked to the block before. Reading does not remove: slots come back
+//! when the block is durable, so a lane that is full stops its sender, and nothing is ever dropped. A lane in
+//! which nothing is left gives its memory back.
 //!
 //! # Ownership
 //! The ingest side holds the lane and takes a lock once a section (never once a block). The sealing and the
 //! persisting stage own the ring's other two ends and take no lock.
 //!
 //! # Memory
-//! A session that speaks calls [`Lane::rest`] now and then. When it leaves, it gives back what is not in use; if blocks
-//! are still there, the drain does so as it gives the last one back, the only time that it takes the lock.
+//! A session that speaks calls [`Lane::rest`] now and then. When it leaves, it gives back what is not in use;
+//! if blocks are still there, the drain does so as it gives the last one back, the only time that it takes
+//! the lock.
 
 mod arrivals;
 mod ends;
@@ -53,8 +54,9 @@ pub struct Lane {
     rule: FinalityRule,
     observer: Observer<Slot>,
     doorbell: Doorbell,
-    /// Whether the last speaker left and no other one came: then nobody calls [`Lane::rest`], and the drain has to see
-    /// to the memory. Written under the lock; read by the drain without it, which then looks again under it.
+    /// Whether the last speaker left and no other one came: then nobody calls [`Lane::rest`], and the drain
+    /// has to see to the memory. Written under the lock; read by the drain without it, which then looks again
+    /// under it.
     left: AtomicBool,
     tail: Mutex<Tail>,
 }
@@ -111,8 +113,8 @@ impl Lane {
         (lane, LaneEnds { outlet, drain })
     }
 
-    /// Memory that a lane of `capacity` blocks takes at most, in bytes: its slots, as many arrivals when each section is
-    /// one block, and where their pages are found.
+    /// Memory that a lane of `capacity` blocks takes at most, in bytes: its slots, as many arrivals when each
+    /// section is one block, and where their pages are found.
     pub fn most_bytes(capacity: usize) -> u64 {
         ring::most_bytes::<Slot>(capacity).saturating_add(arrivals::most_bytes(capacity))
     }
@@ -138,15 +140,15 @@ impl Lane {
         self.tail().held()
     }
 
-    /// To be called now and then: a lane in which nothing is left, and to which nothing new has come since the last
-    /// time, gives its memory back.
+    /// To be called now and then: a lane in which nothing is left, and to which nothing new has come since
+    /// the last time, gives its memory back.
     pub fn rest(&self) {
         self.tail().rest();
     }
 
-    /// Asks to speak for the chain, as a session does when it begins. A node that connects again takes over from its own
-    /// older session, never the other way round; while a newer session or another node of the chain speaks, the claim
-    /// stands by.
+    /// Asks to speak for the chain, as a session does when it begins. A node that connects again takes over
+    /// from its own older session, never the other way round; while a newer session or another node of the
+    /// chain speaks, the claim stands by.
     ///
     /// # Errors
     /// The key is not registered.
@@ -154,9 +156,9 @@ impl Lane {
         self.ask(key, session, |(other, speaker)| speaker == key && other.0 <= session.0)
     }
 
-    /// Asks to speak for the chain again, as a session does later on. It takes the place of nobody, its own key's older
-    /// session included: or that one, having taken over from a session that was silent, would be replaced by it at once,
-    /// and so on for ever.
+    /// Asks to speak for the chain again, as a session does later on. It takes the place of nobody, its own
+    /// key's older session included: or that one, having taken over from a session that was silent, would be
+    /// replaced by it at once, and so on for ever.
     ///
     /// # Errors
     /// The key is not registered.
@@ -182,9 +184,10 @@ impl Lane {
         Ok(Claim::Speaker(self.position_in(&mut tail)))
     }
 
-    /// Takes the place of a speaker that is silent: another session, newer or older, of whatever key, of which nothing has come for `patience` though the
-    /// block at `tip`, which the claimant has, could be sent. A speaker that is new counts as heard when this is asked
-    /// for the first time. `None` when there is nothing to take over.
+    /// Takes the place of a speaker that is silent: another session, newer or older, of whatever key, of
+    /// which nothing has come for `patience` though the block at `tip`, which the claimant has, could be
+    /// sent. A speaker that is new counts as heard when this is asked for the first time. `None` when there
+    /// is nothing to take over.
     ///
     /// # Errors
     /// The key is not registered.
@@ -222,8 +225,8 @@ impl Lane {
         let mut tail = self.tail();
         if tail.is_speaker(session) {
             tail.speaker = None;
-            // AcqRel: pairs with `Drain::give_back`, where it is explained. A plain store would not do: this end would not
-            // see what the drain gave back just before it looked.
+            // AcqRel: pairs with `Drain::give_back`, where it is explained. A plain store would not do: this
+            // end would not see what the drain gave back just before it looked.
             self.left.swap(true, Ordering::AcqRel);
             tail.give_back();
         }
@@ -290,9 +293,9 @@ impl Lane {
     }
 
     fn appoint(&self, tail: &mut Tail, session: SessionId, key: NodeKey) {
-        // AcqRel: an exchange, though nobody asks what was there, because it goes between the two of `Lane::release` and
-        // `Drain::give_back`: after a plain store, the speaker that leaves next would see this and not what the drain gave
-        // back before.
+        // AcqRel: an exchange, though nobody asks what was there, because it goes between the two of
+        // `Lane::release` and `Drain::give_back`: after a plain store, the speaker that leaves next would see
+        // this and not what the drain gave back before.
         self.left.swap(false, Ordering::AcqRel);
         tail.appoint(session, key);
     }

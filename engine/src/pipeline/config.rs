@@ -20,18 +20,18 @@ pub struct PipelineConfig {
     pub max_per_chain: u64,
     /// Whether a chain that is catching up is sealed at once and without [`PipelineConfig::max_per_chain`].
     pub catch_up: bool,
-    /// Blocks of one chain in the cache at most, from received to durable (AElf: 1024). A chain's rate is at most
-    /// this divided by the time from received to durable.
+    /// Blocks of one chain in the cache at most, from received to durable (AElf: 1024). A chain's rate is at
+    /// most this divided by the time from received to durable.
     pub lane_blocks: usize,
     /// Memory of all lanes together at most, in bytes.
     pub cache_bytes: u64,
-    /// The store is synced when so much time has passed since the first main block that waits for it, 10 s at most;
-    /// zero: as soon as a block is written, those that wait already together. A block that is not synced is not
-    /// published, released or acknowledged, so nothing that was acknowledged is ever lost; but it holds its place
-    /// in its lane so much longer.
+    /// The store is synced when so much time has passed since the first main block that waits for it, 10 s at
+    /// most; zero: as soon as a block is written, those that wait already together. A block that is not
+    /// synced is not published, released or acknowledged, so nothing that was acknowledged is ever lost; but
+    /// it holds its place in its lane so much longer.
     pub sync_interval: Duration,
-    /// Threads that hash, the sealing stage's own one included. How many are right depends on the machine, of which the
-    /// engine knows nothing.
+    /// Threads that hash, the sealing stage's own one included. How many are right depends on the machine, of
+    /// which the engine knows nothing.
     pub hash_threads: usize,
 }
 
@@ -69,8 +69,8 @@ impl PipelineConfig {
         Lane::most_bytes(self.lane_blocks)
     }
 
-    /// Memory that main blocks between lanes and store take at most, in bytes: their columns, and a node of a tree for
-    /// each side block.
+    /// Memory that main blocks between lanes and store take at most, in bytes: their columns, and a node of a
+    /// tree for each side block.
     pub fn blocks_bytes(&self) -> u64 {
         // One that is sealed, those that wait, and one that is stored; they are used again and again.
         let blocks = SEALED_WAITING as u64 + 2;

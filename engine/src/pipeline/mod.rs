@@ -5,15 +5,15 @@
 //!              ^ used blocks come back to be filled again              |
 //!              +-------------------------------------------------------+
 //! ```
-//! While block N is made durable, N + 1 is gathered and hashed. Back-pressure runs the other way by itself: persist
-//! behind -> the hand-over is full -> seal waits -> lanes fill -> senders get no more credit.
+//! While block N is made durable, N + 1 is gathered and hashed. Back-pressure runs the other way by itself:
+//! persist behind -> the hand-over is full -> seal waits -> lanes fill -> senders get no more credit.
 //!
 //! Shutdown is in order: the sealing stage seals what is final and returns, which closes the hand-over; the
 //! persisting stage drains it and returns.
 //!
 //! # Threads
-//! `seal` runs the sealing stage. It is the first thread of a pool, so it hashes too: `hash-1` and so on, the others of
-//! the pool, take parts of large blocks from it. `persist` runs the other stage.
+//! `seal` runs the sealing stage. It is the first thread of a pool, so it hashes too: `hash-1` and so on, the
+//! others of the pool, take parts of large blocks from it. `persist` runs the other stage.
 
 mod config;
 #[cfg(test)]
@@ -55,8 +55,8 @@ use persist::{Persister, StoredBell, Unsynced};
 use sealing::SealStage;
 use stats::Figures;
 
-/// Sealed blocks that may wait to be stored. They are stored with one sync, so this is also the group commit when no
-/// sync interval is set.
+/// Sealed blocks that may wait to be stored. They are stored with one sync, so this is also the group commit
+/// when no sync interval is set.
 const SEALED_WAITING: usize = 2;
 
 /// An engine that knows where it stands and has its lanes, but does not run yet.
@@ -86,8 +86,8 @@ struct Shared {
 }
 
 impl Engine {
-    /// Reads where `reader`'s store ends and prepares to continue there. `store` and `reader` are two sides of
-    /// one store; `clock` is the only time the engine knows.
+    /// Reads where `reader`'s store ends and prepares to continue there. `store` and `reader` are two sides
+    /// of one store; `clock` is the only time the engine knows.
     pub fn resume<R: BlockReader>(
         config: PipelineConfig,
         genesis: &Genesis,
@@ -166,8 +166,8 @@ impl Engine {
         };
         let (pool, mut threads) = hashing_pool(config.hash_threads);
         let seal = Mutex::new(Some(guarded("seal", &shared, move || seal.run())));
-        // The stage has to run on the pool's first thread, which has its name, and a pool lets nobody choose one: so all
-        // threads are asked, and the first one does it.
+        // The stage has to run on the pool's first thread, which has its name, and a pool lets nobody choose
+        // one: so all threads are asked, and the first one does it.
         pool.spawn_broadcast(move |thread| {
             let first = thread.index() == 0;
             let seal = first.then(|| seal.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten();
@@ -180,8 +180,8 @@ impl Engine {
     }
 }
 
-/// Runs a stage. One that panicked would leave a node that looks alive and indexes nothing; so it is a failure. What
-/// the stage owned is not used again.
+/// Runs a stage. One that panicked would leave a node that looks alive and indexes nothing; so it is a
+/// failure. What the stage owned is not used again.
 fn guarded(
     name: &'static str,
     shared: &Arc<Shared>,
@@ -239,9 +239,9 @@ impl Running {
         self.shared.head.load()
     }
 
-    /// What the stages did so far. No stage waits for it; but the caller reads a few ten thousand counters for each of
-    /// the four histograms and allocates these anew, so it is for now and then. [`Running::durable`] and
-    /// [`Running::stages`] are for those who ask often.
+    /// What the stages did so far. No stage waits for it; but the caller reads a few ten thousand counters
+    /// for each of the four histograms and allocates these anew, so it is for now and then.
+    /// [`Running::durable`] and [`Running::stages`] are for those who ask often.
     pub fn stats(&self) -> Stats {
         self.shared.figures.stats()
     }
@@ -251,8 +251,8 @@ impl Running {
         self.shared.figures.durable()
     }
 
-    /// What the stages do now: seal, append, sync. Cheap: it may be asked a hundred times a second. What waits to be
-    /// sealed is as the sealing stage saw it last, a turn ago at most.
+    /// What the stages do now: seal, append, sync. Cheap: it may be asked a hundred times a second. What
+    /// waits to be sealed is as the sealing stage saw it last, a turn ago at most.
     pub fn stages(&self) -> [StageNow; 3] {
         self.shared.figures.stages(self.clock.monotonic(), self.sealed.get() as u64)
     }

@@ -1,11 +1,12 @@
-//! The persisting stage: append, sync, publish, release. Several blocks share one sync: those that wait anyway, or,
-//! if a sync interval is set, all that come before it has passed.
+//! The persisting stage: append, sync, publish, release. Several blocks share one sync: those that wait
+//! anyway, or, if a sync interval is set, all that come before it has passed.
 //!
 //! # Capacity
-//! Of a block that is appended and not yet synced only its head is kept, and of each chain the newest height; the
-//! block itself goes back to the sealing stage at once. At most [`MOST_UNSYNCED`] blocks wait for a sync, and no
-//! more side blocks than the lanes hold, because slots are released after the sync. When the lanes are full before
-//! the interval has passed, nothing more is sealed, the senders wait, and the sync comes when it is due.
+//! Of a block that is appended and not yet synced only its head is kept, and of each chain the newest height;
+//! the block itself goes back to the sealing stage at once. At most [`MOST_UNSYNCED`] blocks wait for a sync,
+//! and no more side blocks than the lanes hold, because slots are released after the sync. When the lanes are
+//! full before the interval has passed, nothing more is sealed, the senders wait, and the sync comes when it
+//! is due.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +47,8 @@ pub(super) struct Persister {
     pub(super) unsynced: Unsynced,
 }
 
-/// Rung after each sync, and when the stage ends, however it does: the sealing stage then finds the hand-over closed.
+/// Rung after each sync, and when the stage ends, however it does: the sealing stage then finds the hand-over
+/// closed.
 pub(super) struct StoredBell(pub(super) Doorbell);
 
 impl Drop for StoredBell {
@@ -93,8 +95,8 @@ impl Unsynced {
 }
 
 impl Persister {
-    /// Runs until the sealing stage has ended, or the store has failed: then nothing more is stored, published or
-    /// released, because a failed sync says nothing about what is on the disk.
+    /// Runs until the sealing stage has ended, or the store has failed: then nothing more is stored,
+    /// published or released, because a failed sync says nothing about what is on the disk.
     pub(super) fn run(mut self) {
         if let Err(error) = self.persist() {
             self.shared.fail(format!("the log cannot be written: {error}"));

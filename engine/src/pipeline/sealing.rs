@@ -1,9 +1,10 @@
 //! The sealing stage: decides when a main block is sealed, and of what.
 //!
-//! A block is sealed when the interval has passed and something waits; earlier when much waits, or a chain is behind. As long
-//! as there is little, it is not sealed ahead of the store: what comes while block N is synced goes into block N + 1, which
-//! is sealed when the store is free again. Sealed sooner it would wait there for the same sync, and all that comes
-//! after it for one more. When there is much, sealing and storing overlap.
+//! A block is sealed when the interval has passed and something waits; earlier when much waits, or a chain is
+//! behind. As long as there is little, it is not sealed ahead of the store: what comes while block N is
+//! synced goes into block N + 1, which is sealed when the store is free again. Sealed sooner it would wait
+//! there for the same sync, and all that comes after it for one more. When there is much, sealing and storing
+//! overlap.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,20 +22,20 @@ use super::{Shared, empty_block};
 /// How long the stage looks away at least while blocks wait but are not sealed yet.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// How much longer than a look takes it looks away after it: with ten thousand lanes, a look takes hundreds of
-/// microseconds.
+/// How much longer than a look takes it looks away after it: with ten thousand lanes, a look takes hundreds
+/// of microseconds.
 const LOOK_SHARE: u32 = 20;
 
-/// How long it looks away at most, however long the look took (its thread may have lost the processor meanwhile), and
-/// how long it waits at most before it looks at the clock again.
+/// How long it looks away at most, however long the look took (its thread may have lost the processor
+/// meanwhile), and how long it waits at most before it looks at the clock again.
 const LONGEST: Duration = Duration::from_millis(10);
 
 pub(super) struct SealStage {
     pub(super) config: PipelineConfig,
     /// Rung when a lane has something new, and to stop.
     pub(super) waiter: Waiter,
-    /// Rung by the persisting stage after each sync and when it ends, and to stop: what wakes this stage when it looks
-    /// away from the lanes.
+    /// Rung by the persisting stage after each sync and when it ends, and to stop: what wakes this stage when
+    /// it looks away from the lanes.
     pub(super) stored: Waiter,
     pub(super) outlets: Vec<Outlet>,
     pub(super) sealer: Sealer,
@@ -68,8 +69,8 @@ impl SealStage {
         let (mut counts, mut sorted, mut turn) = (Vec::new(), Vec::new(), 0_u64);
         let (mut last, mut rung) = (self.clock.monotonic(), false);
         loop {
-            // Before the look, and before the question whether to stop: what was rung for is seen now, and whoever rings
-            // later rings anew.
+            // Before the look, and before the question whether to stop: what was rung for is seen now, and
+            // whoever rings later rings anew.
             self.waiter.hear();
             // Before the look: what came before the request is seen.
             let stopping = shared.stop.is_requested();
@@ -123,8 +124,8 @@ impl SealStage {
         }
     }
 
-    /// Whether a main block of the `sealed` ones is not durable yet, so that one more would wait for its sync to end. Not
-    /// asked of a store that lets syncs wait: it takes blocks in at any time.
+    /// Whether a main block of the `sealed` ones is not durable yet, so that one more would wait for its sync
+    /// to end. Not asked of a store that lets syncs wait: it takes blocks in at any time.
     fn store_is_busy(&self, sealed: u64) -> bool {
         // Seen at the latest when `stored` was rung, which comes after it.
         self.config.sync_interval.is_zero() && self.shared.figures.persist.main_blocks.get() < sealed
@@ -163,8 +164,8 @@ impl SealStage {
         Look { waiting, most, at, pause: took.saturating_mul(LOOK_SHARE).clamp(GLANCE, LONGEST) }
     }
 
-    /// Whether a chain with `most` blocks waiting is behind: more than a main block takes of it, or a lane so full
-    /// that its sender may soon have to stop.
+    /// Whether a chain with `most` blocks waiting is behind: more than a main block takes of it, or a lane so
+    /// full that its sender may soon have to stop.
     fn is_backlog(&self, most: u64) -> bool {
         most > self.config.max_per_chain || 2 * most >= self.config.lane_blocks as u64
     }

@@ -42,8 +42,8 @@ pub struct StageNow {
     pub name: &'static str,
     /// How many threads have turns of their own. Those that help in a turn, as in hashing, do not count.
     pub threads: usize,
-    /// For how long these threads have worked since the start, in all: not waited for work, nor for room in the next
-    /// stage's queue. Waiting for the disk counts.
+    /// For how long these threads have worked since the start, in all: not waited for work, nor for room in
+    /// the next stage's queue. Waiting for the disk counts.
     pub busy: Duration,
     /// What waits for the stage.
     pub queue: u64,
@@ -53,8 +53,9 @@ pub struct StageNow {
     pub unit: &'static str,
 }
 
-/// What the stages write down as they go, for whoever looks. Nobody waits: everything is written by one thread, with
-/// relaxed stores that guard nothing, and seen late by an instant at most. Each stage has cache lines of its own.
+/// What the stages write down as they go, for whoever looks. Nobody waits: everything is written by one
+/// thread, with relaxed stores that guard nothing, and seen late by an instant at most. Each stage has cache
+/// lines of its own.
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) seal: CachePadded<SealFigures>,

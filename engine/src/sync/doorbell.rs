@@ -31,9 +31,9 @@ impl Doorbell {
 
     /// Tells the waiter that there is work.
     pub fn ring(&self) {
-        // AcqRel: the Release half pairs with the Acquire half in `Waiter::hear`, also when this exchange finds
-        // the bell rung already, because it continues the release sequence: whatever was published before the
-        // ring is seen by the waiter after it has heard.
+        // AcqRel: the Release half pairs with the Acquire half in `Waiter::hear`, also when this exchange
+        // finds the bell rung already, because it continues the release sequence: whatever was published
+        // before the ring is seen by the waiter after it has heard.
         if !self.rung.swap(true, Ordering::AcqRel) {
             self.unparker.unpark();
         }
@@ -63,5 +63,29 @@ impl Waiter {
     pub fn hear(&self) -> bool {
         // AcqRel: see `Doorbell::ring`. Whoever rings after this exchange rings anew.
         self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_tells_rings_from_the_wake_up_of_one_that_was_heard() {
+        let (bell, waiter) = Doorbell::new();
+        bell.ring();
+        assert!(waiter.hear());
+        // Its wake-up is still there, and ends no wait.
+        let (begin, timeout) = (Instant::now(), Duration::from_millis(5));
+        assert!(!waiter.wait(timeout));
+        assert!(begin.elapsed() >= timeout);
+        bell.ring();
+        assert!(waiter.wait(Duration::MAX), "it was rung before");
+        let ringing = std::thread::spawn(move || bell.ring());
+        assert!(waiter.wait(Duration::MAX), "it is rung meanwhile");
+        ringing.join().unwrap();
+        assert!(!waiter.hear(), "a wait hears the ring that ends it");
     }
 }

@@ -34,7 +34,7 @@ impl Deadline {
 
 #[cfg(any(loom, shuttle))]
 mod model {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     #[cfg(loom)]
     use loom::sync::{Arc, Condvar, Mutex};
@@ -63,10 +63,6 @@ mod model {
             while !std::mem::take(&mut *token) {
                 token = woken.wait(token).expect("nothing panics under it");
             }
-        }
-
-        pub(crate) fn park_timeout(&self, _: Duration) {
-            self.park();
         }
 
         pub(crate) fn park_deadline(&self, _: Instant) {

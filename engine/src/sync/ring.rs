@@ -7,16 +7,18 @@
 //!
 //! # Ownership
 //! [`Producer`] writes slots and moves `received` and `finalized`; [`Consumer`] reads final slots and moves
-//! `taken`; [`Releaser`] moves `indexed` and so gives slots back. There is one of each, none can be cloned, and
-//! each moves its own cursors only, of which it keeps copies (and a model would not try all orders of a store that
-//! follows a load of its own): that is what makes the slots safe to share without a lock. Several threads may read
-//! through one `&Consumer`; only its owner, with `&mut`, moves on, so all of them have ended by then.
+//! `taken`; [`Releaser`] moves `indexed` and so gives slots back. There is one of each, none can be cloned,
+//! and each moves its own cursors only, of which it keeps copies (and a model would not try all orders of a
+//! store that follows a load of its own): that is what makes the slots safe to share without a lock. Several
+//! threads may read through one `&Consumer`; only its owner, with `&mut`, moves on, so all of them have ended
+//! by then.
 //!
 //! # Memory
-//! Slots lie in pages of [`PAGE`], found by a table. A producer that reaches the next page brings the oldest one there if
-//! nothing of it is in use any more, and a new one if not: so a ring takes memory for what it holds, and what it
-//! writes to is still in the cache. A small ring may end up with a page in every place: each is then used again where
-//! it is, a turn later. [`Producer::trim`] gives all of it back when nothing is in use.
+//! Slots lie in pages of [`PAGE`], found by a table. A producer that reaches the next page brings the oldest
+//! one there if nothing of it is in use any more, and a new one if not: so a ring takes memory for what it
+//! holds, and what it writes to is still in the cache. A small ring may end up with a page in every place:
+//! each is then used again where it is, a turn later. [`Producer::trim`] gives all of it back when nothing is
+//! in use.
 //!
 //! # Ordering
 //! A cursor is stored with Release after the slots behind it were written (or read for the last time), and
@@ -26,7 +28,8 @@ use crossbeam::utils::CachePadded;
 
 use super::facade::{Arc, AtomicU64, Ordering, UnsafeCell};
 
-/// How many slots a page has. One for loom and shuttle, so that the ring of a model has few and uses them again soon.
+/// How many slots a page has. One for loom and shuttle, so that the ring of a model has few and uses them
+/// again soon.
 pub const PAGE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
 /// Memory that a ring of `capacity` items takes at most, in bytes.
@@ -37,8 +40,8 @@ pub fn most_bytes<T>(capacity: usize) -> u64 {
         .saturating_add(size_of::<Shared<T>>() as u64)
 }
 
-/// How many pages the heights in use touch at most: they may begin and end in the middle of one, so one more than they
-/// would fill.
+/// How many pages the heights in use touch at most: they may begin and end in the middle of one, so one more
+/// than they would fill.
 fn most_pages(capacity: usize) -> usize {
     capacity.div_ceil(PAGE) + 1
 }
@@ -80,16 +83,16 @@ pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Con
 
 #[derive(Debug)]
 struct Shared<T> {
-    /// A power of two of them, so that the page of a height is found by a mask. Two pages in use never share a place:
-    /// there are more places than the heights in use can touch pages.
+    /// A power of two of them, so that the page of a height is found by a mask. Two pages in use never share
+    /// a place: there are more places than the heights in use can touch pages.
     pages: Box<[UnsafeCell<Option<Page<T>>>]>,
     /// How many slots may be in use.
     capacity: u64,
     produced: CachePadded<Produced>,
     /// Newest height that the consumer has read. Written by the consumer; seen too low at worst.
     taken: CachePadded<AtomicU64>,
-    /// Newest height whose slot is free again. Written by the releaser; seen too low at worst, which makes the
-    /// producer believe in less room than there is.
+    /// Newest height whose slot is free again. Written by the releaser; seen too low at worst, which makes
+    /// the producer believe in less room than there is.
     indexed: CachePadded<AtomicU64>,
 }
 
@@ -103,12 +106,12 @@ struct Produced {
 }
 
 // SAFETY: the slots are the only part that is not Sync by itself. A slot is written by the one producer only
-// while its height is in (received, indexed + capacity], and read through the one consumer only while it is in
-// (taken, finalized]; the cursors keep these ranges apart (module docs), so nobody reads a slot that is being written.
-// A place in the table is written by the producer only while none of its heights is in (indexed, received as
-// published], and read through the consumer only for a height in (taken, finalized], which is within that range.
-// `T: Send` because an item written by one thread is read by another; `T: Sync` because several threads may read it
-// at once, through `&Consumer`, and the producer beside them.
+// while its height is in (received, indexed + capacity], and read through the one consumer only while it is
+// in (taken, finalized]; the cursors keep these ranges apart (module docs), so nobody reads a slot that is
+// being written. A place in the table is written by the producer only while none of its heights is in
+// (indexed, received as published], and read through the consumer only for a height in (taken, finalized],
+// which is within that range. `T: Send` because an item written by one thread is read by another; `T: Sync`
+// because several threads may read it at once, through `&Consumer`, and the producer beside them.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 // SAFETY: nothing in it is bound to a thread: atomics, and slots of a type that may move between threads.
@@ -125,12 +128,13 @@ impl<T> Shared<T> {
     /// The slots from `height` to the end of its page.
     ///
     /// # Safety
-    /// The caller is the producer, or the consumer with a `height` in (taken, finalized]; and the page is there. Then
-    /// nobody writes the place: the producer only does so in `bring` and `trim`, which hold `&mut` of it.
+    /// The caller is the producer, or the consumer with a `height` in (taken, finalized]; and the page is
+    /// there. Then nobody writes the place: the producer only does so in `bring` and `trim`, which hold
+    /// `&mut` of it.
     unsafe fn slots(&self, height: u64) -> &[UnsafeCell<T>] {
         self.place(height).with(|page| {
-            // SAFETY: the caller's promise. The page is not freed while the caller's height is in use, and slots have no
-            // other owner than their cells.
+            // SAFETY: the caller's promise. The page is not freed while the caller's height is in use, and
+            // slots have no other owner than their cells.
             let page = unsafe { &*page };
             let page = page.as_ref().expect("an item was put there before it is read");
             &page[(height % PAGE as u64) as usize..]
@@ -190,8 +194,8 @@ pub struct Producer<T> {
     indexed: u64,
     /// How many pages there are: one after the other, the last one with the newest height.
     pages: usize,
-    /// Which is the first of them, counted from that of height 0. Of no meaning when there is none, nor once every place
-    /// has one: none is brought then.
+    /// Which is the first of them, counted from that of height 0. Of no meaning when there is none, nor once
+    /// every place has one: none is brought then.
     oldest: u64,
 }
 
@@ -203,8 +207,8 @@ impl<T: Copy + Default> Producer<T> {
 
     /// The newest height that there is room for now.
     pub fn limit(&mut self) -> u64 {
-        // Acquire: pairs with the Release store in `Releaser::release`, so that the consumer's reads of a slot
-        // have ended before it is written again.
+        // Acquire: pairs with the Release store in `Releaser::release`, so that the consumer's reads of a
+        // slot have ended before it is written again.
         self.indexed = self.shared.indexed.load(Ordering::Acquire);
         self.indexed + self.shared.capacity
     }
@@ -215,10 +219,12 @@ impl<T: Copy + Default> Producer<T> {
         last <= self.indexed + self.shared.capacity || last <= self.limit()
     }
 
-    /// Puts `items` at the heights after [`Producer::received`] and publishes them as received, not yet final.
+    /// Puts `items` at the heights after [`Producer::received`] and publishes them as received, not yet
+    /// final.
     ///
     /// # Panics
-    /// When there is no room for all of them: the caller asks [`Producer::limit`] or [`Producer::has_room`] first.
+    /// When there is no room for all of them: the caller asks [`Producer::limit`] or [`Producer::has_room`]
+    /// first.
     pub fn push(&mut self, items: impl ExactSizeIterator<Item = T>) {
         let last = self.received + items.len() as u64;
         assert!(last <= self.indexed + self.shared.capacity, "pushed above the limit");
@@ -231,8 +237,9 @@ impl<T: Copy + Default> Producer<T> {
                 // Checked again item by item, because a safe iterator may claim any length.
                 assert!(self.received < last, "the iterator yields more than it promised");
                 self.received += 1;
-                // SAFETY: this height is in (received as published, indexed + capacity], so neither end reads the
-                // slot: the consumer stays at or below `finalized`, which is at most the published `received`.
+                // SAFETY: this height is in (received as published, indexed + capacity], so neither end reads
+                // the slot: the consumer stays at or below `finalized`, which is at most the published
+                // `received`.
                 slot.with_mut(|slot| unsafe { *slot = item });
             }
         }
@@ -260,8 +267,8 @@ impl<T: Copy + Default> Producer<T> {
         (self.indexed < height && height <= self.received).then(|| {
             // SAFETY: this is the producer, and a height that is in use has its page.
             let slots = unsafe { self.shared.slots(height) };
-            // SAFETY: the slot was written by this end, which holds `&mut self` and so does not write now; the
-            // consumer only ever reads.
+            // SAFETY: the slot was written by this end, which holds `&mut self` and so does not write now;
+            // the consumer only ever reads.
             slots[0].with(|slot| unsafe { *slot })
         })
     }
@@ -273,8 +280,8 @@ impl<T: Copy + Default> Producer<T> {
             return;
         }
         for place in &self.shared.pages {
-            // SAFETY: everything received is indexed (Acquire in `limit`), so the consumer has taken all of it and its
-            // reads have ended; it looks at no place before something is received and final again.
+            // SAFETY: everything received is indexed (Acquire in `limit`), so the consumer has taken all of
+            // it and its reads have ended; it looks at no place before something is received and final again.
             place.with_mut(|place| drop(unsafe { (*place).take() }));
         }
         self.pages = 0;
@@ -290,16 +297,18 @@ impl<T: Copy + Default> Producer<T> {
         // SAFETY: only this end writes places, and it holds `&mut self`.
         let there = self.shared.place(height).with(|place| unsafe { (*place).is_some() });
         if there {
-            // Either it is the page of the height before, or every place has one and this one is from a turn ago: then all
-            // its heights are indexed, because there are more places than the heights in use can touch pages.
+            // Either it is the page of the height before, or every place has one and this one is from a turn
+            // ago: then all its heights are indexed, because there are more places than the heights in use
+            // can touch pages.
             return;
         }
         self.limit();
         let last_of_oldest = self.oldest * PAGE as u64 + (PAGE as u64 - 1);
         let page = if self.pages > 0 && last_of_oldest <= self.indexed {
             self.oldest += 1;
-            // SAFETY: every height of this page is indexed (Acquire in `limit`), so the consumer has taken them and its
-            // reads have ended; it looks at this place no more before a height a turn later is final.
+            // SAFETY: every height of this page is indexed (Acquire in `limit`), so the consumer has taken
+            // them and its reads have ended; it looks at this place no more before a height a turn later is
+            // final.
             self.shared.place(last_of_oldest).with_mut(|place| unsafe { (*place).take() })
         } else {
             if self.pages == 0 {
@@ -308,8 +317,8 @@ impl<T: Copy + Default> Producer<T> {
             self.pages += 1;
             Some(Box::new(std::array::from_fn(|_| UnsafeCell::new(T::default()))))
         };
-        // SAFETY: there is no page in this place, so no height of it is in use, and the consumer does not look here:
-        // it stays at or below the published `received`, whose page is there.
+        // SAFETY: there is no page in this place, so no height of it is in use, and the consumer does not
+        // look here: it stays at or below the published `received`, whose page is there.
         self.shared.place(height).with_mut(|place| unsafe { *place = page });
     }
 
@@ -319,7 +328,8 @@ impl<T: Copy + Default> Producer<T> {
     }
 }
 
-/// The reading end. Threads that share it may read at once: nothing it can reach changes before its owner moves on.
+/// The reading end. Threads that share it may read at once: nothing it can reach changes before its owner
+/// moves on.
 #[derive(Debug)]
 pub struct Consumer<T> {
     shared: Arc<Shared<T>>,
@@ -349,13 +359,13 @@ impl<T: Copy + Sync> Consumer<T> {
         let last = self.taken + offset + count;
         let mut height = self.taken + offset + 1;
         while height <= last {
-            // SAFETY: the height is in (taken, finalized], so its page was brought before `finalized` was published
-            // (Acquire in `available`, by this very thread).
+            // SAFETY: the height is in (taken, finalized], so its page was brought before `finalized` was
+            // published (Acquire in `available`, by this very thread).
             let slots = unsafe { self.shared.slots(height) };
             for slot in slots.iter().take((last - height + 1) as usize) {
-                // SAFETY: the height is in (taken, finalized]: written before `finalized` was published, and not written
-                // again before `taken` has passed it, which takes `&mut self`, and the releaser's `indexed` has, too. Other
-                // threads at most read it.
+                // SAFETY: the height is in (taken, finalized]: written before `finalized` was published, and
+                // not written again before `taken` has passed it, which takes `&mut self`, and the releaser's
+                // `indexed` has, too. Other threads at most read it.
                 slot.with(|slot| each(unsafe { &*slot }));
                 height += 1;
             }
@@ -369,12 +379,13 @@ impl<T: Copy + Sync> Consumer<T> {
     pub fn advance(&mut self, count: u64) {
         assert!(count <= self.available(), "took more than is final");
         self.taken += count;
-        // Release: pairs with the Acquire load in `Releaser::taken`: this thread's reads have ended, and those of others
-        // too, who gave their `&Consumer` back to it.
+        // Release: pairs with the Acquire load in `Releaser::taken`: this thread's reads have ended, and
+        // those of others too, who gave their `&Consumer` back to it.
         self.shared.taken.store(self.taken, Ordering::Release);
     }
 
-    /// [`Consumer::read`] and [`Consumer::advance`] in one. For tests and measurements: the stages do the two apart.
+    /// [`Consumer::read`] and [`Consumer::advance`] in one. For tests and measurements: the stages do the two
+    /// apart.
     ///
     /// # Panics
     /// When fewer are available.
@@ -395,8 +406,8 @@ pub struct Releaser<T> {
 impl<T> Releaser<T> {
     /// Newest height that the consumer has taken: the highest that may be released.
     pub fn taken(&self) -> u64 {
-        // Acquire: pairs with the Release store in `Consumer::advance`: its reads happen before the slots are offered
-        // again.
+        // Acquire: pairs with the Release store in `Consumer::advance`: its reads happen before the slots are
+        // offered again.
         self.shared.taken.load(Ordering::Acquire)
     }
 
