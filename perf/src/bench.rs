@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::child::{Child, stopped};
-use crate::table::{build, root};
+use crate::table::{build, commit, root};
 
 /// The fields of a result that goals are read from. Those that this program does not need are left out, those that an
 /// older program does not write are empty.
@@ -47,6 +47,11 @@ pub(crate) struct Outcome {
     pub(crate) allocations: Option<Allocations>,
     pub(crate) machine: Machine,
     pub(crate) command: String,
+    /// From when a paced load was to send a block to when it did, where the program tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) late_p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) late_p99_ms: Option<f64>,
     /// What the log took of the disk at most, with what was set aside for more, over the blocks in it. Not of the program,
     /// but looked at from outside.
     pub(crate) disk_bytes_per_block: f64,
@@ -136,18 +141,54 @@ impl Outcome {
 pub(crate) struct Program {
     path: PathBuf,
     scratch: PathBuf,
+    commit: String,
+}
+
+/// In the place of a commit: of a program that was there already it is not known.
+pub(crate) const GIVEN: &str = "given program";
+
+/// What a run leaves on the disk, removed when this is dropped: also when the run fails or is stopped.
+struct Files {
+    data: PathBuf,
+    json: PathBuf,
+}
+
+impl Files {
+    fn remove(&self) {
+        // Mostly they are not there.
+        let _ = fs::remove_dir_all(&self.data);
+        let _ = fs::remove_file(&self.json);
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }
 
 impl Program {
     /// The release build of this commit, or another program that is there already.
     pub(crate) fn new(given: Option<&Path>) -> Result<Self> {
-        let path = match given {
-            Some(path) => path.canonicalize().with_context(|| format!("{} is not there", path.display()))?,
-            None => build("mainstem")?,
+        let (path, commit) = match given {
+            Some(given) => {
+                let path = given.canonicalize();
+                (path.with_context(|| format!("{} is not there", given.display()))?, GIVEN.to_owned())
+            }
+            // Before it is built: what is committed meanwhile may not be in it.
+            None => {
+                let commit = commit()?;
+                (build("mainstem")?, commit)
+            }
         };
         let scratch = root()?.join("target").join("perf");
         fs::create_dir_all(&scratch).with_context(|| format!("{} cannot be made", scratch.display()))?;
-        Ok(Self { path, scratch })
+        Ok(Self { path, scratch, commit })
+    }
+
+    /// The commit that it was built of, or [`GIVEN`].
+    pub(crate) fn commit(&self) -> &str {
+        &self.commit
     }
 
     /// A directory on the disk that is measured.
@@ -157,10 +198,11 @@ impl Program {
 
     /// `mainstem bench` with `flags`, at the end of which its result is read.
     pub(crate) fn bench(&self, flags: &[String]) -> Result<Outcome> {
-        let (data, json) = (self.scratch.join("data"), self.scratch.join("result.json"));
+        // Dropped after the child, which then writes no more.
+        let files = Files { data: self.scratch.join("data"), json: self.scratch.join("result.json") };
         // Left by a run that was killed; a bench refuses what is there.
-        let _ = fs::remove_dir_all(&data);
-        let _ = fs::remove_file(&json);
+        files.remove();
+        let Files { data, json } = &files;
         let mut arguments = vec!["bench".to_owned()];
         arguments.extend_from_slice(flags);
         arguments.extend(["--data".into(), data.to_string_lossy().into_owned()]);
@@ -172,13 +214,13 @@ impl Program {
             if let Some(status) = child.ended()? {
                 break status;
             }
-            disk = disk.max(disk_bytes(&data));
+            disk = disk.max(disk_bytes(data));
             std::thread::sleep(Duration::from_millis(50));
         };
         if !status.success() {
             bail!("`mainstem {}` failed ({status}): see above", arguments.join(" "));
         }
-        let text = fs::read_to_string(&json).with_context(|| format!("{} cannot be read", json.display()))?;
+        let text = fs::read_to_string(json).with_context(|| format!("{} cannot be read", json.display()))?;
         let mut outcome: Outcome = serde_json::from_str(&text)
             .with_context(|| format!("{} is no result of a bench", json.display()))?;
         outcome.disk_bytes_per_block = disk as f64 / outcome.all_blocks();

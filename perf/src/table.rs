@@ -67,6 +67,9 @@ impl Table {
     }
 }
 
+/// In the place of a figure.
+pub(crate) const NOT_MEASURED: &str = "not measured";
+
 /// Figures of several runs.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
@@ -76,14 +79,21 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// NaN throughout when there is none.
+    /// NaN throughout when there is none, which is shown as "not measured".
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        // Of an even number the lower of the two in the middle: a figure that was measured.
-        let middle = values.len().saturating_sub(1) / 2;
-        Self { median: at(middle), low: at(0), high: at(values.len().saturating_sub(1)) }
+        let last = values.len().saturating_sub(1);
+        // Of an even number the mean of the two in the middle.
+        Self { median: f64::midpoint(at(last / 2), at(values.len() / 2)), low: at(0), high: at(last) }
+    }
+
+    /// Nothing when there is none.
+    pub(crate) fn of_any(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values = values.into_iter().peekable();
+        values.peek()?;
+        Some(Self::of(values))
     }
 }
 
@@ -91,6 +101,9 @@ impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
         let Self { median, low, high } = *self;
+        if median.is_nan() {
+            return f.write_str(NOT_MEASURED);
+        }
         if low.to_bits() == high.to_bits() {
             return write!(f, "{median:.digits$}");
         }
@@ -185,8 +198,11 @@ pub(crate) fn commit() -> Result<String> {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Ok(git(&["rev-parse", "--short", "HEAD"])? + if changed { " with changes" } else { "" })
+    Ok(git(&["rev-parse", "--short", "HEAD"])? + if changed { WITH_CHANGES } else { "" })
 }
+
+/// Behind a commit: what was measured is not that alone.
+pub(crate) const WITH_CHANGES: &str = " with changes";
 
 fn command() -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();

@@ -9,13 +9,13 @@ use crate::child::stopped;
 use crate::table::Progress;
 
 /// Chains and connections that are promised a rate.
-const SHAPES: [(u32, u32); 4] = [(100, 1), (10_000, 10), (1_000, 100), (10_000, 1_000)];
+pub(super) const SHAPES: [(u32, u32); 4] = [(100, 1), (10_000, 10), (1_000, 100), (10_000, 1_000)];
 
 /// Chains on one connection.
-const FLAT: [u32; 4] = [1, 10, 100, 1_000];
+pub(super) const FLAT: [u32; 4] = [1, 10, 100, 1_000];
 
 /// Seal intervals, in ms.
-const INTERVALS: [u64; 2] = [100, 0];
+pub(super) const INTERVALS: [u64; 2] = [100, 0];
 
 /// Bytes on the disk for a block of the longest run, with some to spare.
 const DISK_BYTES: u64 = 100;
@@ -26,7 +26,8 @@ pub(super) fn steps(goals: &Goals) -> u64 {
     let shapes = if goals.shapes() { SHAPES.len() as u64 * (1 + u64::from(goals.peer())) } else { 0 };
     let latency = if goals.wants(Goal::Latency) { INTERVALS.len() as u64 } else { 0 };
     let flat = if goals.wants(Goal::Flat) { FLAT.len() as u64 } else { 0 };
-    runs * (shapes + latency + flat) + u64::from(goals.wants(Goal::CatchUp))
+    let halved = u64::from(goals.wants(Goal::Latency) && !goals.shapes());
+    runs * (shapes + latency + flat) + halved + u64::from(goals.wants(Goal::CatchUp))
 }
 
 /// Measures what is wanted, into `results`. A run that fails is said and left out; how many did is returned.
@@ -38,27 +39,31 @@ pub(super) fn all(
 ) -> Result<u32> {
     let bed = &mut Bed { goals, program, progress, failed: 0 };
     if goals.shapes() {
-        results.shapes = Section::new(&goals.machine, bed.shapes()?)?;
+        let shapes = bed.shapes()?;
+        results.shapes = Some(bed.section(shapes));
     }
     if goals.wants(Goal::Latency) {
         // Half of what the first shape has just reached, or reaches now.
-        let first = match results.shapes.as_ref().and_then(|shapes| shapes.data.first()) {
-            Some(shape) if goals.shapes() && !shape.runs.is_empty() => {
-                shape.of(|run| run.blocks_per_second).median
-            }
-            _ => bed.bench(&plain(goals, SHAPES[0]))?.context("there is no rate to halve")?.blocks_per_second,
+        let reached = results.shapes.as_ref().and_then(|shapes| shapes.data.first()?.speed());
+        let first = match reached {
+            Some(reached) => Some(reached.median),
+            None => bed.bench(&plain(goals, SHAPES[0]))?.map(|run| run.blocks_per_second),
         };
-        #[expect(clippy::cast_sign_loss, reason = "a rate is not below 0")]
-        let half = (first / 2.0) as u64;
-        results.latency = Section::new(&goals.machine, bed.latency(half)?)?;
+        // Without a rate there is nothing to halve, and the run that failed has been told of.
+        if let Some(first) = first {
+            #[expect(clippy::cast_sign_loss, reason = "a rate is not below 0")]
+            let paces = bed.latency((first / 2.0) as u64)?;
+            results.latency = Some(bed.section(paces));
+        }
     }
     if goals.wants(Goal::Flat) {
-        results.flat = Section::new(&goals.machine, bed.flat()?)?;
+        let shapes = bed.flat()?;
+        results.flat = Some(bed.section(shapes));
     }
     if goals.wants(Goal::CatchUp)
         && let Some(run) = bed.catch_up()?
     {
-        results.catch_up = Section::new(&goals.machine, run)?;
+        results.catch_up = Some(bed.section(run));
     }
     Ok(bed.failed)
 }
@@ -71,30 +76,37 @@ struct Bed<'a> {
 }
 
 impl Bed<'_> {
+    fn section<T>(&self, data: T) -> Section<T> {
+        Section { commit: self.program.commit().to_owned(), machine: self.goals.machine.clone(), data }
+    }
+
     fn shapes(&mut self) -> Result<Vec<Shape>> {
-        let empty = |&(chains, connections): &(u32, u32)| Shape { chains, connections, ..Shape::default() };
-        let mut shapes: Vec<_> = SHAPES.iter().map(empty).collect();
+        let mut shapes = Shape::none(SHAPES);
         for _ in 0..self.goals.runs {
             for shape in &mut shapes {
-                let run = self.bench(&flags(shape.chains, shape.connections, self.goals.seconds))?;
-                let peer = if self.goals.peer() { self.peer(shape)? } else { None };
-                // In pairs, since they are compared run by run.
-                if let Some(run) = run.filter(|_| peer.is_some() || !self.goals.peer()) {
-                    shape.runs.push(run.without_timeline());
-                    shape.peer.extend(peer);
+                let mut flags = flags(shape.chains, shape.connections, self.goals.seconds);
+                // The limits take longer than the run: once for each shape.
+                if shape.runs.iter().any(|run| run.limits.is_some()) {
+                    flags.push(NO_LIMITS.into());
                 }
+                let run = self.bench(&flags)?;
+                let peer = if self.goals.peer() { self.peer(shape)? } else { None };
+                shape.turn(run, peer);
             }
         }
         Ok(shapes)
     }
 
     fn latency(&mut self, rate: u64) -> Result<Vec<Latency>> {
-        let empty = |&interval_ms: &u64| Latency { interval_ms, rate, runs: Vec::new() };
-        let mut paces: Vec<_> = INTERVALS.iter().map(empty).collect();
+        let mut paces = Latency::none(INTERVALS, rate);
         for _ in 0..self.goals.runs {
             for pace in &mut paces {
                 let mut flags = flags(SHAPES[0].0, SHAPES[0].1, self.goals.seconds);
                 flags.extend(named([("--rate", rate), ("--seal-interval-ms", pace.interval_ms)]));
+                // Once, for the disk's own sync with pieces as large as these main blocks.
+                if pace.runs.iter().any(|run| run.limits.is_some()) {
+                    flags.push(NO_LIMITS.into());
+                }
                 pace.runs.extend(self.bench(&flags)?.map(Outcome::without_timeline));
             }
         }
@@ -102,12 +114,11 @@ impl Bed<'_> {
     }
 
     fn flat(&mut self) -> Result<Vec<Shape>> {
-        let empty = |&chains: &u32| Shape { chains, connections: 1, ..Shape::default() };
-        let mut shapes: Vec<_> = FLAT.iter().map(empty).collect();
+        let mut shapes = Shape::none(FLAT.map(|chains| (chains, 1)));
         for _ in 0..self.goals.runs {
             for shape in &mut shapes {
                 let run = self.bench(&plain(self.goals, (shape.chains, 1)))?;
-                shape.runs.extend(run.map(Outcome::without_timeline));
+                shape.turn(run, None);
             }
         }
         Ok(shapes)
@@ -130,7 +141,8 @@ impl Bed<'_> {
         let (chains, connections) = SHAPES[0];
         let flags =
             [("--chains", chains.into()), ("--connections", connections.into()), ("--blocks", blocks)];
-        self.bench(&named(flags).collect::<Vec<_>>())
+        let flags: Vec<_> = named(flags).chain([NO_LIMITS.to_owned()]).collect();
+        self.bench(&flags)
     }
 
     /// A run of Mainstem; nothing if it failed.
@@ -188,6 +200,8 @@ fn named<const N: usize>(flags: [(&str, u64); N]) -> impl Iterator<Item = String
 /// The flags of a run that needs no limits.
 fn plain(goals: &Goals, (chains, connections): (u32, u32)) -> Vec<String> {
     let mut flags = flags(chains, connections, goals.seconds);
-    flags.push("--no-limits".into());
+    flags.push(NO_LIMITS.into());
     flags
 }
+
+const NO_LIMITS: &str = "--no-limits";

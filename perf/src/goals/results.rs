@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::Outcome;
-use crate::table::{Spread, commit};
+use crate::table::Spread;
 
 /// What was measured last of each goal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -24,19 +24,14 @@ pub(crate) struct Results {
 /// When it was measured, and how.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Section<T> {
+    /// What was measured, or [`GIVEN`](crate::bench::GIVEN).
     pub(crate) commit: String,
     /// Name of the machine in `perf/RESULTS.md`.
     pub(crate) machine: String,
     pub(crate) data: T,
 }
 
-impl<T> Section<T> {
-    pub(crate) fn new(machine: &str, data: T) -> Result<Option<Self>> {
-        Ok(Some(Self { commit: commit()?, machine: machine.to_owned(), data }))
-    }
-}
-
-/// Runs with as many chains and connections, and those of the peer between them.
+/// Runs with as many chains and connections, and those of the peer between them. A run that failed is in neither list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Shape {
@@ -45,6 +40,9 @@ pub(crate) struct Shape {
     pub(crate) runs: Vec<Outcome>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) peer: Vec<Figures>,
+    /// Rate of Mainstem over that of the peer, of the turns in which neither failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) over_peer: Vec<f64>,
 }
 
 /// Runs at a pace.
@@ -75,22 +73,53 @@ pub(crate) struct Figures {
 }
 
 impl Shape {
+    /// Of so many chains and connections each, nothing measured.
+    pub(crate) fn none<const N: usize>(shapes: [(u32, u32); N]) -> Vec<Self> {
+        shapes.map(|(chains, connections)| Self { chains, connections, ..Self::default() }).into()
+    }
+
+    /// Adds what a turn has given.
+    pub(crate) fn turn(&mut self, run: Option<Outcome>, peer: Option<Figures>) {
+        if let (Some(run), Some(peer)) = (&run, &peer)
+            && peer.blocks_per_second > 0.0
+        {
+            self.over_peer.push(run.blocks_per_second / peer.blocks_per_second);
+        }
+        self.runs.extend(run.map(Outcome::without_timeline));
+        self.peer.extend(peer);
+    }
+
+    /// NaN if there is no run.
     pub(crate) fn of(&self, value: impl Fn(&Outcome) -> f64) -> Spread {
         Spread::of(self.runs.iter().map(value))
     }
 
     /// Of the runs that have the value; nothing if none has.
     pub(crate) fn rare(&self, value: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
-        let values: Vec<_> = self.runs.iter().filter_map(value).collect();
-        (!values.is_empty()).then(|| Spread::of(values))
+        Spread::of_any(self.runs.iter().filter_map(value))
     }
 
-    /// Mainstem over the peer, run by run.
+    /// Side blocks a second; nothing if there is no run.
+    pub(crate) fn speed(&self) -> Option<Spread> {
+        self.rare(|run| Some(run.blocks_per_second))
+    }
+
+    /// What was reached of the roofline. A run that did not measure it is held against that of the others.
+    pub(crate) fn ratio(&self) -> Option<Spread> {
+        let roofline = self.rare(|run| run.roofline_blocks_per_second)?.median;
+        self.rare(|run| Some(run.ratio.unwrap_or(run.blocks_per_second / roofline)))
+    }
+
+    /// Mainstem over the peer, turn by turn.
     pub(crate) fn over_peer(&self) -> Option<Spread> {
-        let pairs = self.runs.iter().zip(&self.peer);
-        let ratios: Vec<_> =
-            pairs.map(|(run, peer)| run.blocks_per_second / peer.blocks_per_second).collect();
-        (!ratios.is_empty()).then(|| Spread::of(ratios))
+        Spread::of_any(self.over_peer.iter().copied())
+    }
+}
+
+impl Latency {
+    /// With so many ms between main blocks each, nothing measured.
+    pub(crate) fn none<const N: usize>(intervals: [u64; N], rate: u64) -> Vec<Self> {
+        intervals.map(|interval_ms| Self { interval_ms, rate, runs: Vec::new() }).into()
     }
 }
 
@@ -102,6 +131,15 @@ impl Results {
             text => text.with_context(|| format!("{} cannot be read", path.display()))?,
         };
         serde_json::from_str(&text).with_context(|| format!("{} has no figures of goals", path.display()))
+    }
+
+    /// Takes what `newer` has over.
+    pub(crate) fn replace(&mut self, newer: &Self) {
+        let Self { shapes, latency, flat, catch_up } = newer.clone();
+        self.shapes = shapes.or(self.shapes.take());
+        self.latency = latency.or(self.latency.take());
+        self.flat = flat.or(self.flat.take());
+        self.catch_up = catch_up.or(self.catch_up.take());
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {

@@ -120,9 +120,9 @@ impl Chains {
             let mut chain = self.chain(id)?;
             // What another session has sent stays, and this one goes on after it: there is one sender a chain here.
             chain.session = Some(Arc::clone(session));
-            let (durable, hash) = (chain.height, chain.hash);
-            let limit = chain.durable + self.window;
-            acks.push(Ack { chain: id, durable, limit, hash: hash.to_vec().into() });
+            let (durable, received) = (chain.durable, chain.height);
+            let (limit, hash) = (durable + self.window, chain.hash.to_vec().into());
+            acks.push(Ack { chain: id, durable, limit, hash, received });
         }
         Ok(acks)
     }

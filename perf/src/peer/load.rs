@@ -66,7 +66,7 @@ async fn speak(endpoint: Endpoint, setup: Setup, world: World, index: u32, chain
             limits: mine().map(|ack| AtomicU64::new(ack.limit)).collect(),
             raised: Notify::new(),
         });
-        let chains: Vec<_> = mine().map(|ack| (ack.chain, ack.durable + 1)).collect();
+        let chains: Vec<_> = mine().map(|ack| (ack.chain, ack.received + 1)).collect();
         let stream = connection.open_uni().await?;
         tasks.spawn(flat_out(stream, chains, Arc::clone(&credits), setup.tuning.clone(), setup.chains));
         parts.push(credits);

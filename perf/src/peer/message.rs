@@ -79,9 +79,12 @@ pub(super) struct Ack {
     /// The last height that may be sent.
     #[prost(uint64, tag = "3")]
     pub(super) limit: u64,
-    /// Hash of the block at `durable`, for who resumes there; empty otherwise.
+    /// Hash of the block at `received`, for who goes on after it; empty in all acks but the first.
     #[prost(bytes = "bytes", tag = "4")]
     pub(super) hash: Bytes,
+    /// The last height that has come, durable or not, after which a sender goes on; only in the first ack.
+    #[prost(uint64, tag = "5")]
+    pub(super) received: u64,
 }
 
 /// The longest message that is read.

@@ -133,8 +133,9 @@ pub(crate) fn run(
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
     let figures = run_in(chains, connections, warm_up, time, tuning, dir);
-    fs::remove_dir_all(dir).with_context(|| format!("{} cannot be removed", dir.display()))?;
-    figures
+    let removed = fs::remove_dir_all(dir).with_context(|| format!("{} cannot be removed", dir.display()));
+    // Why the run failed says more.
+    figures.and_then(|figures| removed.map(|()| figures))
 }
 
 fn run_in(
@@ -151,7 +152,7 @@ fn run_in(
     let mut server = Child::role(SERVER, &setup, &Place::default())?;
     let (addr, key) = server.hear()?;
     let setup = load::Setup { addr, key, chains, connections, tuning };
-    let load = Child::role(LOAD, &setup, &Place::default())?;
+    let mut load = Child::role(LOAD, &setup, &Place::default())?;
 
     let start = std::time::Instant::now();
     while server.ask::<server::Sample>("sample")?.blocks == 0 {
@@ -159,16 +160,22 @@ fn run_in(
             bail!("the peer: no block became durable within {} s", CONNECT.as_secs());
         }
         wait(Duration::from_millis(100))?;
+        alive(&mut load)?;
     }
     wait(warm_up)?;
+    alive(&mut load)?;
     let before: server::Sample = server.ask("sample")?;
     let (server_before, load_before) = (server.cpu()?, load.cpu()?);
     wait(time)?;
     let after: server::Sample = server.ask("sample")?;
     let (server_after, load_after) = (server.cpu()?, load.cpu()?);
-    let blocks = (after.blocks - before.blocks).max(1) as f64;
+    alive(&mut load)?;
+    if after.blocks == before.blocks {
+        bail!("the peer: no block became durable in {} s", time.as_secs());
+    }
+    let blocks = (after.blocks - before.blocks) as f64;
     Ok(Figures {
-        blocks_per_second: (after.blocks - before.blocks) as f64 / (after.at - before.at),
+        blocks_per_second: blocks / (after.at - before.at),
         durable_p50_ms: after.p50_ms,
         durable_p99_ms: after.p99_ms,
         server_ns: server_after.since(&server_before, "") as f64 / blocks,
@@ -177,6 +184,14 @@ fn run_in(
         main_block: blocks / (after.main_blocks - before.main_blocks).max(1) as f64,
         memory_bytes: server.rss()?,
     })
+}
+
+/// An error once the load has ended, which it never does by itself: what is measured then is no load.
+fn alive(load: &mut Child) -> Result<()> {
+    match load.ended()? {
+        Some(status) => bail!("the load of the peer ended ({status}): see above"),
+        None => Ok(()),
+    }
 }
 
 fn wait(time: Duration) -> Result<()> {

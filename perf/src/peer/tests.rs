@@ -161,6 +161,10 @@ fn what_does_not_follow_or_is_not_covered_by_credits_is_refused() {
     short.blocks[0].tx_root.truncate(31);
     assert!(push(&short).unwrap_err().contains("32 bytes"));
     push(&batch(1, 61, 40)).unwrap();
+    // What has come and is not durable is not acknowledged to who takes over either, who goes on after it.
+    let again = &chains.enter(&first).unwrap()[0];
+    assert_eq!((again.durable, again.received, again.limit), (0, 100, 100));
+    assert_eq!(again.hash, hash(ChainId(1), 100, 0).0[..]);
 
     // Only what is durable makes room, and is acknowledged.
     let mut runs = chains.take(&mut 0, usize::MAX);

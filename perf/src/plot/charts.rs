@@ -11,8 +11,9 @@ const LEFT: f64 = 190.0;
 const RIGHT: f64 = WIDTH - 70.0;
 const TOP: f64 = 64.0;
 
-/// What was reached, against the limits of the same runs.
-pub(super) fn shapes(shapes: &[Shape]) -> String {
+/// What was reached, against the limits of the same runs; nothing if there was none.
+pub(super) fn shapes(shapes: &[Shape]) -> Option<String> {
+    let shapes: Vec<_> = shapes.iter().filter(|shape| !shape.runs.is_empty()).collect();
     let million = |limits: &Shape, name: &str| {
         limits.rare(|run| Some(run.limits.as_ref()?.get(name)? / 1e6)).map(|limit| limit.median)
     };
@@ -39,7 +40,7 @@ pub(super) fn shapes(shapes: &[Shape]) -> String {
         svg.bar(LEFT, y + 20.0, scale.at(speed.median) - LEFT, 20.0, BLUE);
         svg.line((scale.at(speed.low), y + 30.0), (scale.at(speed.high), y + 30.0), GREY, 2.0);
         svg.strong(WIDTH - 12.0, y + 26.0, At::End, &format!("{:.2} M", speed.median));
-        if let Some(ratio) = shape.rare(|run| run.ratio) {
+        if let Some(ratio) = shape.ratio() {
             svg.text(WIDTH - 12.0, y + 42.0, At::End, &format!("{:.0} % of limit", 100.0 * ratio.median));
         }
         let mut limits: Vec<_> =
@@ -56,15 +57,15 @@ pub(super) fn shapes(shapes: &[Shape]) -> String {
             taken = if above { x + wide / 2.0 } else { taken };
         }
     }
-    svg.finish()
+    (!shapes.is_empty()).then(|| svg.finish())
 }
 
-/// Mainstem beside common parts put together.
+/// Mainstem beside common parts put together, where both were measured.
 pub(super) fn peer(shapes: &[Shape]) -> Option<String> {
-    let shapes: Vec<_> = shapes.iter().filter(|shape| !shape.peer.is_empty()).collect();
+    let shapes: Vec<_> = shapes.iter().filter_map(|shape| Some((shape, shape.over_peer()?.median))).collect();
     let ours = |shape: &Shape| shape.of(|run| run.blocks_per_second);
     let theirs = |shape: &Shape| Spread::of(shape.peer.iter().map(|peer| peer.blocks_per_second));
-    let values = || shapes.iter().flat_map(|shape| [ours(shape).median, theirs(shape).median]);
+    let values = || shapes.iter().flat_map(|(shape, _)| [ours(shape).median, theirs(shape).median]);
     let (least, most) = (values().fold(f64::NAN, f64::min), values().fold(f64::NAN, f64::max));
     let (row, bottom) = (58.0, TOP + 58.0 * shapes.len() as f64);
     let title = "Mainstem and a peer of tokio, quinn, prost, rs_merkle and redb";
@@ -73,9 +74,10 @@ pub(super) fn peer(shapes: &[Shape]) -> Option<String> {
     let mut svg = Svg::new(WIDTH, bottom + 34.0, title, subtitle);
     let scale = Scale::log(least / 2.0, most, LEFT, RIGHT - 80.0);
     axis(&mut svg, scale, bottom);
-    for (shape, y) in shapes.iter().zip(0..).map(|(shape, index)| (shape, TOP + row * f64::from(index))) {
+    for ((shape, ratio), y) in
+        shapes.iter().zip(0..).map(|(shape, index)| (shape, TOP + row * f64::from(index)))
+    {
         label(&mut svg, shape, y + 34.0);
-        let ratio = shape.over_peer()?.median;
         let bars = [
             (ours(shape), BLUE, "Mainstem", format!(", {ratio:.1} times")),
             (theirs(shape), ORANGE, "peer", String::new()),
@@ -91,8 +93,9 @@ pub(super) fn peer(shapes: &[Shape]) -> Option<String> {
     (!shapes.is_empty()).then(|| svg.finish())
 }
 
-/// From received to durable at half of the highest rate.
-pub(super) fn latency(paces: &[Latency]) -> String {
+/// From received to durable at half of the highest rate; nothing if there was no run.
+pub(super) fn latency(paces: &[Latency]) -> Option<String> {
+    let paces: Vec<_> = paces.iter().filter(|pace| !pace.runs.is_empty()).collect();
     let (left, right, bottom) = (70.0, WIDTH - 150.0, 350.0);
     let rate = paces.first().map_or(0.0, |pace| pace.rate as f64 / 1e6);
     let title = format!("From received to durable at {rate:.1} million side blocks a second");
@@ -146,6 +149,7 @@ pub(super) fn latency(paces: &[Latency]) -> String {
             .iter()
             .enumerate()
             .map(|(index, quantile)| (place(index), scale.at(at(pace, *quantile))))
+            .filter(|(_, y)| y.is_finite())
             .collect();
         svg.curve(&points, colour);
         points.iter().for_each(|point| svg.dot(*point, colour));
@@ -162,7 +166,7 @@ pub(super) fn latency(paces: &[Latency]) -> String {
         above = y.max(above + 15.0);
         svg.strong(right + 8.0, above + 4.0, At::Start, &name);
     }
-    svg.finish()
+    (!paces.is_empty()).then(|| svg.finish())
 }
 
 type Value = fn(&Tick) -> f64;

@@ -43,9 +43,9 @@ pub(crate) fn write(results: &Results, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
     let shapes = results.shapes.as_ref().map(|section| &section.data[..]);
     let pictures = [
-        ("shapes", shapes.map(charts::shapes)),
+        ("shapes", shapes.and_then(charts::shapes)),
         ("peer", shapes.and_then(charts::peer)),
-        ("latency", results.latency.as_ref().map(|section| charts::latency(&section.data))),
+        ("latency", results.latency.as_ref().and_then(|section| charts::latency(&section.data))),
         ("catch-up", results.catch_up.as_ref().and_then(|section| charts::catch_up(&section.data))),
     ];
     for (name, picture) in pictures {
