@@ -47,7 +47,7 @@ pub(crate) struct Outcome {
     pub(crate) allocations: Option<Allocations>,
     pub(crate) machine: Machine,
     pub(crate) command: String,
-    /// From when a paced load was to send a block to when it did, where the program tells it.
+    /// How much later than due a paced load handed blocks to its connections, where the program tells it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) late_p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,16 +170,13 @@ impl Drop for Files {
 impl Program {
     /// The release build of this commit, or another program that is there already.
     pub(crate) fn new(given: Option<&Path>) -> Result<Self> {
-        let (path, commit) = match given {
-            Some(given) => {
-                let path = given.canonicalize();
-                (path.with_context(|| format!("{} is not there", given.display()))?, GIVEN.to_owned())
-            }
+        let (path, commit) = if let Some(given) = given {
+            let path = given.canonicalize();
+            (path.with_context(|| format!("{} is not there", given.display()))?, GIVEN.to_owned())
+        } else {
             // Before it is built: what is committed meanwhile may not be in it.
-            None => {
-                let commit = commit()?;
-                (build("mainstem")?, commit)
-            }
+            let commit = commit()?;
+            (build("mainstem")?, commit)
         };
         let scratch = root()?.join("target").join("perf");
         fs::create_dir_all(&scratch).with_context(|| format!("{} cannot be made", scratch.display()))?;
