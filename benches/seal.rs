@@ -124,7 +124,7 @@ impl Bed {
         let all = counts.iter().sum::<u64>() as usize;
         let time = pool.install(|| {
             timed(pool.current_num_threads(), all, || {
-                sealer.seal(outlets, counts, Timestamp::from_millis(1), block)
+                sealer.seal(outlets, counts, Timestamp::from_millis(1), block);
             })
         });
         for ((_, drain), outlet) in self.lanes.iter_mut().zip(&self.outlets) {

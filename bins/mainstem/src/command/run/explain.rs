@@ -212,7 +212,7 @@ mod tests {
         let lanes = |text: String| text.lines().find(|line| line.starts_with("  lanes")).unwrap().to_owned();
         let lane = PipelineConfig::default().lane_bytes();
         let with = lanes(text(2, Some(10), |settings| settings.cache.lane_blocks = 1 << 10));
-        let expected = format!("  lanes{:>27}  10 chains of {} each: ", size(10 * lane), size(lane));
+        let expected = format!("  lanes{:>33}  10 chains of {} each: ", size(10 * lane), size(lane));
         assert!(with.starts_with(&expected), "{with}");
         let without = lanes(text(2, None, |settings| settings.cache.bytes = ByteSize::mib(72)));
         let fits = (72 << 20) / lane;
