@@ -36,6 +36,9 @@ pub struct Options {
     /// How many files of removed segments are kept to be written again, which is several times faster than new
     /// ones. 2 by default.
     pub spare_segments: usize,
+    /// How many bytes of the newest sealed segments stay in the kernel's page cache while the log grows; 1 GiB by
+    /// default. The blocks of older ones are read from the disk when they are asked for.
+    pub cached_bytes: u64,
 }
 
 /// When the next segment file is made and its space reserved.
@@ -59,6 +62,7 @@ impl Options {
             reversible: false,
             keep_blocks: None,
             spare_segments: 2,
+            cached_bytes: 1 << 30,
         }
     }
 }

@@ -1,5 +1,11 @@
 //! [`Ahead`]: makes the next segment before it is needed, and warms it while there is time.
 //!
+//! # Memory of the page cache
+//! A log that grows takes new pages for all that is written, and finding them costs several times what copying into them
+//! does, most of all where a host has to provide them first. So with each new segment the records of one old segment leave the
+//! page cache: their pages are the next ones to be written. They are on the disk, and are read from there when somebody
+//! asks; indexes stay.
+//!
 //! # Warming
 //! Space that is only reserved is slow to write: the first sync after each write waits for the file system's journal,
 //! which notes that those bytes are in use now, and the kernel has to find memory for each page. So zeros are written
@@ -16,7 +22,7 @@ use crate::error::{Error, Part};
 use crate::files::Context;
 use crate::format::{FIRST_RECORD, Flaw};
 use crate::medium::{Medium, MediumFile};
-use crate::segment;
+use crate::segment::{self, Segment};
 
 /// A thread that makes a segment, if there is one.
 #[derive(Default)]
@@ -29,11 +35,19 @@ struct Preparing {
 }
 
 impl Ahead {
-    /// Starts to make the segment `number`.
-    pub(crate) fn start(context: Arc<Context>, medium: Arc<dyn Medium>, number: u64) -> Self {
+    /// Starts to make the segment `number`. The records of `old` leave the page cache.
+    pub(crate) fn start(
+        context: Arc<Context>,
+        medium: Arc<dyn Medium>,
+        number: u64,
+        old: Option<Arc<Segment>>,
+    ) -> Self {
         let enough = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&enough);
         let thread = Builder::new().name("log-prepare".into()).spawn(move || {
+            if let Some(old) = old {
+                old.leave_cache();
+            }
             let Next { file, is_new } = next_segment(&context, &*medium, number)?;
             if is_new {
                 let warmed = warm(&context, &*file, &stop);

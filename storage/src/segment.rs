@@ -6,12 +6,14 @@
 //! bounds and nothing more. Damage is not remembered: it is found, and reported, each time.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use engine::chain::{ChainId, Height};
+use rustix::fs::Advice;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
@@ -124,6 +126,18 @@ impl Segment {
     pub(crate) fn map(&self) -> &Arc<Map> {
         &self.map
     }
+
+    /// Lets the kernel use the memory in which it keeps the records; the index stays. A hint: where it is not taken,
+    /// all stays as it was.
+    pub(crate) fn leave_cache(&self) {
+        let records = NonZeroU64::new(self.trailer.index_offset.get().into());
+        let advised = File::open(&self.file)
+            .and_then(|file| Ok(rustix::fs::fadvise(file, 0, records, Advice::DontNeed)?));
+        if let Err(error) = advised {
+            tracing::debug!(file = %self.file.display(), %error, "its records stay in the page cache");
+        }
+    }
+
     pub(crate) fn trailer(&self) -> &Trailer {
         &self.trailer
     }

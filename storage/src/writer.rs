@@ -43,6 +43,8 @@ pub struct LogWriter {
     medium: Arc<dyn Medium>,
     prepare: Prepare,
     keep_blocks: Option<NonZeroU64>,
+    /// How many of the newest sealed segments stay in the page cache.
+    cached_segments: usize,
     /// As it is on disk.
     mark: Mark,
     /// The active segment.
@@ -87,6 +89,8 @@ impl LogWriter {
             medium,
             prepare: options.prepare,
             keep_blocks: options.keep_blocks,
+            cached_segments: usize::try_from(options.cached_bytes / context.segment_bytes)
+                .unwrap_or(usize::MAX),
             mark,
             file,
             ahead: Ahead::default(),
@@ -402,7 +406,12 @@ impl LogWriter {
 
     fn prepare_ahead(&mut self) {
         if self.prepare == Prepare::Ahead {
-            self.ahead = Ahead::start(self.shared.context.clone(), self.medium.clone(), self.segment() + 1);
+            let oldest_cached = self.shared.look(|index| {
+                let place = index.sealed.len().checked_sub(self.cached_segments.saturating_add(1))?;
+                index.sealed[place].sealed().ok().cloned()
+            });
+            let (context, medium) = (self.shared.context.clone(), self.medium.clone());
+            self.ahead = Ahead::start(context, medium, self.segment() + 1, oldest_cached);
         }
     }
 

@@ -122,6 +122,7 @@ impl Node {
         options.segment_bytes = settings.storage.segment_bytes.0;
         options.keep_blocks = NonZeroU64::new(settings.storage.keep_blocks);
         options.spare_segments = settings.storage.spare_segments;
+        options.cached_bytes = settings.storage.cached.0;
         let (writer, reader, recovery) =
             Log::open(&dir.log, options).map_err(|error| opening(&dir, &error))?;
         check_fit(settings, &genesis, recovery.segment_bytes)?;

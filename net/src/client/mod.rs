@@ -137,15 +137,17 @@ impl Client {
 
     fn end(&mut self) {
         self.shared.stop(Stopping::Now);
-        match self.pump.take() {
-            Some(PumpRun::Thread(thread)) => {
-                if thread.join().is_err() {
-                    tracing::error!("whoever is told of events panicked");
-                }
+        let failed = match self.pump.take() {
+            Some(PumpRun::Thread(thread)) => thread.join().is_err(),
+            Some(PumpRun::Task(task)) => {
+                // As with the link.
+                let _ = task.wait();
+                false
             }
-            // As with the link.
-            Some(PumpRun::Task(task)) => drop(task.wait()),
-            None => {}
+            None => false,
+        };
+        if failed {
+            tracing::error!("whoever is told of events panicked");
         }
         // An error says that the reactor ended first, and the link with it.
         let _ = self.link.take().map(Join::wait);

@@ -75,7 +75,7 @@ fn a_full_lane_stops_its_sender_and_not_its_neighbours() {
 
 #[test]
 fn a_stop_with_a_drain_waits_until_all_is_durable() {
-    [false, true].map(stop_with_a_drain);
+    [false, true].into_iter().for_each(stop_with_a_drain);
 }
 
 fn stop_with_a_drain(quick_source: bool) {
@@ -157,7 +157,7 @@ fn a_source_that_resumes_and_cannot_be_read_is_told_of_once_and_asked_ever_more_
 
 #[test]
 fn a_source_that_panics_stops_the_client_and_it_says_so() {
-    [false, true].map(source_that_panics);
+    [false, true].into_iter().for_each(source_that_panics);
 }
 
 fn source_that_panics(quick_source: bool) {

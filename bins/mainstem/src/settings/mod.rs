@@ -197,6 +197,11 @@ table::declare! {
         /// Files of removed segments that are kept to be written again, which is much faster than new ones. Each
         /// takes segment_bytes of disk.
         spare_segments: usize = 2, in 0..=64;
+        /// How much of the newest full segments stays in memory, in the system's page cache, while the log grows.
+        /// Side blocks that were indexed earlier are read from the disk when someone asks for a proof. The memory
+        /// of older ones is written again at once, which is up to five times faster than memory that the system has
+        /// to find first.
+        cached: ByteSize = ByteSize::gib(1), in ByteSize::kib(0)..=ByteSize::gib(1 << 20);
     }
 
     /// The log that people read. It goes to standard error.
