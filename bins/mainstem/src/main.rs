@@ -2,7 +2,10 @@
 //! main blocks over them, stores them, and proves to outsiders what was indexed.
 #![deny(unsafe_code)]
 
-#[allow(unsafe_code, reason = "an allocator is an unsafe trait; it counts, and hands every call on to the system's")]
+#[allow(
+    unsafe_code,
+    reason = "an allocator is an unsafe trait; it counts, and hands every call on to the system's"
+)]
 mod alloc;
 mod api;
 mod client;
