@@ -32,11 +32,21 @@ impl fmt::Display for Figure {
     }
 }
 
-/// Runs each case once to warm up, then all of them by turns.
+/// Whether this is `cargo bench`. Else it is only to be seen that it runs: `cargo test --bench '*'`.
+pub(crate) fn measures() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
+/// Runs each case once to warm up, then all of them by turns. Once in all, if nothing is measured.
 pub(crate) fn by_turns<const N: usize>(turns: usize, mut cases: [Case<'_>; N]) -> [Figure; N] {
-    for case in &mut cases {
-        case();
-    }
+    let turns = if measures() {
+        for case in &mut cases {
+            case();
+        }
+        turns
+    } else {
+        1
+    };
     let mut figures = [const { Vec::new() }; N];
     for _ in 0..turns {
         for (case, figure) in cases.iter_mut().zip(&mut figures) {
