@@ -46,7 +46,6 @@ pub(crate) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) allocations: Option<Allocations>,
     pub(crate) machine: Machine,
-    pub(crate) command: String,
     /// How much later than due a paced load handed blocks to its connections, where the program tells it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) late_p50_ms: Option<f64>,
@@ -63,7 +62,6 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) processors: usize,
     pub(crate) memory_bytes: u64,
-    pub(crate) kernel: String,
     pub(crate) disk: String,
 }
 
