@@ -13,6 +13,7 @@ mod feed;
 mod process;
 
 use std::io::{BufRead, Write, stdin, stdout};
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -97,7 +98,10 @@ enum Heard {
     Line(String),
     /// The bench is gone, or has had enough.
     InputEnded,
-    Connected,
+    /// A connection, by its number, is welcome.
+    Connected(usize),
+    /// A connection is lost or could not be had; its client tries again.
+    Lost(usize, String),
     Failed(String),
 }
 
@@ -114,7 +118,7 @@ impl BlockLoad {
             config.reactor = Some(reactor.handle());
             config.quick_source = true;
             config.give_up_on_refusal = true;
-            config.on_event = Some(events(tell.clone()));
+            config.on_event = Some(events(connection as usize, tell.clone()));
             (config.poll_min, config.poll_max) = plan.polls();
             clients.push(Client::start(config, Box::new(feed)).context("a client cannot start")?);
             late.push(lateness);
@@ -126,7 +130,9 @@ impl BlockLoad {
             }
             let _ = tell.send(Heard::InputEnded);
         })?;
-        let mut connected = 0;
+        // Its end is that of the process: to take leave on each of a thousand connections would take minutes.
+        let clients = ManuallyDrop::new(clients);
+        let (mut connected, mut said) = (vec![false; clients.len()], false);
         loop {
             match heard.recv().context("the thread of the input is there")? {
                 Heard::Line(line) if line == BEGIN => gate.open(),
@@ -134,9 +140,13 @@ impl BlockLoad {
                 Heard::Line(line) => bail!("{line:?} is nothing that a load is told"),
                 Heard::InputEnded => return Ok(()),
                 Heard::Failed(reason) => bail!("the load stopped: {reason}"),
-                Heard::Connected => {
-                    connected += 1;
-                    if connected == clients.len() {
+                Heard::Lost(_, reason) if said => bail!("the load stopped: {reason}"),
+                // Of a thousand that begin at once some may be late.
+                Heard::Lost(connection, _) => connected[connection] = false,
+                Heard::Connected(connection) => {
+                    connected[connection] = true;
+                    if !said && connected.iter().all(|connected| *connected) {
+                        said = true;
                         say(&Said::Connected)?;
                     }
                 }
@@ -146,11 +156,12 @@ impl BlockLoad {
 }
 
 /// Passes on what decides whether a run is worth anything: one in which a connection breaks is not.
-fn events(tell: Sender<Heard>) -> EventSink {
+fn events(connection: usize, tell: Sender<Heard>) -> EventSink {
     EventSink::new(move |event| {
         let heard = match event {
-            Event::Connected { .. } => Heard::Connected,
-            Event::Disconnected { reason, .. } => Heard::Failed(reason.to_string()),
+            Event::Connected { .. } => Heard::Connected(connection),
+            Event::Disconnected { reason, retry_in: Some(_) } => Heard::Lost(connection, reason.to_string()),
+            Event::Disconnected { reason, retry_in: None } => Heard::Failed(reason.to_string()),
             Event::Refused { chain, code, text } => Heard::Failed(format!("chain {chain}: {code}: {text}")),
             Event::SourceFailed { chain, error, .. } => Heard::Failed(format!("chain {chain}: {error}")),
             _ => return,
