@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use engine::cache::Cache;
 use engine::chain::{Height, NodeKey};
-use engine::pipeline::{ConfigError, Engine, PipelineConfig, Running, StageNow, Stats};
+use engine::pipeline::{ConfigError, Durable, Engine, PipelineConfig, Running, StageNow, Stats};
 use engine::state::Genesis;
 use engine::store::BlockReader;
 use net::server::{Load, NodeKeys, Parts};
@@ -73,6 +73,11 @@ impl EngineSlot {
             unit: "bytes",
         };
         self.look(|running| iter::once(first).chain(running.stages()).collect())
+    }
+
+    /// How much was made durable since the start: for those who ask often.
+    pub(crate) fn durable(&self) -> Option<Durable> {
+        self.look(Running::durable)
     }
 
     /// Why a stage gave up, if one did.
@@ -221,6 +226,11 @@ impl Node {
     #[allow(dead_code, reason = "the bench looks at it")]
     pub(crate) fn stages(&self) -> Vec<StageNow> {
         self.engine.stages(&self.ingest).expect("the engine runs as long as the node")
+    }
+
+    /// How much the engine made durable since it started. Costs the same however many chains there are.
+    pub(crate) fn durable(&self) -> Durable {
+        self.engine.durable().expect("the engine runs as long as the node")
     }
 
     /// Why a stage of the engine gave up, if one did: nothing is indexed any more, and the process should end.

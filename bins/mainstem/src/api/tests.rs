@@ -81,7 +81,7 @@ impl Fixture {
         }
 
         // Lanes say so first.
-        while slot.stats().is_none_or(|stats| stats.side_blocks < BLOCKS) {
+        while slot.durable().is_none_or(|durable| durable.side_blocks < BLOCKS) {
             std::thread::yield_now();
         }
         let node = Node {

@@ -83,8 +83,8 @@ impl End {
     fn is_reached(self, node: &Node) -> bool {
         match self {
             Self::At(end) => Instant::now() >= end,
-            // The node began with none. This costs the same however many chains there are.
-            Self::Blocks(all) => node.stats().side_blocks >= all,
+            // The node began with none.
+            Self::Blocks(all) => node.durable().side_blocks >= all,
         }
     }
 }

@@ -127,10 +127,10 @@ impl Profile {
 
         let run = |seconds: u64| -> Result<()> {
             let start = Instant::now();
-            let mut last = (start, bed.node().side_blocks());
+            let mut last = (start, bed.node().durable().side_blocks);
             while start.elapsed() < Duration::from_secs(seconds) {
                 bed.wait(signals, TICK)?;
-                let now = (Instant::now(), bed.node().side_blocks());
+                let now = (Instant::now(), bed.node().durable().side_blocks);
                 let rate = (now.1 - last.1) as f64 / (now.0 - last.0).as_secs_f64();
                 bar.set_message(format!("{} side blocks a second", count(rate)));
                 bar.inc(1);
@@ -180,7 +180,7 @@ impl Counted {
     fn now(node: &Node) -> Self {
         Self {
             at: Instant::now(),
-            side_blocks: node.side_blocks(),
+            side_blocks: node.durable().side_blocks,
             main_blocks: node.head().0,
             usage: Usage::now(),
         }
