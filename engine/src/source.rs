@@ -1,5 +1,7 @@
 //! What the engine needs of a side chain: a source of irreversible blocks that can be read from any height.
 
+use std::fmt;
+
 use crate::chain::{ChainId, Columns, Hash, Height};
 
 /// A side chain's node, or something that stands for one. One source may serve many chains. It is read by one
@@ -31,6 +33,95 @@ pub trait Source: Send {
     fn tip(&mut self, _chain: ChainId) -> Result<Option<Height>, SourceError> {
         Ok(None)
     }
+}
+
+/// A side chain's node, or something that stands for one, that answers questions about single transactions. It is asked
+/// on threads of its own, by several at once; calls may block for as long as a request to a node takes.
+pub trait Answers: Send + Sync {
+    /// Answers one question. What is answered is checked by whoever asked: a [`Answer::Transaction`] has to lead to a
+    /// block that the main chain has indexed.
+    ///
+    /// # Errors
+    /// See [`NoAnswer`].
+    fn answer(&self, question: &Question) -> Result<Answer, NoAnswer>;
+}
+
+impl fmt::Debug for dyn Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answers")
+    }
+}
+
+/// What a main chain may ask a side chain's node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// Which block has a transaction, and how the one leads to the other.
+    Transaction {
+        /// The side chain.
+        chain: ChainId,
+        /// What the chain knows the transaction by: 1 to [`Question::MAX_ID_BYTES`] bytes.
+        id: Vec<u8>,
+    },
+    /// What the node itself says of a transaction, as JSON in the node's own form.
+    Record {
+        /// The side chain.
+        chain: ChainId,
+        /// What the chain knows the transaction by: 1 to [`Question::MAX_ID_BYTES`] bytes.
+        id: Vec<u8>,
+    },
+}
+
+impl Question {
+    /// The longest id.
+    pub const MAX_ID_BYTES: usize = 64;
+
+    /// The side chain that is asked.
+    pub fn chain(&self) -> ChainId {
+        match self {
+            Self::Transaction { chain, .. } | Self::Record { chain, .. } => *chain,
+        }
+    }
+
+    /// The transaction that is asked about.
+    pub fn id(&self) -> &[u8] {
+        match self {
+            Self::Transaction { id, .. } | Self::Record { id, .. } => id,
+        }
+    }
+}
+
+/// What a side chain's node knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Question::Record`]: the node's JSON, at most [`Answer::MAX_RECORD_BYTES`] bytes.
+    Record(Vec<u8>),
+}
+
+impl Answer {
+    /// The longest record.
+    pub const MAX_RECORD_BYTES: usize = 1 << 20;
+}
+
+/// Why there is no answer. Texts are for people, and have at most [`NoAnswer::MAX_TEXT_BYTES`] bytes when they travel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// The node knows no such transaction.
+    #[error("no such transaction")]
+    Unknown,
+    /// There is such a transaction, but it is in no irreversible block yet, or the node cannot say before later.
+    #[error("not yet: {0}")]
+    NotYet(String),
+    /// This source cannot answer such questions, or not about this chain.
+    #[error("this source does not answer such questions")]
+    Unsupported,
+    /// The node could not be asked, or what it said cannot be.
+    #[error("the source failed: {0}")]
+    Failed(String),
+}
+
+impl NoAnswer {
+    /// The longest text that travels.
+    pub const MAX_TEXT_BYTES: usize = 512;
 }
 
 /// Why a source cannot go on with a chain.

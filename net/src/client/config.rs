@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use engine::chain::NodeKey;
+use engine::source::Answers;
 
 use super::backoff::jitter;
 use super::{ClientError, Event, MainSink};
@@ -108,6 +109,9 @@ pub struct ClientConfig {
     /// Stop instead of trying again after a refusal that will not pass by itself: for programs that run once. Default
     /// false, since what is wrong can be mended on the other side.
     pub give_up_on_refusal: bool,
+    /// Who answers the main chain's questions about transactions, such as a proof of one needs. None by default: then
+    /// the main chain is told that this source answers none.
+    pub answers: Option<Arc<dyn Answers>>,
     /// Who is told what happens.
     pub on_event: Option<EventSink>,
     /// The reactor to run on. By default the client starts one of its own.
@@ -138,6 +142,7 @@ impl ClientConfig {
             address_check_after: Duration::from_secs(3),
             lookup: Lookup::default(),
             give_up_on_refusal: false,
+            answers: None,
             on_event: None,
             reactor: None,
             quick_source: false,
