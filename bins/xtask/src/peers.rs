@@ -7,9 +7,12 @@
 //! - `ganache` is JavaScript, `dist/node/cli.js`, with prebuilt native parts and fallbacks for them. Its command
 //!   line refuses port 0 while its library takes it, hence the small launcher `peers/ganache.cjs`.
 //!
-//! Neither needs its install scripts, so none is run. Versions and hashes of every package are pinned by
+//! - `solc` is the Solidity compiler as JavaScript and WebAssembly; `engine/verify/solidity` is compiled by it.
+//!
+//! None needs its install scripts, so none is run. Versions and hashes of every package are pinned by
 //! `peers/package-lock.json`, which on purpose tells no registry: npm uses the one it is configured for. Make a new
-//! one with `npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts`.
+//! one with `npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts`, and take the
+//! `funding` entries out, which are addresses too.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -23,7 +26,7 @@ use crate::{probe, workspace};
 pub(crate) const LONG: &str = "\
 Install the real EVM nodes that the end-to-end tests index, and check that they answer.
 
-Installs anvil 1.7.1 and ganache 7.9.2 by npm into target/peers, unless they are there already, then starts each on \
+Installs anvil 1.7.1, ganache 7.9.2 and the Solidity compiler solc 0.8.37 by npm into target/peers, unless they are there already, then starts each on \
 a free port of 127.0.0.1, asks it for eth_chainId and stops it.
 
 What tests can rely on:
@@ -174,6 +177,7 @@ mod tests {
         assert!(MANIFEST.contains(&anvil) && LOCK.contains(&anvil), "{anvil}");
         assert!(LONG.contains(&format!("anvil {ANVIL_VERSION}")));
         assert!(MANIFEST.contains("\"ganache\": \"7.9.2\"") && LONG.contains("ganache 7.9.2"));
+        assert!(MANIFEST.contains("\"solc\": \"0.8.37\"") && LONG.contains("solc 0.8.37"));
     }
 
     #[test]
