@@ -295,11 +295,11 @@ pub fn client_config(
     server: NodeKey,
     limits: &Limits,
 ) -> Result<ClientConfig, EndpointError> {
-    client_config_for(identity, &[server], limits)
+    client_config_for(identity, &[server], limits, 0)
 }
 
 /// QUIC of a client that talks to the holder of one of `servers` only: the old and the new key of one that changes its
-/// own. The server opens no bidirectional stream to it.
+/// own. The server may have `questions` bidirectional streams open, to ask something on each.
 ///
 /// # Errors
 /// A limit is out of range.
@@ -307,9 +307,10 @@ pub fn client_config_for(
     identity: &Identity,
     servers: &[NodeKey],
     limits: &Limits,
+    questions: u32,
 ) -> Result<ClientConfig, EndpointError> {
     let mut transport = limits.transport()?;
-    transport.max_concurrent_bidi_streams(0_u32.into());
+    transport.max_concurrent_bidi_streams(questions.into());
     let crypto = QuicClientConfig::try_from(client_tls(identity, servers))
         .expect("our one suite is the one that QUIC demands");
     let mut config = ClientConfig::new(Arc::new(crypto));

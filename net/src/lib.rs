@@ -8,6 +8,7 @@
 //! endpoint   a QUIC endpoint of a reactor with our limits: what a peer can make us hold
 //! frame      the bytes of blocks: containers of many chains' sections, checked before they are used
 //! control    hello, welcome, credits, acks, refusals, main headers
+//! question   what a main chain asks of a side chain's node, and the answers
 //! server     sessions of the main chain: frames -> lanes of the engine
 //! client     sessions of a side chain's node: batches -> frames
 //! probe      bare QUIC and UDP: the limits that the others are measured against
@@ -24,5 +25,6 @@ pub mod endpoint;
 pub mod frame;
 pub mod identity;
 pub mod probe;
+pub mod question;
 pub mod reactor;
 pub mod server;

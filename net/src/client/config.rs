@@ -14,6 +14,7 @@ use crate::control::MAX_SOFTWARE_BYTES;
 use crate::endpoint::{self, Limits};
 use crate::frame::{MAX_FRAME_BYTES, MIN_FRAME_BYTES};
 use crate::identity::Identity;
+use crate::question::MAX_QUESTIONS;
 use crate::reactor::Handle;
 
 /// Is told what happens, on the client's own threads: it must not block.
@@ -194,7 +195,9 @@ impl ClientConfig {
         let mut limits = self.transport.clone();
         // So that many clients that one restart of the server has brought together do not stay together.
         limits.keep_alive = limits.keep_alive.map(|pause| pause / 2 + jitter(pause / 2));
-        Ok(endpoint::client_config_for(&self.identity, &self.server_keys, &limits)?)
+        // A server that is allowed none sees by that that there is nobody who answers.
+        let questions = if self.answers.is_some() { MAX_QUESTIONS } else { 0 };
+        Ok(endpoint::client_config_for(&self.identity, &self.server_keys, &limits, questions)?)
     }
 }
 

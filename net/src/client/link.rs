@@ -12,6 +12,7 @@ use engine::chain::ChainId;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use tokio::sync::{Mutex, mpsc};
 
+use super::answer::{self, Desk};
 use super::backoff::Backoff;
 use super::follow::{Feed, Session, follow};
 use super::lookup::{resolve, watch};
@@ -39,11 +40,17 @@ const FIRST_ATTEMPT: Duration = Duration::from_millis(500);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Connects again and again until the client stops.
-pub(super) async fn run(shared: Arc<Shared>, handle: Handle, quic: quinn::ClientConfig, feed: Option<Feed>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    handle: Handle,
+    quic: quinn::ClientConfig,
+    feed: Option<Feed>,
+    desk: Option<Desk>,
+) {
     let config = &shared.config;
     let mut backoff = Backoff::new(config.retry_min, config.retry_max);
     let attempt = FIRST_ATTEMPT.min(config.connect_timeout);
-    let mut link = Link { shared: &shared, handle: &handle, quic, feed, endpoint: None, attempt };
+    let mut link = Link { shared: &shared, handle: &handle, quic, feed, desk, endpoint: None, attempt };
     let end = loop {
         if shared.stopping() == Stopping::Now {
             break "stopped".to_owned();
@@ -90,6 +97,8 @@ struct Link<'a> {
     quic: quinn::ClientConfig,
     /// Whom the main chain's blocks go to.
     feed: Option<Feed>,
+    /// Who answers its questions.
+    desk: Option<Desk>,
     /// Opened for the family of addresses that was needed last.
     endpoint: Option<Endpoint>,
     /// How long the next attempt to connect may take.
@@ -191,9 +200,11 @@ impl Link<'_> {
         self.begin(connection, number, welcome);
         let talk = race(self.listen(&mut stream), self.say(&mut send, connection));
         let follow = follow(shared, self.handle, self.feed.as_ref(), connection, &session);
-        match race(talk, race(follow, watch(&shared.config, self.handle, connection))).await {
+        let answer = answer::take(shared, self.handle, self.desk.as_ref(), connection);
+        let aside = race(answer, watch(&shared.config, self.handle, connection));
+        match race(talk, race(follow, aside)).await {
             Either::Left(Either::Left(end) | Either::Right(end))
-            | Either::Right(Either::Left(end) | Either::Right(end)) => end,
+            | Either::Right(Either::Left(end) | Either::Right(Either::Left(end) | Either::Right(end))) => end,
         }
     }
 

@@ -7,6 +7,7 @@
 //!         │  stream of main blocks, if somebody wants them
 //!         v
 //!   follower (a thread of its own, may block):  verify -> MainSink
+//!   answer-N (threads of their own, may block): the main chain's questions -> Answers, if there is somebody who answers
 //! ```
 //!
 //! # Invariants
@@ -15,6 +16,7 @@
 //! - A chain whose source or whose blocks are refused stops alone.
 //! - Nothing is stored here that the source can be asked for again.
 
+mod answer;
 mod backoff;
 mod config;
 mod follow;
@@ -52,6 +54,8 @@ pub struct Client {
     pump: Option<PumpRun>,
     link: Option<Join<()>>,
     follower: Option<JoinHandle<()>>,
+    /// Those who answer questions.
+    answering: Vec<JoinHandle<()>>,
     /// The reactor, unless the caller lent one.
     _reactor: Option<Reactor>,
 }
@@ -103,8 +107,18 @@ impl Client {
             },
             None => (None, None),
         };
-        let link = handle.spawn(link::run(Arc::clone(&shared), handle.clone(), quic, feed));
-        Ok(Self { shared, pump: Some(pump), link: Some(link), follower, _reactor: reactor })
+        let (desk, answering) = match &shared.config.answers {
+            Some(answers) => match answer::start(answers) {
+                Ok((desk, threads)) => (Some(desk), threads),
+                Err(error) => {
+                    shared.stop(Stopping::Now);
+                    return Err(ClientError::Thread(error));
+                }
+            },
+            None => (None, Vec::new()),
+        };
+        let link = handle.spawn(link::run(Arc::clone(&shared), handle.clone(), quic, feed, desk));
+        Ok(Self { shared, pump: Some(pump), link: Some(link), follower, answering, _reactor: reactor })
     }
 
     /// How things stand.
@@ -153,6 +167,10 @@ impl Client {
         let _ = self.link.take().map(Join::wait);
         // The link was its last source; what has come is taken and settled. It says itself when it panics.
         let _ = self.follower.take().map(JoinHandle::join);
+        // They end with the link, when what they were asked last is answered; a panic they survive.
+        for thread in self.answering.drain(..) {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -235,6 +235,11 @@ impl Chains {
         self.table.iter().filter(|chain| chain.lane.is_some()).map(|chain| chain.id).collect()
     }
 
+    /// Whether the peer has named a chain that is served.
+    pub(super) fn serves(&self, chain: ChainId) -> bool {
+        self.find(0, chain).is_some_and(|place| self.table[place].lane.is_some())
+    }
+
     /// Appends all that the peer is to be told: refusals, positions, acks of what has moved since the last time.
     /// With `claims`, speakers may have come and gone: chains that stand by claim again, and those that another session
     /// has taken over are refused. Bounded by the number of chains, however long it was not called.

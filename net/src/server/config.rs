@@ -8,6 +8,7 @@ use super::ServerError;
 use crate::endpoint::Limits;
 use crate::frame::{MAX_FRAME_BYTES, MIN_FRAME_BYTES};
 use crate::identity::Identity;
+use crate::question::MAX_BODY_BYTES;
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -70,6 +71,15 @@ pub struct ServerConfig {
     /// nobody makes us remember 16,384 chains that are not his.
     pub max_refused_chains: usize,
 
+    /// Questions to nodes at a time, over all sessions; of one session 16. Default 1,024: what some hundred requests of
+    /// the API may wait for.
+    pub max_questions: usize,
+    /// How long a node may take over an answer. Default 5 s: it may have to ask a node of its own several times.
+    pub answer_timeout: Duration,
+    /// Memory for answers that are being received, in bytes, over all sessions; a quarter of it for one. Default 64 MiB:
+    /// an answer mostly has some KiB, and 4 MiB at most.
+    pub answer_memory_bytes: usize,
+
     /// A handshake, and after it a hello, takes no longer. Default 5 s: several round trips of the slowest path.
     pub hello_timeout: Duration,
     /// A frame takes no longer from its first byte to its last. Default 10 s: 1 MiB at 1 Mbit/s.
@@ -114,6 +124,9 @@ impl ServerConfig {
             max_frame_bytes: MAX_FRAME_BYTES,
             session_frame_bytes: 8 << 20,
             max_refused_chains: 256,
+            max_questions: 1_024,
+            answer_timeout: Duration::from_secs(5),
+            answer_memory_bytes: 64 << 20,
             hello_timeout: Duration::from_secs(5),
             frame_timeout: Duration::from_secs(10),
             frame_least_rate: 1 << 10,
@@ -137,6 +150,7 @@ impl ServerConfig {
             ("max_connections_per_address", self.max_connections_per_address),
             ("max_sessions", self.max_sessions),
             ("max_sessions_per_key", self.max_sessions_per_key),
+            ("max_questions", self.max_questions),
         ];
         for (field, count) in counts {
             if !(1..=MAX_COUNT).contains(&count) {
@@ -144,6 +158,7 @@ impl ServerConfig {
             }
         }
         let times = [
+            ("answer_timeout", self.answer_timeout),
             ("hello_timeout", self.hello_timeout),
             ("frame_timeout", self.frame_timeout),
             ("control_timeout", self.control_timeout),
@@ -172,6 +187,9 @@ impl ServerConfig {
     fn check_memory(&self) -> Result<(), ServerError> {
         if !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&self.max_frame_bytes) {
             return refuse("max_frame_bytes", &self.max_frame_bytes, "136 to 1048576");
+        }
+        if self.answer_memory_bytes < LEAST_ANSWERS {
+            return refuse("answer_memory_bytes", &self.answer_memory_bytes, "at least 16777220");
         }
         let memory = [
             (
@@ -220,6 +238,9 @@ fn refuse(field: &'static str, value: &dyn std::fmt::Debug, expected: &str) -> R
     Err(ServerError::Config { field, value: format!("{value:?}"), expected: expected.into() })
 }
 
+/// So that one session may always answer with the longest.
+const LEAST_ANSWERS: usize = 4 * (1 + MAX_BODY_BYTES);
+
 /// Above, a count is a mistake.
 const MAX_COUNT: usize = 1_000_000;
 
@@ -245,13 +266,16 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
         type Change = fn(&mut ServerConfig);
-        let cases: [(&str, Change); 16] = [
+        let cases: [(&str, Change); 19] = [
             ("max_handshakes", |config| config.max_handshakes = 0),
             ("handshakes_per_address", |config| config.handshakes_per_address = 0),
             ("handshake_burst", |config| config.handshake_burst = 0),
             ("max_connections_per_address", |config| config.max_connections_per_address = 0),
             ("max_sessions", |config| config.max_sessions = 0),
             ("max_sessions_per_key", |config| config.max_sessions_per_key = 0),
+            ("max_questions", |config| config.max_questions = 0),
+            ("answer_timeout", |config| config.answer_timeout = Duration::ZERO),
+            ("answer_memory_bytes", |config| config.answer_memory_bytes = 1 << 20),
             ("hello_timeout", |config| config.hello_timeout = Duration::ZERO),
             ("frame_timeout", |config| config.frame_timeout = Duration::MAX),
             ("ack_pace", |config| config.ack_pace = Duration::from_secs(2)),

@@ -10,6 +10,7 @@
 //! # Invariants
 //! - A fault of one chain stops that chain in that session; a fault of the format stops the connection; nothing
 //!   stops another session.
+//! - What a node answers to a question is a claim: it is verified by whoever asked, and stops nothing when it is wrong.
 //! - What waits to be sent to a peer is derived from where its lanes stand when it can be sent: a slow reader gets
 //!   the newest, and makes us hold nothing.
 //!
@@ -20,6 +21,7 @@
 //! acknowledged, and one entry for each of its chains.
 
 mod accept;
+mod ask;
 mod calm;
 mod chains;
 mod config;
@@ -52,6 +54,7 @@ use crate::control::RefusalCode;
 use crate::endpoint::{self, Bind, EndpointError, Limits};
 use crate::reactor::{Handle, Reactor, Vouched};
 
+pub use ask::{Questions, Unanswered};
 pub use chains::{PeerChain, PeerChainState};
 pub use config::ServerConfig;
 pub use counters::{ByCode, Counters};
@@ -61,6 +64,7 @@ pub use keys::{KeyChanges, NodeKeys};
 pub use ledger::KeyRefusal;
 pub use sessions::{LastRefusal, PeerInfo};
 
+use ask::Asking;
 use counters::Counts;
 use door::Door;
 use herald::Heralds;
@@ -123,6 +127,7 @@ struct Shared {
     pool: FramePool,
     windows: Windows,
     ledger: Ledger,
+    asking: Asking,
     counts: Counts,
     /// Rung when keys have changed, one for each reactor.
     keys_changed: Box<[Arc<Notify>]>,
@@ -165,6 +170,7 @@ impl Server {
             quic,
             vouched,
             ledger: Ledger::default(),
+            asking: Asking::new(&config),
             counts: Counts::default(),
             // Before anybody comes in: no change is missed.
             keys_changed: (0..count).map(|_| parts.keys.watch()).collect(),
@@ -208,6 +214,12 @@ impl Server {
     pub fn load(&self) -> Load {
         let reactors = self.ingests.iter().map(|ingest| ingest.reactor.handle()).collect();
         Load { shared: Arc::clone(&self.shared), reactors }
+    }
+
+    /// A way to ask the nodes of side chains, also for those who do not own the server.
+    pub fn questions(&self) -> Questions {
+        let reactors = self.ingests.iter().map(|ingest| ingest.reactor.handle()).collect();
+        Questions { shared: Arc::clone(&self.shared), reactors }
     }
 
     /// Accepts no more, closes all sessions with the code `shutting-down` and waits until the peers have been told,

@@ -11,6 +11,7 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
 
 use super::Shared;
+use super::ask::Asked;
 use super::chains::{Chains, Fault, PeerChain};
 use super::follow::Wanted;
 use super::pool::Share;
@@ -45,6 +46,8 @@ pub(super) struct Session {
     pub(super) news: Notify,
     /// What it wants to follow of the main chain.
     pub(super) wanted: Wanted,
+    /// What it is asked.
+    pub(super) asked: Asked,
     /// Counters for people: written by the session's data streams, stale for others.
     pub(super) bytes: AtomicU64,
     pub(super) frames: AtomicU64,
@@ -104,6 +107,7 @@ pub(super) async fn run(
         reactor,
         news: Notify::new(),
         wanted: Wanted::default(),
+        asked: Asked::default(),
         bytes: AtomicU64::new(0),
         frames: AtomicU64::new(0),
         blocks: AtomicU64::new(0),
@@ -214,6 +218,17 @@ impl Session {
                 address
             });
         }
+    }
+
+    /// So many bytes of an answer have come.
+    pub(super) fn answered(&self, shared: &Shared, bytes: usize) {
+        let now = shared.parts.clock.monotonic();
+        let wider = self.window().delivered(&shared.windows, bytes, false, now);
+        self.set_window(wider);
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Takes back what it, and its lanes, do not use.

@@ -13,6 +13,7 @@
 //! | floods of streams, connections, handshakes, resets, resumes, leaves, tips, follows | [`floods`] |
 //! | streams half closed, stopped or reset at each stage | [`streams`] |
 //! | chains of others, chains not in the hello, replays, gaps, equivocation | [`chains`] |
+//! | answers questions too long, never, wrongly, or not to the end | [`answers`] |
 //! | never reads acks, never acknowledges packets, leaves gaps for ever | [`deaf`] |
 //! | holds as much memory as it can | [`memory`] |
 //! | certificates and handshakes with a fault | `tests/certificates` |
@@ -26,6 +27,7 @@ mod by_hand;
 #[allow(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;
 
+mod answers;
 mod chains;
 mod datagrams;
 mod deaf;

@@ -5,6 +5,7 @@ mod by_hand;
 mod deaf;
 mod flow;
 mod paces;
+mod questions;
 mod raw;
 mod refusals;
 mod restart;
