@@ -237,6 +237,11 @@ impl Lane {
         self.tail().speaker.map(|(_, key)| key)
     }
 
+    /// The session that speaks for the chain now.
+    pub fn speaker_session(&self) -> Option<SessionId> {
+        self.tail().speaker.map(|(session, _)| session)
+    }
+
     /// The last evidence of equivocation.
     pub fn evidence(&self) -> Option<Refusal> {
         self.tail().evidence
