@@ -11,6 +11,7 @@
 pub mod cache;
 pub mod chain;
 pub mod clock;
+pub mod external;
 pub mod lane;
 pub mod merkle;
 pub mod pipeline;

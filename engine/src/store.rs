@@ -35,6 +35,24 @@ pub trait BlockStore: Send {
     fn sync(&mut self) -> Result<(), StoreError>;
 }
 
+/// The writing side of a store whose newest blocks can be taken back, as a main chain that is driven from outside
+/// needs it: its forks replace blocks that are durable already.
+pub trait ReversibleStore: BlockStore {
+    /// Whether durable blocks can be taken back at all. A store stays what it was made as.
+    fn reversible(&self) -> bool;
+
+    /// The block up to which nothing can be taken back; 0 before any was said to be so.
+    fn irreversible(&self) -> Height;
+
+    /// Takes back all blocks above `to`, which is at least the irreversible one; durable when it returns. An error
+    /// is final, like that of [`BlockStore::sync`].
+    fn rollback(&mut self, to: Height) -> Result<(), StoreError>;
+
+    /// Says that the durable block `height` and all before it will never be taken back; durable when it returns.
+    /// Lower than what was said before, it changes nothing. An error is final.
+    fn set_irreversible(&mut self, height: Height) -> Result<(), StoreError>;
+}
+
 /// The reading side: cheap to clone, used from any thread, sees durable blocks only.
 ///
 /// A store may prune its oldest blocks while it is read, but never all of them. It moves [`BlockReader::base`]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine::chain::{ChainId, Height, MainBlock};
 use engine::merkle::history::History;
-use engine::store::{Base, BlockStore, ChainHead, StoreError, StoredHistory};
+use engine::store::{Base, BlockStore, ChainHead, ReversibleStore, StoreError, StoredHistory};
 
 use crate::active::{self, Active, ChainHash};
 use crate::block::Encoder;
@@ -250,6 +250,17 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Whether this log was made as one whose durable blocks can be taken back ([`Options::reversible`]).
+    pub fn reversible(&self) -> bool {
+        self.shared.context.reversible
+    }
+
+    /// The block up to which nothing is taken back any more: that of [`LogWriter::set_irreversible`], or the newest
+    /// durable one of a log that is not reversible.
+    pub fn irreversible(&self) -> Height {
+        Height(if self.reversible() { self.mark.irreversible } else { self.shared.head() })
+    }
+
     /// Takes back all blocks above `to`. Only a log that was made as reversible ([`Options::reversible`]) can, and
     /// only above its irreversible block.
     ///
@@ -457,6 +468,24 @@ impl BlockStore for LogWriter {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         Ok(LogWriter::sync(self)?)
+    }
+}
+
+impl ReversibleStore for LogWriter {
+    fn reversible(&self) -> bool {
+        LogWriter::reversible(self)
+    }
+
+    fn irreversible(&self) -> Height {
+        LogWriter::irreversible(self)
+    }
+
+    fn rollback(&mut self, to: Height) -> Result<(), StoreError> {
+        Ok(LogWriter::rollback(self, to)?)
+    }
+
+    fn set_irreversible(&mut self, height: Height) -> Result<(), StoreError> {
+        Ok(LogWriter::set_irreversible(self, height)?)
     }
 }
 

@@ -297,6 +297,22 @@ impl Lane {
         Ok(Height(last))
     }
 
+    /// Puts back the blocks after the newest one received, which were received before a restart, as the store holds
+    /// them. Nobody speaks for the chain yet.
+    ///
+    /// # Panics
+    /// When there is no room for them.
+    pub(crate) fn refill(&self, blocks: ColumnsRef<'_>, now: Duration) {
+        let mut tail = self.tail();
+        if blocks.is_empty() {
+            return;
+        }
+        assert!(tail.producer.has_room(blocks.len() as u64), "the caller has made sure that there is room");
+        tail.take_in(blocks, self.rule, now);
+        // AcqRel: as in `Lane::release`. If nobody ever comes, the drain gives the memory back.
+        self.left.swap(true, Ordering::AcqRel);
+    }
+
     fn appoint(&self, tail: &mut Tail, session: SessionId, key: NodeKey) {
         // AcqRel: an exchange, though nobody asks what was there, because it goes between the two of
         // `Lane::release` and `Drain::give_back`: after a plain store, the speaker that leaves next would see

@@ -51,9 +51,13 @@ pub use resume::ResumeError;
 pub use seal::Sealer;
 pub use stats::{Durable, StageNow, Stats};
 
+pub(crate) use resume::{Resumed, resume};
+pub(crate) use seal::{Assembler, Below, Share};
+pub(crate) use select::fair_shares;
+pub(crate) use stats::Figures;
+
 use persist::{Persister, StoredBell, Unsynced};
 use sealing::SealStage;
-use stats::Figures;
 
 /// Sealed blocks that may wait to be stored. They are stored with one sync, so this is also the group commit
 /// when no sync interval is set.
@@ -96,7 +100,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ResumeError> {
         config.validate(genesis.chains.len())?;
-        let resumed = resume::resume(genesis, reader)?;
+        let resumed = resume(genesis, reader)?;
         let (doorbell, waiter) = Doorbell::new();
         let cache = Cache::default();
         let (mut outlets, mut drains) = (Vec::new(), Vec::new());

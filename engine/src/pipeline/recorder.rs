@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 /// Durations in microseconds, up to an hour, to three digits: the buckets of [`empty`], as plain counts. Relaxed
 /// throughout: figures, which guard nothing. A count is written by one thread and seen late by an instant at most.
 #[derive(Debug)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     counts: Box<[AtomicU64]>,
 }
 
@@ -19,7 +19,7 @@ impl Recorder {
 
     /// Records a duration, `count` times; one that is longer than an hour counts as an hour. For one thread: of two that
     /// do so at once, one may be lost.
-    pub(super) fn record(&self, duration: Duration, count: u64) {
+    pub(crate) fn record(&self, duration: Duration, count: u64) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(MOST);
         let place = &self.counts[index(micros.clamp(1, MOST))];
         place.store(place.load(Ordering::Relaxed) + count, Ordering::Relaxed);

@@ -54,13 +54,13 @@ pub enum ResumeError {
 }
 
 /// What is known after reading a store's end.
-pub(super) struct Resumed {
-    pub(super) head: Option<Head>,
-    pub(super) state: State,
-    pub(super) history: History,
+pub(crate) struct Resumed {
+    pub(crate) head: Option<Head>,
+    pub(crate) state: State,
+    pub(crate) history: History,
 }
 
-pub(super) fn resume<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Resumed, ResumeError> {
+pub(crate) fn resume<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Resumed, ResumeError> {
     let mut state = State::new(genesis);
     let height = reader.head();
     let Some(block) = reader.block(height)? else {

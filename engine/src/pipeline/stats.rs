@@ -57,9 +57,9 @@ pub struct StageNow {
 /// thread, with relaxed stores that guard nothing, and seen late by an instant at most. Each stage has cache
 /// lines of its own.
 #[derive(Debug)]
-pub(super) struct Figures {
-    pub(super) seal: CachePadded<SealFigures>,
-    pub(super) persist: CachePadded<PersistFigures>,
+pub(crate) struct Figures {
+    pub(crate) seal: CachePadded<SealFigures>,
+    pub(crate) persist: CachePadded<PersistFigures>,
     /// Blocks that all lanes together hold at most.
     places: u64,
     /// Main blocks that may wait to be stored.
@@ -70,47 +70,47 @@ pub(super) struct Figures {
 
 /// Written by the sealing stage.
 #[derive(Debug)]
-pub(super) struct SealFigures {
-    pub(super) meter: Meter,
-    pub(super) took: Recorder,
+pub(crate) struct SealFigures {
+    pub(crate) meter: Meter,
+    pub(crate) took: Recorder,
     /// Final side blocks that waited when it looked last, without those that it took since.
-    pub(super) waiting: Count,
+    pub(crate) waiting: Count,
 }
 
 /// Written by the persisting stage.
 #[derive(Debug)]
-pub(super) struct PersistFigures {
-    pub(super) appending: Meter,
-    pub(super) syncing: Meter,
-    pub(super) append: Recorder,
-    pub(super) sync: Recorder,
-    pub(super) durable: Recorder,
+pub(crate) struct PersistFigures {
+    pub(crate) appending: Meter,
+    pub(crate) syncing: Meter,
+    pub(crate) append: Recorder,
+    pub(crate) sync: Recorder,
+    pub(crate) durable: Recorder,
     /// Main blocks that are appended, and that are durable.
-    pub(super) appended: Count,
-    pub(super) main_blocks: Count,
-    pub(super) side_blocks: Count,
+    pub(crate) appended: Count,
+    pub(crate) main_blocks: Count,
+    pub(crate) side_blocks: Count,
 }
 
 /// A number that one thread writes and any reads.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(crate) struct Count(AtomicU64);
 
 impl Count {
-    pub(super) fn set(&self, value: u64) {
+    pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    pub(super) fn add(&self, more: u64) {
+    pub(crate) fn add(&self, more: u64) {
         self.set(self.get() + more);
     }
 
-    pub(super) fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Figures {
-    pub(super) fn new(places: u64, sealed_most: u64, appended_most: u64) -> Self {
+    pub(crate) fn new(places: u64, sealed_most: u64, appended_most: u64) -> Self {
         Self {
             seal: CachePadded::new(SealFigures {
                 meter: Meter::default(),
@@ -134,7 +134,7 @@ impl Figures {
     }
 
     /// Reads all counters of all histograms, some 93,000; on the caller's thread only.
-    pub(super) fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let Self { seal, persist, .. } = self;
         let Durable { main_blocks, side_blocks } = self.durable();
         Stats {
@@ -147,13 +147,13 @@ impl Figures {
         }
     }
 
-    pub(super) fn durable(&self) -> Durable {
+    pub(crate) fn durable(&self) -> Durable {
         let Self { persist, .. } = self;
         Durable { main_blocks: persist.main_blocks.get(), side_blocks: persist.side_blocks.get() }
     }
 
     /// `sealed`: how many main blocks wait to be stored.
-    pub(super) fn stages(&self, now: Duration, sealed: u64) -> [StageNow; 3] {
+    pub(crate) fn stages(&self, now: Duration, sealed: u64) -> [StageNow; 3] {
         let Self { seal, persist, .. } = self;
         // They are not read at once.
         let durable = persist.main_blocks.get();

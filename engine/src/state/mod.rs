@@ -58,11 +58,25 @@ impl State {
 
     /// Moves indexed heads: (position in [`State::chains`], newest height, its hash), by ascending position.
     pub fn index(&mut self, heads: impl IntoIterator<Item = (usize, Height, Hash)>) {
+        self.change(heads, |old, new| debug_assert!(old < new, "heads move forward"));
+    }
+
+    /// Takes indexed heads back: (position in [`State::chains`], newest height that stays, its hash), by ascending
+    /// position. Of a chain of which nothing stays: the height before its first one, and zero.
+    pub fn take_back(&mut self, heads: impl IntoIterator<Item = (usize, Height, Hash)>) {
+        self.change(heads, |old, new| debug_assert!(new < old, "heads move back"));
+    }
+
+    fn change(
+        &mut self,
+        heads: impl IntoIterator<Item = (usize, Height, Hash)>,
+        check: impl Fn(Height, Height),
+    ) {
         let Self { chains, tree, changed } = self;
         changed.clear();
         changed.extend(heads.into_iter().map(|(position, indexed, hash)| {
             let chain = &mut chains[position];
-            debug_assert!(chain.indexed < indexed, "heads move forward");
+            check(chain.indexed, indexed);
             (chain.indexed, chain.hash) = (indexed, hash);
             position as u32
         }));

@@ -7,7 +7,7 @@ use crate::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainBlock, Main
 
 use crate::merkle::history::History;
 
-use super::{Base, BlockReader, BlockStore, ChainHead, StoreError, StoredHistory};
+use super::{Base, BlockReader, BlockStore, ChainHead, ReversibleStore, StoreError, StoredHistory};
 
 /// The writing side.
 #[derive(Debug, Default)]
@@ -27,6 +27,7 @@ struct Durable {
     base: Arc<Base>,
     /// From the base on.
     blocks: Vec<Arc<MainBlock>>,
+    irreversible: Height,
 }
 
 impl MemoryStore {
@@ -76,6 +77,41 @@ impl BlockStore for MemoryStore {
     fn sync(&mut self) -> Result<(), StoreError> {
         let mut durable = self.reader.durable.write().unwrap_or_else(PoisonError::into_inner);
         durable.blocks.append(&mut self.appended);
+        Ok(())
+    }
+}
+
+impl ReversibleStore for MemoryStore {
+    fn reversible(&self) -> bool {
+        true
+    }
+
+    fn irreversible(&self) -> Height {
+        self.reader.durable().irreversible
+    }
+
+    fn rollback(&mut self, to: Height) -> Result<(), StoreError> {
+        self.sync()?;
+        let mut durable = self.reader.durable.write().unwrap_or_else(PoisonError::into_inner);
+        let least = durable.irreversible.max(durable.base.first.previous());
+        let head = Height(durable.base.first.0 - 1 + durable.blocks.len() as u64);
+        if to < least || head < to {
+            return Err(StoreError::new(format!(
+                "to: {to} cannot be the newest block; expected {least} to {head}"
+            )));
+        }
+        let keep = (to.0 + 1 - durable.base.first.0) as usize;
+        durable.blocks.truncate(keep);
+        Ok(())
+    }
+
+    fn set_irreversible(&mut self, height: Height) -> Result<(), StoreError> {
+        let mut durable = self.reader.durable.write().unwrap_or_else(PoisonError::into_inner);
+        let head = Height(durable.base.first.0 - 1 + durable.blocks.len() as u64);
+        if head < height {
+            return Err(StoreError::new(format!("height: {height} is above the newest block, {head}")));
+        }
+        durable.irreversible = durable.irreversible.max(height);
         Ok(())
     }
 }

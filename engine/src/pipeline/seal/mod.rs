@@ -22,18 +22,34 @@ use crate::state::{Genesis, State};
 use super::head::Head;
 use pieces::Pieces;
 use plan::Plan;
+pub(crate) use plan::Share;
 
 /// Makes main blocks, one on top of the other.
 #[derive(Debug)]
 pub struct Sealer {
-    main_chain: ChainId,
-    aelf_root: bool,
-    /// Header hash of the block before, or what stands for it before block 1.
-    parent: Hash,
-    height: Height,
-    time: Timestamp,
+    below: Below,
     state: State,
     history: History,
+    assembler: Assembler,
+}
+
+/// What a main block stands on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Below {
+    /// Header hash of the block before, or what stands for it before block 1.
+    pub(crate) parent: Hash,
+    /// Its height; 0 before block 1.
+    pub(crate) height: Height,
+    /// Its time.
+    pub(crate) time: Timestamp,
+}
+
+/// Makes main blocks on top of what it is told, from the blocks that it is told, which it does not take out of their
+/// lanes.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    main_chain: ChainId,
+    aelf_root: bool,
     plan: Plan,
     /// The root of each tree of the plan.
     roots: Vec<Hash>,
@@ -44,19 +60,7 @@ pub struct Sealer {
 impl Sealer {
     /// Continues after `head`, whose state and history are given.
     pub fn new(genesis: &Genesis, head: Option<&Head>, state: State, history: History) -> Self {
-        let genesis_parent = MainHeader::genesis_parent(genesis.main.id, genesis.hash);
-        Self {
-            main_chain: genesis.main.id,
-            aelf_root: genesis.main.aelf_root,
-            parent: head.map_or(genesis_parent, |head| head.hash),
-            height: head.map_or(Height(0), |head| head.header.height),
-            time: head.map_or(Timestamp::default(), |head| head.header.time),
-            state,
-            history,
-            plan: Plan::default(),
-            roots: Vec::new(),
-            scratch: Vec::new(),
-        }
+        Self { below: Below::new(genesis, head), state, history, assembler: Assembler::new(genesis) }
     }
 
     /// A block for [`Sealer::seal`] to fill.
@@ -71,14 +75,68 @@ impl Sealer {
     /// # Panics
     /// When an outlet has fewer blocks.
     pub fn seal(&mut self, outlets: &mut [Outlet], counts: &[u64], now: Timestamp, block: &mut MainBlock) {
-        self.plan.make(outlets, counts, block);
+        let Self { below, state, history, assembler } = self;
+        let taken = (0..).zip(outlets.iter().zip(counts)).filter(|(_, (_, count))| **count > 0);
+        let shares = taken.map(|(position, (outlet, &count))| Share::next(position, outlet, count));
+        assembler.assemble(outlets, shares, below, now, state, history, block);
+        let taken = outlets.iter_mut().zip(counts).filter(|(_, count)| **count > 0);
+        for ((outlet, &count), section) in taken.zip(&block.sections) {
+            outlet.advance(count, block.columns.hashes[section.leaves().end - 1]);
+        }
+        *below = Below::of(&Head { header: block.header, hash: block.hash });
+    }
+}
+
+impl Below {
+    /// On top of `head`, or before block 1.
+    pub(crate) fn new(genesis: &Genesis, head: Option<&Head>) -> Self {
+        let genesis_parent = MainHeader::genesis_parent(genesis.main.id, genesis.hash);
+        let first = Self { parent: genesis_parent, height: Height(0), time: Timestamp::default() };
+        head.map_or(first, Self::of)
+    }
+
+    /// On top of `head`.
+    pub(crate) fn of(head: &Head) -> Self {
+        Self { parent: head.hash, height: head.header.height, time: head.header.time }
+    }
+}
+
+impl Assembler {
+    /// For this main chain.
+    pub(crate) fn new(genesis: &Genesis) -> Self {
+        Self {
+            main_chain: genesis.main.id,
+            aelf_root: genesis.main.aelf_root,
+            plan: Plan::default(),
+            roots: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Fills `block` with `shares`, which ascend by chain, at least one: the block after `below`, whose state and history
+    /// are given, and move on with it.
+    ///
+    /// # Panics
+    /// When an outlet has fewer blocks.
+    #[expect(clippy::too_many_arguments, reason = "what a block is made of, which its callers keep apart")]
+    pub(crate) fn assemble(
+        &mut self,
+        outlets: &[Outlet],
+        shares: impl Iterator<Item = Share>,
+        below: &Below,
+        now: Timestamp,
+        state: &mut State,
+        history: &mut History,
+        block: &mut MainBlock,
+    ) {
+        self.plan.make(shares, block);
         self.roots.resize(self.plan.trees.len(), Hash::ZERO);
         Pieces::new(&self.plan, outlets, block, &mut self.roots).run();
         self.set_chain_roots(block);
 
         let MainBlock { sections, columns, side_nodes, .. } = &mut *block;
         let (sections, hashes) = (&sections[..], &columns.hashes[..]);
-        let Self { state, scratch, .. } = self;
+        let Self { scratch, plan, .. } = self;
         scratch.resize(sections.len(), Hash::ZERO);
         let mut side_root = || {
             tree::root_over(Kernel::best(), scratch, side_nodes, &|first, leaves: &mut [Hash]| {
@@ -86,12 +144,11 @@ impl Sealer {
             })
         };
         let mut state_root = || {
-            let positions = (0..).zip(counts).filter(|(_, count)| **count > 0).map(|(position, _)| position);
-            let heads = sections.iter().map(|section| {
+            let heads = sections.iter().zip(&plan.outlets).map(|(section, position)| {
                 let newest = hashes[section.leaves().end - 1];
-                (section.last_height(), newest)
+                (*position as usize, section.last_height(), newest)
             });
-            state.index(positions.zip(heads).map(|(position, (height, hash))| (position, height, hash)));
+            state.index(heads);
             state.root()
         };
         let (side_root, state_root) = if sections.len() < PARALLEL_CHAINS || hashes.len() < PARALLEL_LEAVES {
@@ -99,10 +156,6 @@ impl Sealer {
         } else {
             rayon::join(side_root, state_root)
         };
-        let taken = outlets.iter_mut().zip(counts).filter(|(_, count)| **count > 0);
-        for ((outlet, &count), section) in taken.zip(sections) {
-            outlet.advance(count, hashes[section.leaves().end - 1]);
-        }
 
         let aelf_root = if self.aelf_root {
             self.scratch.clear();
@@ -111,27 +164,24 @@ impl Sealer {
         } else {
             Hash::ZERO
         };
-        self.height = self.height.next();
-        self.time = self.time.max(now);
         block.header = MainHeader {
             version: MainHeader::VERSION,
             chain_id: self.main_chain,
-            height: self.height,
-            time: self.time,
-            parent: self.parent,
+            height: below.height.next(),
+            time: below.time.max(now),
+            parent: below.parent,
             side_root,
             chain_count: block.sections.len() as u32,
             leaf_count: block.columns.len() as u64,
             // The root of nothing: main blocks carry no operations yet.
             ops_root: Hash::ZERO,
             state_root,
-            history_root: self.history.root(),
+            history_root: history.root(),
             aelf_root,
         };
         block.hash = block.header.hash();
-        self.parent = block.hash;
         block.history_nodes.clear();
-        self.history.append_to(leaf::history(self.height, block.hash), &mut block.history_nodes);
+        history.append_to(leaf::history(block.header.height, block.hash), &mut block.history_nodes);
     }
 
     /// Puts each chain's root into its section, and hashes what is left of the trees of more than one piece.

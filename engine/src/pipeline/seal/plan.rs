@@ -1,13 +1,46 @@
 //! How the hashing of a main block is cut into pieces of about the same size, whether one chain has all of its blocks or
 //! ten thousand chains have one each.
 
-use crate::chain::{ChainId, Hash, MainBlock, Section};
+use crate::chain::{ChainId, Hash, Height, MainBlock, Section};
 use crate::lane::Outlet;
 use crate::merkle::tree::{SUBTREE, part_nodes, stored_nodes};
+
+/// Which blocks of a chain go into a main block: some that wait in its outlet, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// Which outlet, and so which chain of the state.
+    pub(crate) outlet: u32,
+    /// The chain.
+    pub(crate) chain: ChainId,
+    /// How many of the blocks waiting in the outlet are left out: those that the main blocks before this one have.
+    pub(crate) offset: u32,
+    /// How many blocks; at least 1.
+    pub(crate) count: u32,
+    /// Height of the first one.
+    pub(crate) first_height: Height,
+    /// Hash of the block before it; zero before the first block of a chain.
+    pub(crate) parent: Hash,
+}
+
+impl Share {
+    /// The next `count` blocks of the outlet.
+    pub(crate) fn next(position: u32, outlet: &Outlet, count: u64) -> Self {
+        Self {
+            outlet: position,
+            chain: outlet.chain(),
+            offset: 0,
+            count: count as u32,
+            first_height: outlet.next_height(),
+            parent: outlet.parent(),
+        }
+    }
+}
 
 /// The work on a main block. Made anew for each, its memory used again.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
+    /// Of each section, which outlet its blocks come from.
+    pub(super) outlets: Vec<u32>,
     /// Each chain's tree, or, of a chain with more than [`SUBTREE`] blocks, its subtrees; in the order of their leaves.
     pub(super) trees: Vec<Tree>,
     /// One after the other; the last one is empty and marks the end.
@@ -41,24 +74,22 @@ pub(super) struct Piece {
 }
 
 impl Plan {
-    /// Cuts the next `counts[i]` blocks of each outlet i into pieces, and gives `block` its sections (without roots) and
-    /// places for all that the pieces bring.
-    pub(super) fn make(&mut self, outlets: &[Outlet], counts: &[u64], block: &mut MainBlock) {
+    /// Cuts `shares`, which ascend by chain, into pieces, and gives `block` its sections (without roots) and places for all
+    /// that the pieces bring.
+    pub(super) fn make(&mut self, shares: impl Iterator<Item = Share>, block: &mut MainBlock) {
+        self.outlets.clear();
         self.trees.clear();
         self.pieces.clear();
         self.pieces.push(Piece::default());
         block.sections.clear();
         let (mut piece_leaves, mut leaves, mut nodes) = (0, 0_u32, 0_u32);
-        for (position, (outlet, &count)) in (0..).zip(outlets.iter().zip(counts)) {
-            if count == 0 {
-                continue;
-            }
-            let first_height = outlet.next_height();
+        for Share { outlet, chain, offset: skipped, count, first_height, parent } in shares {
+            self.outlets.push(outlet);
             block.sections.push(Section {
-                chain: outlet.chain(),
-                count: count as u32,
+                chain,
+                count,
                 first_height,
-                parent: outlet.parent(),
+                parent,
                 chain_root: Hash::ZERO,
                 first_leaf: leaves,
                 first_node: nodes,
@@ -77,10 +108,10 @@ impl Plan {
                 }
                 let tree_nodes = if count > SUBTREE { part_nodes(size) } else { stored_nodes(size) } as u32;
                 self.trees.push(Tree {
-                    chain: outlet.chain(),
-                    outlet: position,
+                    chain,
+                    outlet,
                     first_height: first_height.0 + offset as u64,
-                    offset: offset as u32,
+                    offset: skipped + offset as u32,
                     count: size as u32,
                     first_node: nodes,
                     nodes: tree_nodes,

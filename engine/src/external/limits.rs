@@ -1,0 +1,74 @@
+//! How many side blocks a candidate takes of which chain.
+
+use crate::lane::Outlet;
+use crate::pipeline::fair_shares;
+use crate::state::{SideChain, State};
+
+use super::ExternalError;
+
+/// How large a candidate may be, and by which rule blocks are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Side blocks at most; no more than [`crate::pipeline::PipelineConfig::max_leaves`].
+    pub max_leaves: u64,
+    /// Blocks of one chain at most (AElf: 256).
+    pub max_per_chain: u64,
+    /// The rule.
+    pub selection: Selection,
+}
+
+/// Which blocks a candidate takes, within [`Limits`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Selection {
+    /// All that wait, in fair shares.
+    #[default]
+    Fair,
+    /// As AElf does. Of a chain of which nothing is indexed: its first block alone, once 256 more are there; then
+    /// nothing, until the main block with it is irreversible; then all that wait. In fair shares if that is too much.
+    Aelf,
+}
+
+/// How many blocks must wait before AElf indexes the first one of a chain.
+const AELF_FIRST: u64 = 1 + 256;
+
+impl Limits {
+    pub(super) fn check(&self, most_leaves: u64) -> Result<(), ExternalError> {
+        for (key, value, most) in
+            [("max_leaves", self.max_leaves, most_leaves), ("max_per_chain", self.max_per_chain, u64::MAX)]
+        {
+            if value == 0 || value > most {
+                return Err(ExternalError::Limit { key, value, most });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets `counts` to how many blocks of each chain go into a main block on top of `state`, and says how many wait.
+    /// `turn` says who is first when there are more chains than places.
+    pub(super) fn choose(
+        &self,
+        chains: &[SideChain],
+        outlets: &[Outlet],
+        state: &State,
+        turn: u64,
+        counts: &mut Vec<u64>,
+        sorted: &mut Vec<u64>,
+    ) -> u64 {
+        counts.clear();
+        let mut waiting = 0;
+        counts.extend(outlets.iter().zip(state.chains()).zip(chains).map(|((outlet, chain), side)| {
+            let irreversible = outlet.next_height().previous();
+            let available = outlet.available() - (chain.indexed.0 - irreversible.0);
+            waiting += available;
+            let wanted = match self.selection {
+                Selection::Fair => available,
+                Selection::Aelf if irreversible >= side.first_height => available,
+                Selection::Aelf if chain.indexed >= side.first_height => 0,
+                Selection::Aelf => u64::from(available >= AELF_FIRST),
+            };
+            wanted.min(self.max_per_chain)
+        }));
+        fair_shares(counts, self.max_leaves, turn, sorted);
+        waiting
+    }
+}
