@@ -6,6 +6,8 @@
 //! node at (level, index) with block `(index + 1) << level`. From them a proof for any header in any later one
 //! takes O(log n) look-ups (RFC 9162 section 2.1.3).
 
+use verify::tree;
+
 use crate::chain::Hash;
 
 use super::node;
@@ -104,8 +106,24 @@ pub fn path<N: Nodes>(index: u64, size: u64, nodes: &N) -> Result<Vec<Step>, N::
     Ok(steps)
 }
 
+/// The nodes that complete the tree of the first `size` leaves for whoever has the leaves at `indices`, which ascend and
+/// are below `size`: in the order in which [`tree::fold_many`] takes them.
+pub fn completing<N: Nodes>(
+    indices: impl Iterator<Item = u64>,
+    size: u64,
+    nodes: &N,
+) -> Result<Vec<Hash>, N::Error> {
+    tree::many(indices, size).map(|(level, index)| subtree(level, index, size, nodes)).collect()
+}
+
+/// The proof that the tree of the first `before` leaves is the beginning of that of the first `size` (RFC 9162 section
+/// 2.1.4). Empty if `before` is 0 or not below `size`.
+pub fn consistency<N: Nodes>(before: u64, size: u64, nodes: &N) -> Result<Vec<Hash>, N::Error> {
+    tree::consistency_nodes(before, size).map(|(level, index)| subtree(level, index, size, nodes)).collect()
+}
+
 /// The node at (level, index) in the tree of `size` leaves: stored if its subtree is complete, else folded from
-/// the peaks that lie in it.
+/// the peaks that lie in it. There must be such a node.
 fn subtree<N: Nodes>(level: u32, index: u64, size: u64, nodes: &N) -> Result<Hash, N::Error> {
     let (first, width) = (index << level, 1_u64 << level);
     if size - first >= width {

@@ -219,30 +219,122 @@ pub(crate) fn reduce(kernel: Kernel, row: &mut [Hash]) -> usize {
 /// # Panics
 /// When `index` is not below `size`, or `stored` does not have [`stored_nodes`] nodes.
 pub fn path(index: usize, size: usize, stored: &[Hash], leaf: impl Fn(usize) -> Hash) -> Vec<Step> {
-    assert!(index < size, "leaf {index} of a tree of {size}");
-    assert_eq!(stored.len(), stored_nodes(size), "all stored nodes are there");
-    let group = index >> STORED_LEVEL << STORED_LEVEL;
-    let mut width = GROUP.min(size - group);
-    let mut row = [Hash::ZERO; GROUP];
-    (group..).zip(&mut row[..width]).for_each(|(index, place)| *place = leaf(index));
-    let (mut level, mut stored) = (0, stored);
-    let siblings = siblings(index as u64, size as u64);
-    let mut steps = Vec::with_capacity(siblings.clone().count());
-    for sibling in siblings {
-        // Climb to the sibling's level: odd last nodes have moved up without one.
-        while level < sibling.level {
-            if level < STORED_LEVEL {
-                width = nodes(&mut row[..width]);
-            } else {
-                stored = &stored[width_at(size, level)..];
-            }
-            level += 1;
-        }
-        let position = sibling.index as usize;
-        let hash = if level < STORED_LEVEL { row[position - (group >> level)] } else { stored[position] };
-        steps.push(Step { hash, left: sibling.left });
+    let fill = |first: usize, row: &mut [Hash]| {
+        (first..).zip(row).for_each(|(index, place)| *place = leaf(index));
+    };
+    let tree = Stored::new(size, stored, fill);
+    tree.expect("all stored nodes are there").path(index)
+}
+
+/// A tree of which the stored nodes are there, and whose leaves can be made again.
+pub(crate) struct Stored<'a, F> {
+    size: usize,
+    nodes: &'a [Hash],
+    fill: F,
+}
+
+impl<'a, F: Fn(usize, &mut [Hash])> Stored<'a, F> {
+    /// The tree of `size` leaves with these stored `nodes`; `None` if they are not as many as it has. `fill` puts the
+    /// leaves from an index on into a row.
+    pub(crate) fn new(size: usize, nodes: &'a [Hash], fill: F) -> Option<Self> {
+        (nodes.len() == stored_nodes(size)).then_some(Self { size, nodes, fill })
     }
-    steps
+
+    /// The path of leaf `index`. It allocates the steps and nothing else.
+    ///
+    /// # Panics
+    /// When `index` is not below the tree's size.
+    pub(crate) fn path(&self, index: usize) -> Vec<Step> {
+        let size = self.size;
+        assert!(index < size, "leaf {index} of a tree of {size}");
+        let group = index >> STORED_LEVEL << STORED_LEVEL;
+        let mut row = [Hash::ZERO; GROUP];
+        let mut width = self.group(group, &mut row);
+        let (mut level, mut stored) = (0, self.nodes);
+        let siblings = siblings(index as u64, size as u64);
+        let mut steps = Vec::with_capacity(siblings.clone().count());
+        for sibling in siblings {
+            // Climb to the sibling's level: odd last nodes have moved up without one.
+            while level < sibling.level {
+                if level < STORED_LEVEL {
+                    width = nodes(&mut row[..width]);
+                } else {
+                    stored = &stored[width_at(size, level)..];
+                }
+                level += 1;
+            }
+            let position = sibling.index as usize;
+            let hash = if level < STORED_LEVEL { row[position - (group >> level)] } else { stored[position] };
+            steps.push(Step { hash, left: sibling.left });
+        }
+        steps
+    }
+
+    /// The nodes that complete the tree for whoever has the leaves at `indices`, which ascend: level after level from
+    /// the leaves up, and each level from left to right, the siblings of known nodes that are not known themselves.
+    ///
+    /// Leaves are made and hashed once for each group of 32 with a known one among them.
+    ///
+    /// # Panics
+    /// When an index is not below the tree's size.
+    pub(crate) fn completing(&self, indices: impl Iterator<Item = usize>) -> Vec<Hash> {
+        let mut lower = [const { Vec::new() }; STORED_LEVEL as usize];
+        let mut known = Vec::new();
+        let mut indices = indices.peekable();
+        while let Some(index) = indices.next() {
+            assert!(index < self.size, "leaf {index} of a tree of {}", self.size);
+            let group = index / GROUP;
+            let mut mask = 1_u32 << (index % GROUP);
+            while let Some(next) = indices.next_if(|next| next / GROUP == group) {
+                mask |= 1 << (next % GROUP);
+            }
+            self.complete_group(group * GROUP, mask, &mut lower);
+            known.push(group);
+        }
+        let mut completing = lower.concat();
+        let (mut level, mut stored) = (STORED_LEVEL, self.nodes);
+        while width_at(self.size, level) > 1 {
+            let (row, above) = stored.split_at(width_at(self.size, level));
+            completing.extend(known.iter().enumerate().filter_map(|(position, &node)| {
+                let sibling = node ^ 1;
+                let neighbour = if sibling < node { position.checked_sub(1) } else { Some(position + 1) };
+                let is_known = neighbour.and_then(|neighbour| known.get(neighbour)) == Some(&sibling);
+                row.get(sibling).filter(|_| !is_known).copied()
+            }));
+            known.iter_mut().for_each(|node| *node /= 2);
+            known.dedup();
+            (level, stored) = (level + 1, above);
+        }
+        completing
+    }
+
+    /// The part of [`Stored::completing`] in the group from leaf `first` on, whose leaves in `known` are known, each
+    /// level at the end of the list of its own.
+    fn complete_group(&self, first: usize, mut known: u32, lower: &mut [Vec<Hash>]) {
+        if known.count_ones() as usize == GROUP.min(self.size - first) {
+            return;
+        }
+        let mut row = [Hash::ZERO; GROUP];
+        let mut width = self.group(first, &mut row);
+        for level in lower {
+            let is_known = |position: usize| known >> position & 1 == 1;
+            let wanted = |position: &usize| !is_known(*position) && is_known(position ^ 1);
+            level.extend((0..width).filter(wanted).map(|position| row[position]));
+            known = (0..GROUP / 2)
+                .filter(|parent| known >> (2 * parent) & 0b11 != 0)
+                .fold(0, |all, p| all | 1 << p);
+            if width > 1 {
+                width = nodes(&mut row[..width]);
+            }
+        }
+    }
+
+    /// Puts the leaves of the group from leaf `first` on into `row`, and returns how many there are.
+    fn group(&self, first: usize, row: &mut [Hash; GROUP]) -> usize {
+        let width = GROUP.min(self.size - first);
+        (self.fill)(first, &mut row[..width]);
+        width
+    }
 }
 
 /// How many nodes a tree of `size` leaves has at `level`.
@@ -361,6 +453,52 @@ mod tests {
                 assert_eq!(nodes, stored_by_definition(own), "{count}");
                 start += count;
             }
+        }
+    }
+
+    /// The rule word for word, on whole rows.
+    fn completing_by_definition(leaves: &[Hash], indices: &[usize]) -> Vec<Hash> {
+        let (mut row, mut known, mut nodes) = (leaves.to_vec(), indices.to_vec(), Vec::new());
+        while row.len() > 1 {
+            for &index in &known {
+                if !known.contains(&(index ^ 1)) && index ^ 1 < row.len() {
+                    nodes.push(row[index ^ 1]);
+                }
+            }
+            row = row.chunks(2).map(|pair| if let [l, r] = pair { node(*l, *r) } else { pair[0] }).collect();
+            known = known.iter().map(|index| index / 2).collect();
+            known.dedup();
+        }
+        nodes
+    }
+
+    #[test]
+    fn what_completes_a_tree_is_each_unknown_sibling_once_level_by_level() {
+        let mut seed = 1_u64;
+        let mut random = move || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed >> 33
+        };
+        for size in (1..70).chain([95, 96, 97, 128, 200, 255, 256, 257, 1000, 1025]) {
+            let leaves = leaves(size);
+            let mut stored = vec![Hash::ZERO; stored_nodes(size)];
+            root(&mut leaves.clone(), &mut stored);
+            let fill =
+                |first: usize, row: &mut [Hash]| row.copy_from_slice(&leaves[first..first + row.len()]);
+            let tree = Stored::new(size, &stored, fill).unwrap();
+            for percent in [1, 10, 50, 90, 100] {
+                let mut indices: Vec<usize> = (0..size).filter(|_| random() % 100 < percent).collect();
+                if indices.is_empty() {
+                    indices.push(random() as usize % size);
+                }
+                let completing = tree.completing(indices.iter().copied());
+                assert_eq!(completing, completing_by_definition(&leaves, &indices), "{indices:?} of {size}");
+            }
+            for index in 0..size {
+                let alone: Vec<Hash> = tree.path(index).iter().map(|step| step.hash).collect();
+                assert_eq!(tree.completing([index].into_iter()), alone, "{index} of {size}");
+            }
+            assert!(Stored::new(size, &leaves, fill).is_none(), "not the stored nodes");
         }
     }
 
