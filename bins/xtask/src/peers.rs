@@ -1,4 +1,5 @@
-//! Real EVM nodes for the end-to-end tests: anvil (Rust) and ganache (JavaScript), two independent implementations.
+//! Other projects' programs for the end-to-end tests. Real EVM nodes: anvil (Rust) and ganache (JavaScript), two
+//! independent implementations. AElf's clients, unmodified: aelf-sdk and aelf-sdk-cross-chain.
 //!
 //! What they are made of, as found in the packages:
 //! - `@foundry-rs/anvil-linux-amd64` holds one program, `bin/anvil` (ELF, needs glibc only). npm has the same for
@@ -7,6 +8,7 @@
 //! - `ganache` is JavaScript, `dist/node/cli.js`, with prebuilt native parts and fallbacks for them. Its command
 //!   line refuses port 0 while its library takes it, hence the small launcher `peers/ganache.cjs`.
 //!
+//! - `aelf-sdk` and `aelf-sdk-cross-chain` are JavaScript, used as they are in `node_modules`.
 //! - `solc` is the Solidity compiler as JavaScript and WebAssembly; `engine/verify/solidity` is compiled by it.
 //!
 //! None needs its install scripts, so none is run. Versions and hashes of every package are pinned by
@@ -24,10 +26,12 @@ use anyhow::{Context, Result, bail};
 use crate::{probe, workspace};
 
 pub(crate) const LONG: &str = "\
-Install the real EVM nodes that the end-to-end tests index, and check that they answer.
+Install the real EVM nodes that the end-to-end tests index, and check that they answer; and AElf's clients, which ask \
+a node of this project.
 
-Installs anvil 1.7.1, ganache 7.9.2 and the Solidity compiler solc 0.8.37 by npm into target/peers, unless they are there already, then starts each on \
-a free port of 127.0.0.1, asks it for eth_chainId and stops it.
+Installs anvil 1.7.1, ganache 7.9.2, the Solidity compiler solc 0.8.37, aelf-sdk 3.5.0 and aelf-sdk-cross-chain 1.0.14 \
+by npm into target/peers, unless they are there already, then starts each node on a free port of 127.0.0.1, asks it for \
+eth_chainId and stops it.
 
 What tests can rely on:
 
@@ -37,6 +41,8 @@ What tests can rely on:
 port, then print a line `Listening on 127.0.0.1:PORT` on stdout, and run until they are killed. anvil takes its own \
 further options (`--hardfork cancun --slots-in-an-epoch 1`), ganache its own as `--SECTION.OPTION VALUE` \
 (`--chain.chainId 7 --miner.blockTime 1 --wallet.deterministic`).
+
+- $MAINSTEM_PEERS/node_modules/aelf-sdk and aelf-sdk-cross-chain are the packages, to be required by node.
 
 - MAINSTEM_WITHOUT_PEERS=1 (set by --without-peers and --fast): a test that needs a peer passes without running, and \
 says so. Without it, a peer that is not there is a failure.";
@@ -52,6 +58,8 @@ const GANACHE_LAUNCHER: &str = include_str!("../peers/ganache.cjs");
 
 /// As in `peers/package.json`.
 const ANVIL_VERSION: &str = "1.7.1";
+/// AElf's clients, as in `peers/package.json`.
+const CLIENTS: [(&str, &str); 2] = [("aelf-sdk", "3.5.0"), ("aelf-sdk-cross-chain", "1.0.14")];
 /// The platform whose anvil is in the lock file, with its hash.
 const LOCKED_PLATFORM: &str = "linux-amd64";
 
@@ -92,6 +100,18 @@ pub(crate) fn install() -> Result<()> {
             format!("{} does not work; to install it anew, remove {} first", path.display(), folder.display())
         })?;
         println!("     {}: answers, chain id {chain_id}", path.display());
+    }
+    for (name, version) in CLIENTS {
+        let path = folder.join("node_modules").join(name).join("package.json");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if !text.contains(&format!("\"version\": \"{version}\"")) {
+            bail!(
+                "{} is not of version {version}; to install it anew, remove {} first",
+                path.display(),
+                folder.display()
+            );
+        }
+        println!("     {name} {version}: there");
     }
     Ok(())
 }
@@ -177,6 +197,11 @@ mod tests {
         assert!(MANIFEST.contains(&anvil) && LOCK.contains(&anvil), "{anvil}");
         assert!(LONG.contains(&format!("anvil {ANVIL_VERSION}")));
         assert!(MANIFEST.contains("\"ganache\": \"7.9.2\"") && LONG.contains("ganache 7.9.2"));
+        for (name, version) in CLIENTS {
+            let pinned = format!("\"{name}\": \"{version}\"");
+            assert!(MANIFEST.contains(&pinned) && LOCK.contains(&pinned), "{pinned}");
+            assert!(LONG.contains(&format!("{name} {version}")));
+        }
         assert!(MANIFEST.contains("\"solc\": \"0.8.37\"") && LONG.contains("solc 0.8.37"));
     }
 

@@ -6,7 +6,73 @@ use crate::chain::Hash;
 use crate::sha256::{Kernel, Pair};
 
 use super::node;
+use super::path::Step;
 use super::tree::{PARALLEL_LEAVES, SUBTREE};
+
+/// A whole tree in memory, for the paths of many of its leaves: twice the leaves and a few more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tree {
+    /// From the leaves up to the root, without what completes a row.
+    rows: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// The tree over `leaves`.
+    pub fn new(leaves: Vec<Hash>) -> Self {
+        let mut rows = vec![leaves];
+        loop {
+            let below = &rows[rows.len() - 1];
+            // A single leaf is hashed with itself; the root, which is alone in its row too, is not.
+            if below.is_empty() || (below.len() == 1 && rows.len() > 1) {
+                return Self { rows };
+            }
+            let mut row = below.clone();
+            let width = level(&mut row);
+            row.truncate(width);
+            rows.push(row);
+        }
+    }
+
+    /// The root, as [`root`] has it.
+    pub fn root(&self) -> Hash {
+        self.rows.last().and_then(|row| row.first()).copied().unwrap_or(Hash::ZERO)
+    }
+
+    /// How many leaves there are.
+    pub fn leaves(&self) -> usize {
+        self.rows[0].len()
+    }
+
+    /// All nodes as AElf keeps them: row after row from the leaves up, each but the root completed by its last node.
+    pub fn nodes(&self) -> Vec<Hash> {
+        let (root, below) = self.rows.split_last().expect("there is a row of leaves, even of none");
+        let completed = below.iter().flat_map(|row| {
+            let last = if row.len() % 2 == 1 { row.last() } else { None };
+            row.iter().chain(last)
+        });
+        completed.chain(root).copied().collect()
+    }
+
+    /// The path from leaf `index` to the root, at least one step; `None` if there is no such leaf.
+    pub fn path(&self, index: usize) -> Option<Vec<Step>> {
+        (index < self.leaves()).then(|| {
+            let below_root = self.rows.len() - 1;
+            let step = |(level, row): (usize, &Vec<Hash>)| {
+                let at = index >> level;
+                // What has no sibling completes its row itself.
+                let hash = row.get(at ^ 1).copied().unwrap_or(row[at]);
+                Step { hash, left: at % 2 == 1 }
+            };
+            self.rows[..below_root].iter().enumerate().map(step).collect()
+        })
+    }
+}
+
+/// The path from leaf `index` of the tree over `leaves` to its root (AElf `BinaryMerkleTree.GenerateMerklePath`); `None`
+/// if there is no such leaf. Of many leaves of one tree: [`Tree::path`].
+pub fn path(leaves: &[Hash], index: usize) -> Option<Vec<Step>> {
+    (index < leaves.len()).then(|| Tree::new(leaves.to_vec()).path(index)).flatten()
+}
 
 /// The root over `row`, which is used up; zero of nothing. A large tree is hashed on all threads of the rayon pool that
 /// this is called in.
@@ -90,7 +156,59 @@ mod tests {
         let leaves: Vec<_> = (0..10 * SUBTREE as u32).map(|index| digest(&index.to_le_bytes())).collect();
         for size in (0..40).chain(more) {
             let leaves = leaves[..size].to_vec();
+            assert_eq!(Tree::new(leaves.clone()).root(), root(&mut leaves.clone()), "{size}");
             assert_eq!(root(&mut leaves.clone()), by_definition(leaves), "{size}");
         }
+    }
+
+    /// AElf's rule for a path: hash with what stands beside, to the end.
+    fn fold(leaf: Hash, path: &[Step]) -> Hash {
+        path.iter().fold(leaf, |below, step| match step.left {
+            true => node(step.hash, below),
+            false => node(below, step.hash),
+        })
+    }
+
+    #[test]
+    fn every_path_leads_from_its_leaf_to_the_root() {
+        let leaves: Vec<_> = (0..300_u32).map(|index| digest(&index.to_le_bytes())).collect();
+        for size in (0..70).chain([127, 128, 129, 255, 256, 257, 300]) {
+            let leaves = &leaves[..size];
+            let tree = Tree::new(leaves.to_vec());
+            for (index, leaf) in leaves.iter().enumerate() {
+                let of_tree = tree.path(index).unwrap();
+                assert_eq!(fold(*leaf, &of_tree), tree.root(), "{index} of {size}");
+                assert_eq!(of_tree.len(), size.next_power_of_two().ilog2().max(1) as usize);
+                assert_eq!(path(leaves, index), Some(of_tree));
+            }
+            assert_eq!((tree.path(size), path(leaves, size)), (None, None));
+        }
+    }
+
+    /// `engine/tests/vectors/aelf_gen_merkle.json`: every root and every path.
+    #[test]
+    fn roots_and_paths_are_those_of_the_vectors() {
+        let text = include_str!("../../tests/vectors/aelf_gen_merkle.json");
+        let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+        let hash =
+            |value: &serde_json::Value| -> Hash { format!("0x{}", value.as_str().unwrap()).parse().unwrap() };
+        let mut paths = 0;
+        for case in vectors["cases"].as_array().unwrap() {
+            let count = case["leaf_count"].as_u64().unwrap();
+            let leaves: Vec<_> = (0..count).map(|index| digest(index.to_string().as_bytes())).collect();
+            let tree = Tree::new(leaves);
+            assert_eq!(tree.root(), hash(&case["root"]), "{count}");
+            for given in case["paths"].as_array().unwrap() {
+                let index = given["index"].as_u64().unwrap() as usize;
+                let steps: Vec<_> = given["path"].as_array().unwrap().iter();
+                let steps = steps.map(|step| Step {
+                    hash: hash(&step["hash"]),
+                    left: step["is_left_child_node"].as_bool().unwrap(),
+                });
+                assert_eq!(tree.path(index), Some(steps.collect()), "{index} of {count}");
+                paths += 1;
+            }
+        }
+        assert_eq!(paths, 173);
     }
 }
