@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, config, dev, init, inspect, peers, profile, proof, prune, run, verify};
+use command::{bench, config, dev, follow, init, inspect, peers, profile, proof, prune, run, verify};
 use settings::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -60,6 +60,7 @@ enum Command {
     Proof(proof::Proof),
     Prune(prune::Prune),
     Verify(verify::Verify),
+    Follow(follow::Follow),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         Command::Proof(proof) => proof.run(),
         Command::Prune(prune) => prune.run(),
         Command::Verify(verify) => return verify.run(),
+        Command::Follow(follow) => return follow.run(),
         Command::Inspect(inspect) => match inspect.run() {
             Ok(code) => return code,
             Err(error) => Err(error),

@@ -4,14 +4,18 @@
 //! It only reads: the log through [`engine::store::BlockReader`], the lanes through their cursors. Nothing that a
 //! client sends changes anything or makes the node hold more than a bounded request.
 
+mod aelf;
+mod answer;
 mod metrics;
 mod params;
 pub(crate) mod peers;
 mod problem;
+mod proofs;
 mod routes;
 mod server;
 mod views;
 
+pub(crate) use answer::Budget;
 pub(crate) use metrics::Scraped;
 pub(crate) use routes::{Limits, Node, router, side_blocks};
 pub(crate) use server::{Config, Server};

@@ -12,38 +12,44 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Bytes, HttpBody as _};
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use engine::cache::Cache;
-use engine::chain::{BlockView, ChainId, Hash, Height, NodeKey};
-use engine::proof::{self, Proof, ProofError};
+use engine::chain::{BlockView, ChainId, Height, NodeKey};
+use engine::proof::ProofError;
 use engine::state::{Genesis, SideChain};
 use engine::store::{BlockReader, StoreError};
-use net::server::{Load, PeerList};
+use net::server::{Load, PeerList, Questions};
 
+use super::answer::Budget;
 use super::params::{self, Params};
 use super::problem::{self, Problem};
-use super::{metrics, peers, views};
+use super::{aelf, metrics, peers, proofs, views};
 use crate::node::EngineSlot;
 
 /// The routes, for those who ask for another.
-pub(super) const PATHS: [&str; 11] = [
+pub(super) const PATHS: [&str; 17] = [
     "GET /v1/status",
     "GET /v1/chains",
     "GET /v1/chains/{id}",
     "GET /v1/chains/{id}/blocks/{height}",
     "GET /v1/blocks/{height|latest}",
     "GET /v1/proofs/{chain}/{height}?head={height}",
+    "POST /v1/proofs",
+    "GET /v1/consistency?from={height}&to={height}",
+    "GET /v1/blocks/{height}/chains/{chain}?head={height}",
     "POST /v1/verify",
     "GET /v1/peers",
     "GET /v1/peers/{session}",
     "GET /v1/refusals",
     "GET /metrics",
+    "GET /v1/aelf/parent-blocks/{chain}?from={height}&limit={1..=32}",
+    "/api/blockChain/...",
+    "/aelf/{chain}/api/blockChain/...",
 ];
 
 /// Elements in one answer with a list, unless asked for fewer.
@@ -75,6 +81,10 @@ pub(crate) struct Node<R> {
     pub engine: EngineSlot,
     /// The newest answer of `/metrics`.
     pub scraped: metrics::Scraped,
+    /// The memory of long answers.
+    pub answers: Budget,
+    /// Asks the nodes of side chains about transactions.
+    pub questions: Questions,
 }
 
 /// Bounds of a request.
@@ -88,14 +98,15 @@ pub(crate) struct Limits {
 
 /// All routes, with their error forms and limits.
 pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Router {
+    let aelf = aelf::Aelf::new(Arc::clone(&node));
     Router::new()
         .route("/v1/status", get(status::<R>))
         .route("/v1/chains", get(chains::<R>))
         .route("/v1/chains/{id}", get(chain::<R>))
         .route("/v1/chains/{id}/blocks/{height}", get(side_block::<R>))
         .route("/v1/blocks/{height}", get(main_block::<R>))
-        .route("/v1/proofs/{chain}/{height}", get(proof::<R>))
-        .route("/v1/verify", post(verify::<R>))
+        .merge(proofs::routes())
+        .merge(Arc::clone(&aelf).parents())
         .route("/v1/peers", get(peers::peers::<R>))
         .route("/v1/peers/{session}", get(peers::peer::<R>))
         .route("/v1/refusals", get(peers::refusals::<R>))
@@ -106,6 +117,8 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Rout
         .layer(from_fn_with_state(limits.timeout, deadline))
         .layer(from_fn(problem::render))
         .with_state(node)
+        // With errors of its own form.
+        .merge(aelf.routes(limits))
 }
 
 /// Whatever a request waits for, it waits no longer than this.
@@ -274,90 +287,7 @@ async fn main_block<R: BlockReader>(
     Ok(if latest { view.into_response() } else { unchanging(view) })
 }
 
-async fn proof<R: BlockReader>(
-    State(node): State<Arc<Node<R>>>,
-    params: Params<(String, String)>,
-    uri: Uri,
-) -> Answer<Response> {
-    let (id, height) = params::path(params)?;
-    let (id, height) = (params::chain(&id)?, params::height("height", &height)?);
-    let query = params::query(&uri, &["head"])?;
-    let head = query.first().map(|(_, head)| params::height("head", head)).transpose()?;
-    let chain = node.chain(id)?;
-    match proof::build(&node.reader, id, height, head) {
-        Ok(proof) => Ok(unchanging(Json(proof))),
-        Err(ProofError::NotIndexed { .. }) => Err(not_indexed(&chain, height)),
-        Err(ProofError::Pruned { first, .. }) => Err(pruned(&chain, height, first)),
-        Err(error @ ProofError::NoSuchHead { head, indexed_in, newest }) => Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            "no-such-head",
-            "The proof cannot end in that main block",
-            error,
-        )
-        .with("field", "head")
-        .with("value", head.0)
-        .with("indexed_in", indexed_in.0)
-        .with("head", newest.0)),
-        Err(error) => Err(Problem::internal(error)),
-    }
-}
-
-/// A proof is verified by itself, and the header it ends in must be one of this node's main chain.
-async fn verify<R: BlockReader>(
-    State(node): State<Arc<Node<R>>>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer<Json<views::Verdict>> {
-    params::query(&uri, &[])?;
-    let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => body_too_long(),
-        status => Problem::new(status, "invalid-body", "The body did not arrive", error.body_text()),
-    })?;
-    let binary = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
-    let parsed = if binary {
-        Proof::from_bytes(&body).map_err(|error| error.to_string())
-    } else {
-        serde_json::from_slice(&body).map_err(|error| error.to_string())
-    };
-    let proof: Proof = parsed.map_err(|error| {
-        let detail = format!("the body is not a proof: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, "not-a-proof", "The body is not a proof", detail)
-    })?;
-    let verified = match proof.verify() {
-        Ok(verified) => verified,
-        Err(error) => {
-            let reason = Some(error.to_string());
-            return Ok(Json(views::Verdict { verified: false, reason, header_hash: None, trusted: None }));
-        }
-    };
-    let (height, hash) = (verified.trusted.height, verified.trusted_hash);
-    let ours = match node.reader.block(height).map_err(unreadable)? {
-        None => None,
-        Some(block) => {
-            let ours = block.header().hash();
-            block.intact().map_err(unreadable)?;
-            Some(ours)
-        }
-    };
-    let first = node.reader.base().first;
-    let foreign = |ours: Option<Hash>| match ours {
-        Some(ours) => format!("ends in header {hash} at height {height}, which is {ours} on this main chain"),
-        None if height < first => format!(
-            "ends in header {hash} at height {height}, which this node cannot compare: it keeps main blocks from \
-             {first} on, and a proof that ends in one of them can be compared"
-        ),
-        None => format!("ends in header {hash} at height {height}, which this main chain does not have"),
-    };
-    Ok(Json(views::Verdict {
-        verified: ours == Some(hash),
-        reason: (ours != Some(hash)).then(|| foreign(ours)),
-        header_hash: Some(verified.header_hash),
-        trusted: Some(views::Trusted { height, hash }),
-    }))
-}
-
-fn body_too_long() -> Problem {
+pub(super) fn body_too_long() -> Problem {
     let detail = "the body is longer than this node takes (its setting api.max_body)";
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too long", detail)
 }
@@ -372,7 +302,7 @@ pub(crate) fn side_blocks(genesis: &Genesis, cache: &Cache) -> u64 {
 }
 
 impl<R> Node<R> {
-    fn chain(&self, id: ChainId) -> Answer<views::SideChain> {
+    pub(super) fn chain(&self, id: ChainId) -> Answer<views::SideChain> {
         let chain = self.genesis.chain(id).zip(self.cache.lane(id));
         chain.map(|(side, lane)| views::SideChain::new(side, &lane)).ok_or_else(|| {
             let detail = format!("chain {id} is not registered here; GET /v1/chains lists those that are");
@@ -382,7 +312,7 @@ impl<R> Node<R> {
     }
 }
 
-fn not_indexed(chain: &views::SideChain, height: Height) -> Problem {
+pub(super) fn not_indexed(chain: &views::SideChain, height: Height) -> Problem {
     let (name, first, durable) = (&chain.chain, chain.first_height, chain.durable);
     let detail = if height < first {
         format!("chain {name}: height {height} is below {first}, the first height that is indexed")
@@ -399,7 +329,7 @@ fn not_indexed(chain: &views::SideChain, height: Height) -> Problem {
 }
 
 /// A side block whose main block is not kept.
-fn pruned(chain: &views::SideChain, height: Height, first: Height) -> Problem {
+pub(super) fn pruned(chain: &views::SideChain, height: Height, first: Height) -> Problem {
     if height < chain.first_height {
         return not_indexed(chain, height);
     }
@@ -407,7 +337,7 @@ fn pruned(chain: &views::SideChain, height: Height, first: Height) -> Problem {
     gone(height, first, ProofError::Pruned { chain: id, height, first }).with("chain_id", id.0)
 }
 
-fn gone(height: Height, first: Height, detail: impl Display) -> Problem {
+pub(super) fn gone(height: Height, first: Height, detail: impl Display) -> Problem {
     Problem::new(StatusCode::GONE, "pruned", "The main block was pruned", detail)
         .with("field", "height")
         .with("value", height.0)
@@ -419,7 +349,7 @@ pub(super) fn unreadable(error: StoreError) -> Problem {
 }
 
 /// What is indexed never changes, so whoever is in between may keep it.
-fn unchanging(answer: impl IntoResponse) -> Response {
+pub(super) fn unchanging(answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
     response.headers_mut().insert(header::CACHE_CONTROL, forever);

@@ -1,3 +1,5 @@
+mod proofs;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -23,22 +25,22 @@ const CHAIN: ChainId = ChainId(1_866_392);
 const BLOCKS: u64 = 40;
 
 /// A node on a memory store: the real engine sealed the 40 blocks of `tDVV`, in several main blocks.
-struct Fixture {
+pub(super) struct Fixture {
     server: Option<Server>,
     /// Somewhere, listening.
     _ingest: net::server::Server,
-    reader: MemoryReader,
+    pub(super) reader: MemoryReader,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(64, Duration::from_secs(10))
     }
 
     fn with(max_connections: usize, timeout: Duration) -> Self {
         let key = "ab".repeat(32);
         let text = format!(
-            "[main]\nid = \"AELF\"\nname = \"test\"\n\
+            "[main]\nid = \"AELF\"\nname = \"test\"\naelf_root = true\n\
              [[chain]]\nid = \"tDVV\"\nname = \"busy\"\nnodes = [\"{key}\"]\n\
              [[chain]]\nid = 7\nname = \"quiet\"\nfirst_height = 5\nnodes = [\"{key}\"]\n"
         );
@@ -95,6 +97,8 @@ impl Fixture {
             ingest: ingest.load(),
             engine: slot,
             scraped: Scraped::default(),
+            answers: Budget::default(),
+            questions: ingest.questions(),
         };
         let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout });
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
@@ -108,7 +112,7 @@ impl Fixture {
     }
 
     /// Sends a request; gives status, headers and body.
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, String, String) {
+    pub(super) fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.addr()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let length = body.len();
@@ -121,7 +125,7 @@ impl Fixture {
         read_answer(stream)
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub(super) fn get(&self, path: &str) -> Value {
         let (status, head, body) = self.ask("GET", path, b"");
         assert_eq!(status, 200, "{path}: {body}");
         assert!(head.contains("application/json"), "{head}");
@@ -390,7 +394,7 @@ fn what_is_not_there_is_said_to_be_missing_and_why() {
         (
             format!("/v1/proofs/tDVV/1?head={next}"),
             format!(
-                "head: {next} is not a main block from 1, which indexed the side block, to {newest}, the newest"
+                "head: {next} is not a main block from 1, the newest one that is proven, to {newest}, the newest"
             ),
         ),
     ] {

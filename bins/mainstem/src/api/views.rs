@@ -1,5 +1,7 @@
 //! What the API answers with, as it stands in JSON. `docs/api.md` describes it.
 
+use std::fmt::Display;
+
 use engine::chain::{ChainId, Hash, Height, MainHeader, NodeKey, Timestamp};
 use engine::lane::Lane;
 use engine::quorum::FinalityRule;
@@ -121,10 +123,18 @@ pub(super) struct ChainPart {
 /// `POST /v1/verify`
 #[derive(Serialize, Debug)]
 pub(super) struct Verdict {
+    pub kind: &'static str,
     pub verified: bool,
     pub reason: Option<String>,
     pub header_hash: Option<Hash>,
     pub trusted: Option<Trusted>,
+}
+
+impl Verdict {
+    /// Of a proof that is wrong in itself.
+    pub(super) fn refused(kind: &'static str, reason: impl Display) -> Self {
+        Self { kind, verified: false, reason: Some(reason.to_string()), header_hash: None, trusted: None }
+    }
 }
 
 /// The header that a proof ends in.

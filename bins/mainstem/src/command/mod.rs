@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod dev;
+pub(crate) mod follow;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;

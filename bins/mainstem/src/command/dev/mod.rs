@@ -154,7 +154,7 @@ fn announce(data: &std::path::Path, world: &World, node: &Node) -> Result<()> {
 }
 
 /// Reads `10s`, `500ms`, `5m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
