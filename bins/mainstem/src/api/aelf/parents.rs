@@ -1,0 +1,136 @@
+//! `GET /v1/aelf/parent-blocks/{chain}`: main blocks as a real AElf side node indexes those of its parent.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use engine::chain::{BlockView as _, Hash, Height, MainHeader};
+use engine::merkle::path::Step;
+use engine::store::BlockReader;
+use serde::Serialize;
+
+use super::super::params::{self, Params};
+use super::super::problem::Problem;
+use super::super::routes::unreadable;
+use super::Aelf;
+
+/// Where it is.
+pub(super) const PATH: &str = "/v1/aelf/parent-blocks/{chain}";
+
+/// Blocks in one answer, as AElf gives them.
+const MAX_BLOCKS: u64 = 32;
+
+/// Paths in one answer: of 40 steps each, 12 MiB of JSON.
+pub(super) const MAX_PATHS: usize = 4_096;
+
+/// Some main blocks.
+#[derive(Serialize, Debug)]
+pub(super) struct ParentBlocks {
+    blocks: Vec<ParentBlock>,
+    /// What to pass as `from` for more; nothing once the newest block was given.
+    next: Option<Height>,
+}
+
+/// A main block, and what it indexed of the chain.
+#[derive(Serialize, Debug)]
+struct ParentBlock {
+    header: MainHeader,
+    chain: Option<Indexed>,
+}
+
+/// The blocks of the chain in one main block.
+#[derive(Serialize, Debug)]
+struct Indexed {
+    first_height: Height,
+    tx_roots: Vec<Hash>,
+    /// From each of them to the header's `aelf_root`.
+    paths: Vec<Vec<Step>>,
+}
+
+pub(super) async fn parent_blocks<R: BlockReader>(
+    State(aelf): State<Arc<Aelf<R>>>,
+    chain: Params<String>,
+    uri: Uri,
+) -> Result<Json<ParentBlocks>, Problem> {
+    let chain = params::chain(&params::path(chain)?)?;
+    let (mut from, mut limit) = (None, MAX_BLOCKS);
+    for (name, value) in params::query(&uri, &["from", "limit"])? {
+        if name == "from" {
+            from = Some(params::height("from", &value)?);
+        } else {
+            limit = params::digits(&value).filter(|n| (1..=MAX_BLOCKS).contains(n)).ok_or_else(|| {
+                let detail = format!("limit: expected a number from 1 to {MAX_BLOCKS}");
+                Problem::parameter("limit", &value, detail)
+            })?;
+        }
+    }
+    let from =
+        from.ok_or_else(|| Problem::parameter("from", "", "from: expected the first height wanted"))?;
+    let node = &aelf.node;
+    if node.genesis.chain(chain).is_none() {
+        let detail = format!("chain {chain} is not registered here; GET /v1/chains lists those that are");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-chain", "No such chain", detail)
+            .with("chain_id", chain.0));
+    }
+    if !node.genesis.main.aelf_root {
+        let detail = "the genesis document of this main chain lacks aelf_root = true";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no-aelf-root", "There are no AElf roots", detail));
+    }
+    let first = node.reader.base().first;
+    if from < first {
+        let detail = format!("main block {from} was pruned from this log, which begins with {first}");
+        return Err(Problem::new(StatusCode::GONE, "pruned", "The main block was pruned", detail)
+            .with("field", "from")
+            .with("value", from.0)
+            .with("first_block", first.0));
+    }
+
+    let newest = node.reader.head();
+    let (mut blocks, mut paths, mut height) = (Vec::new(), 0, from);
+    while height <= newest && (blocks.len() as u64) < limit {
+        let Some(block) = node.reader.block(height).map_err(unreadable)? else {
+            // Pruned a moment ago: the next request hears of it.
+            break;
+        };
+        let header = block.header();
+        let section = block.find(chain).map(|(_, section)| section);
+        let count = section.map_or(0, |section| section.count as usize);
+        if count > MAX_PATHS {
+            let detail = format!(
+                "main block {height} has {count} blocks of chain {chain}, and at most {MAX_PATHS} are given at once: \
+                 a main chain with AElf side chains sets seal.max_per_chain to that or less, and seal.catch_up to \
+                 false"
+            );
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too-many-blocks",
+                "Too much",
+                detail,
+            ));
+        }
+        if paths + count > MAX_PATHS {
+            break;
+        }
+        paths += count;
+        let indexed = match section {
+            None => None,
+            Some(section) => {
+                let tree = aelf.trees.of(&block).map_err(|_| Problem::internal("a root that is wrong"))?;
+                let missing = || Problem::internal(format!("main block {height} lacks side blocks"));
+                let tx_roots = block.columns().tx_roots.get(section.leaves()).ok_or_else(missing)?.to_vec();
+                let paths: Option<Vec<_>> = section.leaves().map(|leaf| tree.path(leaf)).collect();
+                Some(Indexed {
+                    first_height: section.first_height,
+                    tx_roots,
+                    paths: paths.ok_or_else(missing)?,
+                })
+            }
+        };
+        block.intact().map_err(unreadable)?;
+        blocks.push(ParentBlock { header, chain: indexed });
+        height = height.next();
+    }
+    let next = (height <= newest).then_some(height);
+    Ok(Json(ParentBlocks { blocks, next }))
+}
