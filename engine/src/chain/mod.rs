@@ -1,5 +1,6 @@
 //! The types of a chain: ids, heights, hashes, side blocks, main headers and main blocks.
 //!
+//! Ids, heights, times, hashes and main headers are those of the crate `verify`, which proofs are checked with.
 //! Construction from raw integers is explicit (`ChainId(7)`, `Height(1)`): wrong use of one for another does
 //! not compile.
 
@@ -27,14 +28,13 @@ macro_rules! serde_as_text {
     };
 }
 
-mod hash;
-mod header;
-mod ids;
 mod main_block;
+mod node_key;
 mod side_block;
 
-pub use hash::{Hash, ParseHashError};
-pub use header::MainHeader;
-pub use ids::{ChainId, Height, NodeKey, ParseChainIdError, ParseNodeKeyError, Timestamp};
 pub use main_block::{BlockView, MainBlock, Section};
+pub use node_key::{NodeKey, ParseNodeKeyError};
 pub use side_block::{Columns, ColumnsRef, SideBlock};
+pub use verify::chain::{
+    ChainId, Hash, Height, MainHeader, ParseChainIdError, ParseHashError, Timestamp,
+};

@@ -9,20 +9,18 @@ pub mod aelf;
 pub mod history;
 pub mod leaf;
 pub mod live;
-pub mod path;
 pub mod tree;
+
+/// Paths from a leaf to a root, and the only valid sequence of sides for a leaf's index and a tree's size.
+pub mod path {
+    pub use verify::tree::{PathError, Sibling, Siblings, Step, fold, fold_hashes, siblings};
+}
 
 use sha2::{Digest, Sha256};
 
 use crate::chain::Hash;
 
-/// `H(left || right)`.
-pub fn node(left: Hash, right: Hash) -> Hash {
-    let mut preimage = [0; 64];
-    preimage[..32].copy_from_slice(left.as_bytes());
-    preimage[32..].copy_from_slice(right.as_bytes());
-    digest(&preimage)
-}
+pub use verify::tree::node;
 
 /// SHA-256 of some bytes.
 pub(crate) fn digest(preimage: &[u8]) -> Hash {

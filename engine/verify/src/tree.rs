@@ -1,60 +1,44 @@
-//! Paths from a leaf to a root, and the only valid sequence of sides for a leaf's index and a tree's size.
+//! The trees of the commitments (`docs/protocol.md`, section "Commitments"): nodes, paths, and what they fold to.
+//!
+//! A node hashes 64 bytes, `H(left || right)`; the preimage of a leaf never has 64. The shape is that of RFC 9162
+//! section 2.1: seen from the leaves, an odd last node moves up unchanged. So a leaf's index and a tree's size give the
+//! only valid sequence of siblings.
 
-use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::chain::Hash;
 
-use super::node;
+mod consistency;
+mod error;
+mod many;
+
+pub use consistency::{consistency_nodes, verify_consistency};
+pub use error::PathError;
+pub use many::{fold_many, many};
+
+/// `H(left || right)`.
+#[inline]
+pub fn node(left: Hash, right: Hash) -> Hash {
+    let mut preimage = [0; 64];
+    preimage[..32].copy_from_slice(left.as_bytes());
+    preimage[32..].copy_from_slice(right.as_bytes());
+    digest(&preimage)
+}
+
+/// SHA-256 of some bytes.
+#[inline]
+pub(crate) fn digest(preimage: &[u8]) -> Hash {
+    Hash(Sha256::digest(preimage).into())
+}
 
 /// One step of a path, from the leaf up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Step {
     /// The sibling.
     pub hash: Hash,
     /// Whether the sibling stands on the left.
     pub left: bool,
-}
-
-/// Why a path does not lead where it should.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PathError {
-    /// The leaf cannot be in a tree of this size.
-    #[error("leaf {index} of a tree of {size}")]
-    Index {
-        /// Index of the leaf.
-        index: u64,
-        /// Size of the tree.
-        size: u64,
-    },
-    /// Too few or too many steps.
-    #[error("{got} steps; leaf {index} of a tree of {size} has {expected}")]
-    Length {
-        /// Index of the leaf.
-        index: u64,
-        /// Size of the tree.
-        size: u64,
-        /// The only right length.
-        expected: usize,
-        /// Length of the path.
-        got: usize,
-    },
-    /// A sibling stands on the wrong side.
-    #[error("step {step} has its sibling on the {}; leaf {index} of a tree of {size} has it on the {}", side(!expected_left), side(*expected_left))]
-    Side {
-        /// Index of the leaf.
-        index: u64,
-        /// Size of the tree.
-        size: u64,
-        /// Which step.
-        step: usize,
-        /// Whether the sibling must stand on the left.
-        expected_left: bool,
-    },
-}
-
-const fn side(left: bool) -> &'static str {
-    if left { "left" } else { "right" }
 }
 
 /// A walk from leaf `index` of a tree of `size` up to the root: for each sibling on the way, at which level and
@@ -119,6 +103,19 @@ pub fn fold_hashes(leaf: Hash, index: u64, size: u64, path: &[Hash]) -> Result<H
     check(index, size, path.len())?;
     Ok(climb(leaf, index, size, path.iter().copied()))
 }
+
+/// As [`fold`], of a path whose sides follow from nothing: they are what the path says. At most [`MAX_FREE_STEPS`].
+pub fn fold_free(leaf: Hash, path: &[Step]) -> Result<Hash, PathError> {
+    if path.len() > MAX_FREE_STEPS {
+        return Err(PathError::TooLong { got: path.len(), most: MAX_FREE_STEPS });
+    }
+    Ok(path.iter().fold(leaf, |below, step| {
+        if step.left { node(step.hash, below) } else { node(below, step.hash) }
+    }))
+}
+
+/// The most steps of a path whose sides do not follow.
+pub const MAX_FREE_STEPS: usize = 32;
 
 fn check(index: u64, size: u64, got: usize) -> Result<(), PathError> {
     if index >= size {

@@ -1,13 +1,12 @@
 //! The header of a main block: the one thing that a verifier must trust.
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{ChainId, Hash, Height, Timestamp};
 
 /// The header of a main block, version 1 (design section 4; `docs/protocol.md` gives the bytes).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct MainHeader {
     /// Version of header and commitments: 1.
     pub version: u16,
@@ -57,7 +56,7 @@ impl MainHeader {
         let mut out = [0; Self::BYTES];
         let mut rest = &mut out[..];
         let mut put = |bytes: &[u8]| {
-            let (head, tail) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            let (head, tail) = core::mem::take(&mut rest).split_at_mut(bytes.len());
             head.copy_from_slice(bytes);
             rest = tail;
         };
