@@ -32,6 +32,10 @@ mod generated {
 
 pub use generated::aelf::{Address, Hash, MerklePath, MerklePathNode, Transaction};
 pub use generated::*;
+pub use prost;
+pub use prost_types::Timestamp;
+#[cfg(feature = "grpc")]
+pub use tonic;
 
 /// What clients of the cross-chain contract need to encode its inputs and decode its outputs: a `FileDescriptorSet` with
 /// `acs7.proto`, whose first service, `acs7.ACS7`, has the views, and everything that it imports, each file after those

@@ -161,6 +161,7 @@ fn path(nodes: &Value) -> MerklePath {
     MerklePath { merkle_path_nodes: nodes.as_array().unwrap().iter().map(node).collect() }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "so it stands in every message")]
 fn hash(text: &Value) -> Option<Hash> {
     let bytes: [u8; 32] = const_hex::decode_to_array(text.as_str().unwrap()).unwrap();
     let hash = Hash::from(bytes);

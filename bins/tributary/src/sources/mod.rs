@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::chain::Height;
 
+pub mod aelf;
 pub mod evm;
 pub mod file;
 pub mod sim;
