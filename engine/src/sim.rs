@@ -7,15 +7,21 @@
 //! hash           = H(0x11 || chain u32 || height u64 || parent[32] || tx_root[32] || time u64)
 //! time           = GENESIS_TIME + height * 1000
 //! ```
-//! The parent of block 1 is zero. The pace at which blocks come changes none of them.
+//! The id of a transaction is its hash, as it is in the tree. The parent of block 1 is zero. The pace at which blocks come changes none of them.
+
+mod answers;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::chain::{ChainId, Columns, Hash, Height, Timestamp};
 use crate::clock::Clock;
 use crate::merkle::{digest, tree};
-use crate::source::{Source, SourceError};
+use crate::source::{Answers, Source, SourceError};
+
+pub use answers::SimAnswers;
 
 /// What the simulated chains are like.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +65,6 @@ const FARTHEST: u64 = 100_000_000;
 /// One simulated chain, standing at some height.
 #[derive(Clone, Debug)]
 pub struct SimChain {
-    seed: u64,
     chain: ChainId,
     config: Arc<SimConfig>,
     height: u64,
@@ -74,7 +79,6 @@ impl SimChain {
     /// A chain before its first block.
     pub fn new(chain: ChainId, config: Arc<SimConfig>) -> Self {
         Self {
-            seed: config.seed,
             chain,
             config,
             height: 0,
@@ -129,21 +133,27 @@ impl SimChain {
     }
 
     fn transactions(&mut self) -> Hash {
-        let length = self.config.transaction_bytes as usize;
         self.scratch.clear();
         for index in 0..self.config.transactions {
-            let mut state =
-                self.seed ^ u64::from(self.chain.0) << 32 ^ self.height.rotate_left(17) ^ u64::from(index);
-            self.bytes.clear();
-            self.bytes.push(0x10);
-            while self.bytes.len() <= length {
-                self.bytes.extend(split_mix(&mut state).to_le_bytes());
-            }
-            self.bytes.truncate(1 + length);
+            self.config.preimage(self.chain, self.height, index, &mut self.bytes);
             self.scratch.push(digest(&self.bytes));
         }
         let mut stored = vec![Hash::ZERO; tree::stored_nodes(self.scratch.len())];
         tree::root(&mut self.scratch, &mut stored)
+    }
+}
+
+impl SimConfig {
+    /// What is hashed of a transaction: its kind, and its bytes.
+    fn preimage(&self, chain: ChainId, height: u64, index: u32, out: &mut Vec<u8>) {
+        let length = self.transaction_bytes as usize;
+        let mut state = self.seed ^ u64::from(chain.0) << 32 ^ height.rotate_left(17) ^ u64::from(index);
+        out.clear();
+        out.push(0x10);
+        while out.len() <= length {
+            out.extend(split_mix(&mut state).to_le_bytes());
+        }
+        out.truncate(1 + length);
     }
 }
 
@@ -162,7 +172,12 @@ pub struct SimSource {
     /// By ascending chain id.
     chains: Vec<Paced>,
     clock: Arc<dyn Clock>,
+    newest: Arc<Newest>,
 }
+
+/// How far each chain is known to be irreversible, by ascending id: written by the source, read by who answers questions.
+/// Relaxed: each is a number by itself.
+type Newest = [(ChainId, AtomicU64)];
 
 struct Paced {
     chain: SimChain,
@@ -178,11 +193,24 @@ impl SimSource {
         let mut ids = config.chains.clone();
         ids.sort_unstable();
         ids.dedup();
+        let newest = ids.iter().map(|id| (*id, AtomicU64::new(0))).collect();
         let chains = ids
             .into_iter()
             .map(|id| Paced { chain: SimChain::new(id, Arc::clone(&config)), start: None })
             .collect();
-        Self { config, chains, clock }
+        Self { config, chains, clock, newest }
+    }
+
+    /// Who answers the main chain's questions about transactions of these chains.
+    pub fn answers(&self) -> Arc<dyn Answers> {
+        Arc::new(SimAnswers::new(Arc::clone(&self.config), Arc::clone(&self.newest)))
+    }
+
+    /// Blocks up to this height are irreversible.
+    fn passed(&self, chain: ChainId, height: u64) {
+        if let Ok(place) = self.newest.binary_search_by_key(&chain, |(id, _)| *id) {
+            self.newest[place].1.fetch_max(height, Relaxed);
+        }
     }
 
     /// The newest irreversible height of a chain that is paced.
@@ -231,6 +259,7 @@ impl Source for SimSource {
             return Err(SourceError::Fork { chain, height, ours, theirs });
         }
         paced.start.get_or_insert((now, height.0));
+        self.passed(chain, height.0);
         Ok(())
     }
 
@@ -249,6 +278,8 @@ impl Source for SimSource {
             let (hash, tx_root, time) = paced.chain.step();
             out.push(hash, tx_root, time);
         }
+        let newest = paced.chain.height;
+        self.passed(chain, newest);
         Ok(parent)
     }
 
@@ -257,6 +288,7 @@ impl Source for SimSource {
         if let Ok(paced) = self.chain(chain) {
             paced.start.get_or_insert((now, received.0));
         }
+        self.passed(chain, received.0);
     }
 
     /// Of a chain without a pace there is no newest block.

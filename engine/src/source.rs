@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::chain::{ChainId, Columns, Hash, Height};
+use crate::proof::Transaction;
 
 /// A side chain's node, or something that stands for one. One source may serve many chains. It is read by one
 /// thread; calls may block for as long as a request to a node takes.
@@ -93,6 +94,13 @@ impl Question {
 /// What a side chain's node knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// To [`Question::Transaction`].
+    Transaction {
+        /// Which block has it.
+        height: Height,
+        /// The way from it to that block.
+        part: Transaction,
+    },
     /// To [`Question::Record`]: the node's JSON, at most [`Answer::MAX_RECORD_BYTES`] bytes.
     Record(Vec<u8>),
 }

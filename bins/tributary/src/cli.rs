@@ -41,6 +41,8 @@ pub(crate) enum Command {
     File(FileCommand),
     /// Send the irreversible blocks of an EVM node
     Evm(Evm),
+    /// Stand as the parent of an AElf side node, and send its irreversible blocks
+    Aelf(Aelf),
     /// Make or show this node's key
     Keys(Keys),
 }
@@ -312,6 +314,49 @@ pub(crate) struct Evm {
     pub(crate) max_response: u64,
 }
 
+/// The side node's `ParentChainServerIp` and `ParentChainServerPort` have to lead to --listen; docs/aelf.md says more.
+#[derive(Args)]
+pub(crate) struct Aelf {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// Which side chain it is, by id (number or base58)
+    #[arg(long, env = "TRIBUTARY_CHAIN", value_name = "ID")]
+    pub(crate) chain: ChainId,
+
+    /// The main chain's id, as the side node has it as its ParentChainId
+    #[arg(long, env = "TRIBUTARY_PARENT", value_name = "ID", default_value = "AELF")]
+    pub(crate) parent: ChainId,
+
+    /// Where the side node's gRPC requests are taken
+    #[arg(long, env = "TRIBUTARY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:5000")]
+    pub(crate) listen: SocketAddr,
+
+    /// Ask this node for blocks and no other; by default whichever shakes hands
+    #[arg(long, env = "TRIBUTARY_NODE", value_name = "ADDR")]
+    pub(crate) node: Option<SocketAddr>,
+
+    /// The HTTP API of a node of the main chain: where its blocks are read for the side node
+    #[arg(long, env = "TRIBUTARY_MAIN_API", value_name = "URL", default_value = "http://127.0.0.1:9480")]
+    pub(crate) main_api: String,
+
+    /// What the side chain's first block is made of, as TOML or JSON, for side nodes that begin
+    #[arg(long, env = "TRIBUTARY_INITIALIZATION", value_name = "FILE")]
+    pub(crate) initialization: Option<PathBuf>,
+
+    /// The side node's web API, to answer questions about transactions
+    #[arg(long, env = "TRIBUTARY_HTTP", value_name = "URL")]
+    pub(crate) http: Option<String>,
+
+    /// How long a node may take to connect, and for each message
+    #[arg(long, env = "TRIBUTARY_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+
+    /// How often the node is asked for new blocks
+    #[arg(long, env = "TRIBUTARY_POLL", value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    pub(crate) poll: Duration,
+}
+
 #[derive(Args)]
 pub(crate) struct Keys {
     #[command(subcommand)]
@@ -419,6 +464,9 @@ mod tests {
             "tributary evm COMMON --chain 1 --timeout 5",
             "tributary evm COMMON --chain 1 --timeout 0s",
             "tributary evm COMMON --chain 1 --stop-at 0",
+            "tributary aelf COMMON",
+            "tributary aelf COMMON --chain tDVV --listen 5000",
+            "tributary aelf COMMON --chain tDVV --node node.example.org:5010",
             "tributary sim COMMON --chain 1 --rate -1",
             "tributary sim COMMON --chain 1 --chains 0",
             "tributary sim --chain 1 --key k",

@@ -20,11 +20,12 @@ use clap::Parser as _;
 use engine::chain::{ChainId, Height};
 use engine::sim::SimConfig;
 use net::identity::Identity;
+use tributary::sources::aelf::{AelfConfig, AelfSource};
 use tributary::sources::evm::{EvmConfig, EvmSource, Finality};
 use tributary::sources::file::{FileConfig, FileSource, convert};
 use tributary::sources::sim;
 
-use cli::{Cli, Command, Evm, FileAction, FileCommand, Keys, KeysAction, Sim};
+use cli::{Aelf, Cli, Command, Evm, FileAction, FileCommand, Keys, KeysAction, Sim};
 use run::{Goal, Input};
 
 fn main() -> ExitCode {
@@ -59,9 +60,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 FileSource::open(FileConfig { path: file.path, chain: file.chain, follow: file.follow })?;
             let tip = Some(source.tip_watch());
             let goal = if file.follow { Goal::None } else { Goal::Tip };
-            run::run(&file.common, Input { source: Box::new(source), tip, goal })
+            run::run(&file.common, Input { source: Box::new(source), tip, answers: None, goal })
         }
         Command::Evm(evm) => send_evm(evm),
+        Command::Aelf(aelf) => send_aelf(aelf),
         Command::Keys(Keys { action }) => {
             let identity = match &action {
                 KeysAction::New { file } => Identity::create(file)?,
@@ -89,7 +91,8 @@ fn send_sim(sim: &Sim) -> Result<ExitCode> {
         transaction_bytes: sim.transaction_bytes,
         first_height: Height(1),
     });
-    run::run(&sim.common, Input { source: Box::new(source), tip: None, goal: Goal::None })
+    let answers = Some(source.answers());
+    run::run(&sim.common, Input { source: Box::new(source), tip: None, answers, goal: Goal::None })
 }
 
 fn send_evm(evm: Evm) -> Result<ExitCode> {
@@ -107,7 +110,24 @@ fn send_evm(evm: Evm) -> Result<ExitCode> {
     })?;
     let tip = Some(source.tip_watch());
     let goal = if evm.until_synced { Goal::Tip } else { Goal::None };
-    run::run(&evm.common, Input { source: Box::new(source), tip, goal })
+    let answers = Some(source.answers());
+    run::run(&evm.common, Input { source: Box::new(source), tip, answers, goal })
+}
+
+fn send_aelf(aelf: Aelf) -> Result<ExitCode> {
+    let source = AelfSource::start(AelfConfig {
+        chain: aelf.chain,
+        parent: aelf.parent,
+        listen: aelf.listen,
+        node: aelf.node,
+        main_api: aelf.main_api,
+        initialization: aelf.initialization,
+        http: aelf.http,
+        timeout: aelf.timeout,
+        poll: aelf.poll,
+    })?;
+    let (tip, answers) = (Some(source.tip_watch()), source.answers());
+    run::run(&aelf.common, Input { source: Box::new(source), tip, answers, goal: Goal::None })
 }
 
 fn no_chain_twice(chains: &[ChainId]) -> Result<()> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use engine::chain::{ChainId, Height};
-use engine::source::Source;
+use engine::source::{Answers, Source};
 use indicatif::ProgressBar;
 use net::client::{
     ChainState, Client, ClientConfig, ConnectionState, Event, EventSink, MainSink, Monitor, Status,
@@ -30,6 +30,8 @@ pub(crate) struct Input {
     pub(crate) source: Box<dyn Source>,
     /// How far it could be read, where that is known.
     pub(crate) tip: Option<Tip>,
+    /// Who answers the main chain's questions about transactions, where the source can.
+    pub(crate) answers: Option<Arc<dyn Answers>>,
     pub(crate) goal: Goal,
 }
 
@@ -54,7 +56,7 @@ enum End {
 
 /// Sends until somebody stops it, its goal is reached, or it cannot go on. `Err` for what is wrong before it starts.
 pub(crate) fn run(common: &Common, input: Input) -> Result<ExitCode> {
-    let Input { source, tip, goal } = input;
+    let Input { source, tip, answers, goal } = input;
     let identity = Identity::load(&common.key)?;
     let (events, news) = mpsc::sync_channel(MAX_EVENTS);
     let heard = Arc::new(Heard { events, untold: AtomicU64::new(0), outcome: Mutex::default() });
@@ -64,6 +66,7 @@ pub(crate) fn run(common: &Common, input: Input) -> Result<ExitCode> {
     config.address_check_after = common.address_check;
     config.software = concat!("tributary ", env!("CARGO_PKG_VERSION")).into();
     config.give_up_on_refusal = !common.keep_trying;
+    config.answers = answers;
     config.on_event = Some(EventSink::new({
         let heard = Arc::clone(&heard);
         move |event| heard.hear(event)

@@ -72,6 +72,9 @@ fn work(answers: &dyn Answers, jobs: &Receiver<Job>) {
 /// What was found, as it travels.
 fn body(question: &Question, found: Answer) -> Result<Body, NoAnswer> {
     match (question, found) {
+        (Question::Transaction { .. }, Answer::Transaction { height, part }) => {
+            Ok(Body::Transaction(height, part.to_bytes()))
+        }
         (Question::Record { .. }, Answer::Record(record)) => Ok(Body::Record(record)),
         _ => Err(NoAnswer::Failed("the source answered another question".into())),
     }

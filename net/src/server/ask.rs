@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use engine::chain::ChainId;
+use engine::proof::Transaction;
 use engine::source::{Answer, NoAnswer, Question};
 use quinn::{Connection, ReadError, RecvStream};
 use tokio::sync::Semaphore;
@@ -296,7 +297,10 @@ impl Shared {
 fn answer(body: Body) -> Result<Answer, Unanswered> {
     match body {
         Body::Record(record) => Ok(Answer::Record(record)),
-        Body::Transaction(..) => Err(Unanswered::Node(NoAnswer::Unsupported)),
+        Body::Transaction(height, part) => match Transaction::from_bytes(&part) {
+            Ok(part) => Ok(Answer::Transaction { height, part }),
+            Err(error) => Err(Unanswered::Broken(format!("the transaction part: {error}"))),
+        },
     }
 }
 

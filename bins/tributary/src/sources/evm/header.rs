@@ -44,7 +44,18 @@ impl Block {
     /// Reads a block from the JSON of `eth_getBlockByNumber` and checks its hash. `asked` is its number, if it was
     /// asked for by number.
     pub(super) fn check(json: &RawValue, asked: Option<u64>, transactions: bool) -> Result<Self, BlockError> {
-        let malformed = |error: serde_json::Error| BlockError::Malformed(shorten(&error.to_string(), 200));
+        let (mut block, _, list) = Self::parse(json, asked)?;
+        if let Some(list) = list.filter(|_| transactions) {
+            block.transactions = serde_json::from_str(list.get()).map_err(malformed)?;
+        }
+        Ok(block)
+    }
+
+    /// The same, with the header itself and the list of transactions as it came.
+    pub(super) fn parse(
+        json: &RawValue,
+        asked: Option<u64>,
+    ) -> Result<(Self, Header, Option<&RawValue>), BlockError> {
         let block: RpcBlock<'_> = serde_json::from_str(json.get()).map_err(malformed)?;
         let number = block.number;
         if let Some(asked) = asked
@@ -56,11 +67,9 @@ impl Block {
         let stated = Hash(block.hash.0);
         let parent = Hash(block.parent_hash.0);
         let receipts_root = Hash(block.receipts_root.0);
-        let transactions = match block.transactions {
-            Some(list) if transactions => serde_json::from_str(list.get()).map_err(malformed)?,
-            _ => Vec::new(),
-        };
-        let computed = Hash(block.into_header().hash_slow().0);
+        let list = block.transactions;
+        let header = block.into_header();
+        let computed = Hash(header.hash_slow().0);
         if computed != stated {
             let unknown = unknown_fields(json);
             return Err(if unknown.is_empty() {
@@ -69,15 +78,14 @@ impl Block {
                 BlockError::Newer { stated, computed, unknown: unknown.join(", ") }
             });
         }
-        Ok(Self {
-            number,
-            hash: stated,
-            parent,
-            receipts_root,
-            time: Timestamp::from_millis(millis),
-            transactions,
-        })
+        let time = Timestamp::from_millis(millis);
+        let transactions = Vec::new();
+        Ok((Self { number, hash: stated, parent, receipts_root, time, transactions }, header, list))
     }
+}
+
+fn malformed(error: serde_json::Error) -> BlockError {
+    BlockError::Malformed(shorten(&error.to_string(), 200))
 }
 
 /// Every header field there is up to Amsterdam, and what else is used. Flat, so that a block is parsed in one go.

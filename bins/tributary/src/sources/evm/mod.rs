@@ -15,6 +15,7 @@
 //! memory to find the height at which the two ways part.
 
 mod ahead;
+mod answers;
 mod batch;
 mod catch_up;
 #[cfg(test)]
@@ -27,14 +28,17 @@ mod reorg;
 mod rpc;
 #[cfg(test)]
 mod tests;
+mod trie;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Columns, Hash, Height};
-use engine::source::{Source, SourceError};
+use engine::source::{Answers, Source, SourceError};
 use serde_json::value::RawValue;
 
 use self::ahead::Ahead;
+use self::answers::EvmAnswers;
 use self::batch::BatchSize;
 use self::catch_up::Unlinked;
 use self::header::{Block, BlockError};
@@ -166,6 +170,11 @@ impl EvmSource {
     /// The newest irreversible block of the node, to show and to wait for.
     pub fn tip_watch(&self) -> Tip {
         self.tip.clone()
+    }
+
+    /// Who answers the main chain's questions about transactions, from the same node.
+    pub fn answers(&self) -> Arc<dyn Answers> {
+        Arc::new(EvmAnswers::new(&self.config, self.rpc.clone()))
     }
 
     /// Asks the node who it is, once.

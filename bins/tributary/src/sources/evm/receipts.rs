@@ -39,16 +39,24 @@ pub(super) fn check<'a>(
     receipts: impl Iterator<Item = &'a RawValue>,
     stated: Hash,
 ) -> Result<FailedStatus, ReceiptsError> {
+    encoded(receipts, stated).map(|(_, status)| status)
+}
+
+/// The bytes of the receipts that hash to `stated`.
+pub(super) fn encoded<'a>(
+    receipts: impl Iterator<Item = &'a RawValue>,
+    stated: Hash,
+) -> Result<(Vec<Vec<u8>>, FailedStatus), ReceiptsError> {
     let mut encoded = receipts
         .map(|receipt| Ok(parse(receipt)?.encoded_2718()))
         .collect::<Result<Vec<_>, ReceiptsError>>()?;
     let computed = Hash(ordered_trie_root_encoded(&encoded).0);
     if computed == stated {
-        return Ok(FailedStatus::Number);
+        return Ok((encoded, FailedStatus::Number));
     }
     encoded.iter_mut().for_each(|receipt| as_ganache_does(receipt));
     if ordered_trie_root_encoded(&encoded).0 == stated.0 {
-        return Ok(FailedStatus::Byte);
+        return Ok((encoded, FailedStatus::Byte));
     }
     Err(ReceiptsError::Root { stated, computed })
 }
