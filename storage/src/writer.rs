@@ -336,7 +336,8 @@ impl LogWriter {
     pub fn prune(&mut self, before: Height) -> Result<Pruned, Error> {
         self.usable()?;
         let context = self.shared.context.clone();
-        let before = if context.reversible { before.0.min(self.mark.irreversible + 1) } else { before.0 };
+        // The irreversible block itself stays: what may be taken back stands on it.
+        let before = if context.reversible { before.0.min(self.mark.irreversible.max(1)) } else { before.0 };
         let (base, slots) = self.shared.look(|index| (index.base.clone(), index.sealed.clone()));
         let count = slots.partition_point(|slot| slot.last() < before).min(slots.len().saturating_sub(1));
         let mut pruned = Pruned { first: base.first, segments: 0, bytes: 0 };
