@@ -8,6 +8,7 @@
 //! No socket, no file, no clock, no randomness, no async: time and storage are arguments ([`clock::Clock`],
 //! [`store::BlockStore`]), so the engine can be model-checked, simulated and replayed.
 
+pub mod aelf;
 pub mod cache;
 pub mod chain;
 pub mod clock;

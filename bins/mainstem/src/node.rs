@@ -287,6 +287,7 @@ pub(crate) fn pipeline(settings: &Settings, plan: &Plan) -> PipelineConfig {
         lane_blocks: cache.lane_blocks,
         cache_bytes: cache.bytes.0,
         sync_interval: Duration::from_millis(settings.storage.sync_interval_ms),
+        rules: seal.rules,
         hash_threads: plan.hashing.threads.get(),
     }
 }

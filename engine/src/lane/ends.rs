@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aelf::lanes::Indexed;
 use crate::chain::{ChainId, Hash, Height};
 use crate::sync::facade::Ordering;
-use crate::sync::ring::{Consumer, Releaser};
+use crate::sync::ring::{Consumer, Observer, Releaser};
 
 use super::arrivals::Departures;
 use super::{Lane, Slot};
@@ -26,9 +27,23 @@ pub struct Outlet {
     /// Hash of the newest block taken; zero before the first block of a chain.
     pub(super) parent: Hash,
     pub(super) consumer: Consumer<Slot>,
+    pub(super) observer: Observer<Slot>,
+    /// The first height of a chain without a durable block, 0 of any other: once it is durable, the chain has one.
+    pub(super) first: Height,
 }
 
 impl Outlet {
+    /// Whether blocks of the chain are indexed, and durable.
+    pub fn indexed(&self) -> Indexed {
+        if self.parent == Hash::ZERO {
+            Indexed::Nothing
+        } else if self.observer.room().0 < self.first.0 {
+            Indexed::Reversible
+        } else {
+            Indexed::Irreversible
+        }
+    }
+
     /// Whose blocks they are.
     pub fn chain(&self) -> ChainId {
         self.chain

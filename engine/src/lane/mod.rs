@@ -99,6 +99,7 @@ impl Lane {
     ) -> (Arc<Self>, LaneEnds) {
         let (producer, consumer, releaser) = ring::ring(capacity, start.0);
         let (arrivals, departures) = arrivals::arrivals(capacity, start.0);
+        let durable = producer.observer();
         let lane = Arc::new(Self {
             chain: side.id,
             nodes: side.nodes.clone(),
@@ -108,7 +109,13 @@ impl Lane {
             left: AtomicBool::new(false),
             tail: Mutex::new(Tail::new(producer, arrivals, hash)),
         });
-        let outlet = Outlet { chain: side.id, parent: hash.unwrap_or(Hash::ZERO), consumer };
+        let outlet = Outlet {
+            chain: side.id,
+            parent: hash.unwrap_or(Hash::ZERO),
+            consumer,
+            observer: durable,
+            first: if hash.is_some() { Height(0) } else { start.next() },
+        };
         let drain = Drain { lane: Arc::clone(&lane), releaser, departures };
         (lane, LaneEnds { outlet, drain })
     }

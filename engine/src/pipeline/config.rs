@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::aelf::{self, lanes};
 use crate::chain::Hash;
-use crate::lane::{Lane, Slot};
+use crate::lane::{Lane, Outlet, Slot};
 
 use super::SEALED_WAITING;
 
@@ -30,6 +31,8 @@ pub struct PipelineConfig {
     /// synced is not published, released or acknowledged, so nothing that was acknowledged is ever lost; but
     /// it holds its place in its lane so much longer.
     pub sync_interval: Duration,
+    /// By whose rules blocks are chosen for a main block.
+    pub rules: SealRules,
     /// Threads that hash, the sealing stage's own one included. How many are right depends on the machine, of
     /// which the engine knows nothing.
     pub hash_threads: usize,
@@ -46,8 +49,35 @@ impl Default for PipelineConfig {
             lane_blocks: 1024,
             cache_bytes: 1 << 30,
             sync_interval: Duration::ZERO,
+            rules: SealRules::Mainstem,
             hash_threads: 1,
         }
+    }
+}
+
+/// By whose rules blocks are chosen for a main block.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum SealRules {
+    /// Ours: all that waits, up to [`PipelineConfig::max_per_chain`], and more of a chain that is catching up.
+    #[default]
+    Mainstem,
+    /// AElf's: [`lanes::places`]. Lanes hold 1,024 blocks, a chain has at most 256 in a main block and never catches up
+    /// faster, and a new chain begins with one block, once 256 more wait.
+    Aelf,
+}
+
+impl SealRules {
+    /// How many of the blocks that wait in a lane may go into the next main block; at most those that wait.
+    pub fn places(self, outlet: &Outlet) -> u64 {
+        match self {
+            Self::Mainstem => outlet.available(),
+            Self::Aelf => lanes::places(outlet.indexed(), outlet.available()),
+        }
+    }
+
+    /// Whether blocks of a lane wait for nothing but that earlier ones become durable.
+    pub fn holds(self, outlet: &Outlet) -> bool {
+        self == Self::Aelf && outlet.indexed() == lanes::Indexed::Reversible && outlet.available() > 0
     }
 }
 
@@ -102,6 +132,17 @@ impl PipelineConfig {
                 return wrong(key, format!("{value:?}"), expected);
             }
         }
+        if self.rules == SealRules::Aelf {
+            for (key, value, expected) in [
+                ("lane_blocks", self.lane_blocks as u64, aelf::CACHE_BLOCKS as u64),
+                ("max_per_chain", self.max_per_chain, aelf::BATCH),
+            ] {
+                if value != expected {
+                    let expected = format!("does not go with AElf's rules: expected {expected}");
+                    return wrong(key, value.to_string(), expected);
+                }
+            }
+        }
         let needed = self.lane_bytes().saturating_mul(chains as u64);
         if needed > self.cache_bytes {
             let expected = format!(
@@ -133,5 +174,15 @@ mod tests {
                 needed - 1
             )
         );
+    }
+
+    #[test]
+    fn other_sizes_than_those_of_aelf_do_not_go_with_its_rules() {
+        let config = PipelineConfig { rules: SealRules::Aelf, ..PipelineConfig::default() };
+        assert_eq!(config.validate(10), Ok(()), "the defaults do");
+        let error = PipelineConfig { lane_blocks: 2048, ..config }.validate(10).unwrap_err();
+        assert_eq!(error.to_string(), "lane_blocks: 2048 does not go with AElf's rules: expected 1024");
+        let error = PipelineConfig { max_per_chain: 255, ..config }.validate(10).unwrap_err();
+        assert_eq!(error.to_string(), "max_per_chain: 255 does not go with AElf's rules: expected 256");
     }
 }

@@ -44,7 +44,7 @@ use crate::state::Genesis;
 use crate::store::{BlockReader, BlockStore};
 use crate::sync::{Depth, Doorbell, Published, Publisher, Stop, Waiter, handover, published};
 
-pub use config::{ConfigError, PipelineConfig};
+pub use config::{ConfigError, PipelineConfig, SealRules};
 pub use head::{Head, HeadSink};
 pub use meter::Meter;
 pub use resume::ResumeError;

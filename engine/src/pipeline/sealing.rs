@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::lane::Outlet;
 use crate::sync::{Receiver, Sender, Waiter};
 
-use super::config::PipelineConfig;
+use super::config::{PipelineConfig, SealRules};
 use super::seal::Sealer;
 use super::select::fair_shares;
 use super::{Shared, empty_block};
@@ -47,10 +47,12 @@ pub(super) struct SealStage {
 
 /// What waits in the lanes.
 struct Look {
-    /// In all of them.
+    /// In all of them, as far as the rules let it be sealed now.
     waiting: u64,
     /// In the fullest one.
     most: u64,
+    /// Whether something is held back until earlier blocks are durable.
+    held: bool,
     /// When it was looked, and how long to look away if nothing is done about it.
     at: Duration,
     pause: Duration,
@@ -74,9 +76,13 @@ impl SealStage {
             self.waiter.hear();
             // Before the look: what came before the request is seen.
             let stopping = shared.stop.is_requested();
-            let Look { waiting, most, at, pause } = self.look(&mut counts);
+            let Look { waiting, most, held, at, pause } = self.look(&mut counts);
             if waiting == 0 {
                 figures.meter.end(at);
+                if held && !self.to_persist.is_closed() {
+                    self.stored.wait(pause);
+                    continue;
+                }
                 if stopping {
                     return;
                 }
@@ -157,11 +163,15 @@ impl SealStage {
     fn look(&self, counts: &mut Vec<u64>) -> Look {
         let at = self.clock.monotonic();
         counts.clear();
-        counts.extend(self.outlets.iter().map(Outlet::available));
+        let rules = self.config.rules;
+        counts.extend(self.outlets.iter().map(|outlet| rules.places(outlet)));
         let (waiting, most) = counts.iter().fold((0, 0), |(sum, most), &n| (sum + n, n.max(most)));
         self.shared.figures.seal.waiting.set(waiting);
+        let held = waiting == 0
+            && rules != SealRules::Mainstem
+            && self.outlets.iter().any(|outlet| rules.holds(outlet));
         let took = self.clock.monotonic().saturating_sub(at);
-        Look { waiting, most, at, pause: took.saturating_mul(LOOK_SHARE).clamp(GLANCE, LONGEST) }
+        Look { waiting, most, held, at, pause: took.saturating_mul(LOOK_SHARE).clamp(GLANCE, LONGEST) }
     }
 
     /// Whether a chain with `most` blocks waiting is behind: more than a main block takes of it, or a lane so

@@ -13,6 +13,8 @@ mod value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use engine::pipeline::SealRules;
+
 pub(crate) use error::{ConfigError, Place, Problem};
 pub(crate) use layers::{ConfigArgs, Loaded};
 pub(crate) use table::{document, settings};
@@ -168,6 +170,12 @@ table::declare! {
         max_per_chain: u64 = 256, in 1..=1 << 23;
         /// Whether a chain that is catching up is sealed at once and without max_per_chain.
         catch_up: bool = true;
+        /// By whose rules blocks are chosen for a main block: mainstem, as the settings above say; or aelf, as a node of
+        /// AElf does: a cache of 1,024 blocks for each chain, at most 256 of a chain in a main block, and no bursts, whatever
+        /// catch_up says. A chain that is not indexed yet begins with a main block that takes its first block alone, and only
+        /// once 256 more wait behind it; the next ones follow when that one is durable. With aelf, cache.lane_blocks has to
+        /// be 1024 and max_per_chain 256, as they are by default; all other settings mean the same.
+        rules: SealRules = SealRules::Mainstem;
     }
 
     /// Threads: how many there are of a kind, as far as no other section says it, and where they run.

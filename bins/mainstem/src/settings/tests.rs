@@ -61,6 +61,16 @@ fn a_flag_is_accepted_in_the_spelling_of_the_file() {
 }
 
 #[test]
+fn the_rules_of_sealing_are_read_from_every_layer() {
+    use engine::pipeline::SealRules;
+
+    let (_dir, loaded) = load(Some("[seal]\nrules = \"aelf\"\n"), &[], &[]);
+    assert_eq!(loaded.unwrap().settings.seal.rules, SealRules::Aelf);
+    let (_dir, loaded) = load(None, &[("MAINSTEM_SEAL_RULES", "aelf")], &["--seal.rules", "mainstem"]);
+    assert_eq!(loaded.unwrap().settings.seal.rules, SealRules::Mainstem);
+}
+
+#[test]
 fn without_a_file_everything_has_its_default() {
     let (dir, loaded) = load(None, &[], &[]);
     let loaded = loaded.unwrap();
@@ -119,6 +129,7 @@ fn every_error_names_place_key_value_and_what_would_be_right() {
              (KiB, MiB, GiB), from 64KiB to 1MiB",
         ),
         ("[log]\nformat = \"xml\"", "DIR/mainstem.toml:2: log.format = \"xml\": expected text or json"),
+        ("[seal]\nrules = \"elf\"", "DIR/mainstem.toml:2: seal.rules = \"elf\": expected mainstem or aelf"),
         ("[seal\n", "DIR/mainstem.toml:1: not TOML: unclosed table, expected `]`"),
         ("# \u{e4}\u{f6}\u{fc}\n[s\u{e4}al", "DIR/mainstem.toml:2: not TOML: unclosed table, expected `]`"),
         ("[seal]\nleaves = 1\nleaves = 2", "DIR/mainstem.toml:3: not TOML: duplicate key"),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use engine::pipeline::SealRules;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
@@ -192,6 +193,29 @@ impl Value for LogFormat {
         match self {
             Self::Text => quote("text"),
             Self::Json => quote("json"),
+        }
+    }
+}
+
+impl Value for SealRules {
+    const PLACEHOLDER: &'static str = "RULES";
+
+    fn expected() -> String {
+        "mainstem or aelf".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "mainstem" => Some(Self::Mainstem),
+            "aelf" => Some(Self::Aelf),
+            _ => None,
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        match self {
+            Self::Mainstem => quote("mainstem"),
+            Self::Aelf => quote("aelf"),
         }
     }
 }
