@@ -84,9 +84,9 @@ pub(super) fn after(moves: &[Move]) -> impl Iterator<Item = Place> {
 
 impl Branch {
     /// A branch with nothing that can be taken back.
-    pub(super) fn new(genesis: &Genesis, base: Option<Head>, base_history: History) -> Self {
-        let base_below = Below::new(genesis, base.as_ref());
-        Self { base, base_below, base_history, blocks: VecDeque::new() }
+    pub(super) fn new(genesis: &Genesis, base: Option<&Head>, base_history: History) -> Self {
+        let base_below = Below::new(genesis, base);
+        Self { base: base.copied(), base_below, base_history, blocks: VecDeque::new() }
     }
 
     /// The irreversible block.

@@ -17,28 +17,28 @@ pub(super) fn alone(proposal: &Proposal, ours: &MainHeader, most_leaves: u64) ->
     same("header.ops_root", header.ops_root, ours.ops_root)?;
     if tx_roots.len() != hashes.len() {
         let got = format!("{} transaction roots", tx_roots.len());
-        return Err(Verdict::invalid("tx_roots", got, format_args!("as many as hashes, {}", hashes.len())));
+        return Err(Verdict::invalid("tx_roots", &got, &format_args!("as many as hashes, {}", hashes.len())));
     }
     if sections.is_empty() {
-        return Err(Verdict::invalid("sections", "none", "at least one"));
+        return Err(Verdict::invalid("sections", &"none", &"at least one"));
     }
     if header.leaf_count > most_leaves {
         let expected = format_args!("at most {most_leaves}, the setting max_leaves");
-        return Err(Verdict::invalid("header.leaf_count", header.leaf_count, expected));
+        return Err(Verdict::invalid("header.leaf_count", &header.leaf_count, &expected));
     }
     let mut left = hashes.len() as u64;
     for (index, section) in sections.iter().enumerate() {
         let count = u64::from(section.count);
         if count == 0 || count > left {
             let expected = format_args!("1 to {left}, the hashes that are left");
-            return Err(Verdict::invalid(format!("sections[{index}].count"), count, expected));
+            return Err(Verdict::invalid(format!("sections[{index}].count"), &count, &expected));
         }
         left -= count;
     }
     if left > 0 {
         let last = sections.len() - 1;
         let count = u64::from(sections[last].count);
-        return Err(Verdict::invalid(format!("sections[{last}].count"), count, count + left));
+        return Err(Verdict::invalid(format!("sections[{last}].count"), &count, &(count + left)));
     }
     Ok(())
 }
@@ -48,7 +48,7 @@ pub(super) fn after(header: &MainHeader, below: &Below) -> Result<(), Verdict> {
     same("header.height", header.height, below.height.next())?;
     if header.time < below.time {
         let (got, least) = (header.time.as_millis(), below.time.as_millis());
-        return Err(Verdict::invalid("header.time", got, format_args!("at least {least}, its parent's")));
+        return Err(Verdict::invalid("header.time", &got, &format_args!("at least {least}, its parent's")));
     }
     Ok(())
 }
@@ -66,18 +66,18 @@ pub(super) fn sections(
         let field = |name: &str| format!("sections[{index}].{name}");
         let &ProposedSection { chain, count, first_height, parent } = section;
         if let Some(before) = before.filter(|before| *before >= chain) {
-            return Err(Verdict::invalid(field("chain"), chain, format_args!("one above {before}")));
+            return Err(Verdict::invalid(field("chain"), &chain, &format_args!("one above {before}")));
         }
         before = Some(chain);
         let Ok(position) = state.chains().binary_search_by_key(&chain, |known| known.id) else {
-            return Err(Verdict::invalid(field("chain"), chain, "a registered chain"));
+            return Err(Verdict::invalid(field("chain"), &chain, &"a registered chain"));
         };
         let known = &state.chains()[position];
         same_at(|| field("first_height"), first_height, known.indexed.next())?;
         same_at(|| field("parent"), parent, known.hash)?;
         if known.indexed.0 + u64::from(count) > Height::MAX.0 {
             let most = Height::MAX.0 - known.indexed.0;
-            return Err(Verdict::invalid(field("count"), count, format_args!("at most {most}")));
+            return Err(Verdict::invalid(field("count"), &count, &format_args!("at most {most}")));
         }
         let offset = (known.indexed.0 + 1 - outlets[position].next_height().0) as u32;
         shares.push(Share { outlet: position as u32, chain, offset, count, first_height, parent });
@@ -135,14 +135,14 @@ pub(super) fn roots(header: &MainHeader, ours: &MainHeader) -> Result<(), Verdic
     Ok(())
 }
 
-fn same<T: PartialEq + ToString>(field: &str, got: T, expected: T) -> Result<(), Verdict> {
+fn same<T: Copy + PartialEq + ToString>(field: &str, got: T, expected: T) -> Result<(), Verdict> {
     same_at(|| field.to_owned(), got, expected)
 }
 
-fn same_at<T: PartialEq + ToString>(
+fn same_at<T: Copy + PartialEq + ToString>(
     field: impl FnOnce() -> String,
     got: T,
     expected: T,
 ) -> Result<(), Verdict> {
-    if got == expected { Ok(()) } else { Err(Verdict::invalid(field(), got, expected)) }
+    if got == expected { Ok(()) } else { Err(Verdict::invalid(field(), &got, &expected)) }
 }

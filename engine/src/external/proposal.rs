@@ -91,7 +91,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn invalid(field: impl Into<String>, got: impl ToString, expected: impl ToString) -> Self {
+    pub(super) fn invalid(field: impl Into<String>, got: &dyn ToString, expected: &dyn ToString) -> Self {
         Self::Invalid { field: field.into(), got: got.to_string(), expected: expected.to_string() }
     }
 }

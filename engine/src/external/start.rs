@@ -126,7 +126,7 @@ fn read_branch<R: BlockReader>(
     };
     let mut now = History::load(irreversible.0, &StoredHistory::new(reader))
         .map_err(|error| StartError::Resume(error.into()))?;
-    let mut branch = Branch::new(genesis, base, now.clone());
+    let mut branch = Branch::new(genesis, base.as_ref(), now.clone());
     let mut chains = newest.to_vec();
     let heights = irreversible.0 + 1..=reader.head().0;
     for height in heights.clone().rev().map(Height) {

@@ -501,7 +501,7 @@ mod tests {
             let reading: Vec<_> = (0..7).map(|part| scope.spawn(move || sum(part * 100, 100))).collect();
             reading.into_iter().map(|reading| reading.join().unwrap()).collect()
         });
-        assert_eq!(sums.iter().sum::<u64>(), (106..=805).sum());
+        assert_eq!(sums.iter().sum::<u64>(), (106..=805).sum::<u64>());
         assert_eq!((consumer.available(), consumer.taken()), (700, 105), "reading takes nothing");
         consumer.advance(700);
         assert_eq!((consumer.available(), consumer.taken()), (0, 805));

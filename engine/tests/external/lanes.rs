@@ -17,7 +17,9 @@ use super::{ALL, KEY, Node, Rng, SESSION, config, genesis, sim};
 fn candidates_are_what_this_node_would_seal_by_itself() {
     let chains = 5;
     let genesis = genesis(chains);
-    let node = Node::new(&genesis, config(2500));
+    let mut config = config(2500);
+    config.pipeline.hash_threads = 3;
+    let node = Node::new(&genesis, config);
     let mut sealer = Sealer::new(&genesis, None, State::new(&genesis), History::default());
     let (mut lanes, mut outlets, mut drains) = (Vec::new(), Vec::new(), Vec::new());
     for side in &genesis.chains {
