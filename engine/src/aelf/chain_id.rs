@@ -11,7 +11,8 @@ const THREE_LETTERS: u32 = 58 * 58 * 58;
 
 /// The id that belongs to a serial number. Ids repeat: 0, 195112 and -1 all have that of `2111`.
 pub fn of_serial(serial: i64) -> ChainId {
-    let folded = serial as u32 ^ (serial >> 32) as u32;
+    let bits = serial.cast_unsigned();
+    let folded = bits as u32 ^ (bits >> 32) as u32;
     let mut number = folded % FOUR_LETTERS;
     if number < THREE_LETTERS {
         number += THREE_LETTERS;
@@ -24,7 +25,7 @@ pub fn of_serial(serial: i64) -> ChainId {
 /// The id of the `serial`-th side chain of `parent`; the first has serial 1. `None` when the sum is out of AElf's range.
 pub fn of_side_chain(parent: ChainId, serial: i64) -> Option<ChainId> {
     // An id is an int32 of AElf.
-    Some(of_serial(serial.checked_add(i64::from(parent.0 as i32))?))
+    Some(of_serial(serial.checked_add(i64::from(parent.0.cast_signed()))?))
 }
 
 /// The id as AElf shows it: its low three bytes in base58. Other than [`ChainId`]'s own text also where that would be

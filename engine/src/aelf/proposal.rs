@@ -90,3 +90,92 @@ fn is_ours(
         Some(_) => Err(ProposalError::Differs { chain, height }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Hash;
+    use crate::merkle::path::Step;
+
+    const SIDE: ChainId = ChainId(7);
+    const PARENT: ChainId = ChainId(9);
+
+    fn side(height: u64) -> SideBlockData {
+        let (header_hash, status_root) = (Some(Hash([height as u8; 32])), Some(Hash([1; 32])));
+        SideBlockData { chain: SIDE, height: Height(height), header_hash, status_root }
+    }
+
+    fn parent(height: u64) -> ParentBlockData {
+        ParentBlockData {
+            chain: PARENT,
+            height: Height(height),
+            status_root: Some(Hash([2; 32])),
+            side_root: Some(Hash([3; 32])),
+            paths: [(Height(1), vec![Step { hash: Hash([4; 32]), left: true }])].into(),
+            extra_data: [("Consensus".to_owned(), vec![5])].into(),
+        }
+    }
+
+    fn cache() -> Cache {
+        let mut cache = Cache::default();
+        cache.register(SIDE, Height(0));
+        cache.register(PARENT, Height(0));
+        for height in 1..=3 {
+            assert!(cache.add(BlockData::Side(side(height))) && cache.add(BlockData::Parent(parent(height))));
+        }
+        cache
+    }
+
+    fn vote(side: &[SideBlockData], parent: &[ParentBlockData]) -> Result<(), ProposalError> {
+        validate(side, parent, |_| Height(0), Some((PARENT, Height(0))), &cache())
+    }
+
+    #[test]
+    fn every_field_is_compared() {
+        assert_eq!(vote(&[side(1), side(2)], &[parent(1), parent(2)]), Ok(()));
+        let differs = Err(ProposalError::Differs { chain: SIDE, height: Height(1) });
+        for header_hash in [None, Some(Hash([9; 32]))] {
+            assert_eq!(vote(&[SideBlockData { header_hash, ..side(1) }], &[]), differs);
+        }
+        for status_root in [None, Some(Hash([9; 32]))] {
+            assert_eq!(vote(&[SideBlockData { status_root, ..side(1) }], &[]), differs);
+        }
+        let differs = Err(ProposalError::Differs { chain: PARENT, height: Height(1) });
+        for other in [
+            ParentBlockData { chain: SIDE, ..parent(1) },
+            ParentBlockData { status_root: None, ..parent(1) },
+            ParentBlockData { side_root: None, ..parent(1) },
+            ParentBlockData { paths: [].into(), ..parent(1) },
+            ParentBlockData { paths: [(Height(1), vec![])].into(), ..parent(1) },
+            ParentBlockData { paths: [(Height(2), parent(1).paths[&Height(1)].clone())].into(), ..parent(1) },
+            ParentBlockData { extra_data: [].into(), ..parent(1) },
+            ParentBlockData { extra_data: [("Consensus".to_owned(), vec![6])].into(), ..parent(1) },
+        ] {
+            assert_eq!(vote(&[], &[other]), differs);
+        }
+    }
+
+    #[test]
+    fn gaps_repeats_missing_blocks_and_a_parent_that_is_none_are_told_apart() {
+        let not_next = |expected, got| {
+            Err(ProposalError::NotNext { chain: SIDE, expected: Height(expected), got: Height(got) })
+        };
+        assert_eq!(vote(&[side(2)], &[]), not_next(1, 2));
+        assert_eq!(vote(&[side(1), side(3)], &[]), not_next(2, 3));
+        assert_eq!(vote(&[side(1), side(1)], &[]), not_next(2, 1));
+        let all: Vec<_> = (1..=4).map(side).collect();
+        assert_eq!(vote(&all, &[]), Err(ProposalError::NotCached { chain: SIDE, height: Height(4) }));
+        let alone = |parent: &[ParentBlockData]| validate(&[], parent, |_| Height(0), None, &cache());
+        assert_eq!(alone(&[parent(1)]), Err(ProposalError::NoParent));
+        assert_eq!(alone(&[]), Ok(()));
+    }
+
+    #[test]
+    fn a_proposal_that_was_too_early_is_judged_anew_when_the_blocks_have_come() {
+        let (mut cache, proposed) = (cache(), [side(1), side(2), side(3), side(4)]);
+        let vote = |cache: &Cache| validate(&proposed, &[], |_| Height(0), None, cache);
+        assert_eq!(vote(&cache), Err(ProposalError::NotCached { chain: SIDE, height: Height(4) }));
+        assert!(cache.add(BlockData::Side(side(4))));
+        assert_eq!(vote(&cache), Ok(()));
+    }
+}

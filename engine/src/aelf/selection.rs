@@ -160,3 +160,87 @@ pub fn new_side_blocks<'a>(
 fn waiting(cache: &Cache, chain: ChainId, indexed: Height) -> impl Iterator<Item = &BlockData> + use<'_> {
     (1..=BATCH).map_while(move |more| cache.take(chain, Height(indexed.0.saturating_add(more))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000_000;
+
+    fn block(chain: u32, height: u64) -> SideBlockData {
+        let root = Hash([chain as u8; 32]);
+        SideBlockData {
+            chain: ChainId(chain),
+            height: Height(height),
+            header_hash: None,
+            status_root: Some(root),
+        }
+    }
+
+    /// Chains 1 and 2, of which blocks 2 to 5 are cached, and 1 is indexed.
+    fn cache() -> Cache {
+        let mut cache = Cache::default();
+        for chain in [1, 2] {
+            cache.register(ChainId(chain), Height(1));
+            (2..=5).for_each(|height| assert!(cache.add(BlockData::Side(block(chain, height)))));
+        }
+        cache
+    }
+
+    fn pending(chain: u32, approved: bool, expires: Option<u64>) -> Pending {
+        let expires = expires.map(Timestamp::from_millis);
+        Pending { chain: ChainId(chain), approved, expires, side: vec![block(chain, 2)], parent: Vec::new() }
+    }
+
+    fn prepared(pending: &[Pending]) -> Prepared {
+        let side = |chain| SideState { chain, indexed: Height(1), indexed_at_lib: Height(1) };
+        let view = View {
+            height: Height(50),
+            takes_transactions: true,
+            now: Timestamp::from_millis(NOW),
+            lib: Height(40),
+            sides: &[side(ChainId(1)), side(ChainId(2))],
+            parent: None,
+            pending,
+        };
+        prepare(&view, &cache())
+    }
+
+    fn proposed_chains(pending: &[Pending]) -> Vec<u32> {
+        match prepared(pending).transaction {
+            Some(SystemTransaction::Propose { side, .. }) => {
+                let mut chains: Vec<_> = side.iter().map(|block| block.chain.0).collect();
+                chains.dedup();
+                chains
+            }
+            None => Vec::new(),
+            Some(SystemTransaction::Release { .. }) => panic!("nothing can be released"),
+        }
+    }
+
+    #[test]
+    fn a_chain_is_proposed_again_half_a_second_after_its_proposal_ended_and_at_once_if_it_is_gone() {
+        assert_eq!(proposed_chains(&[]), [1, 2]);
+        assert_eq!(proposed_chains(&[pending(1, false, Some(NOW + 1))]), [2]);
+        assert_eq!(proposed_chains(&[pending(1, false, Some(NOW - EXPIRY_MARGIN_MS + 1))]), [2]);
+        assert_eq!(proposed_chains(&[pending(1, false, Some(NOW - EXPIRY_MARGIN_MS))]), [1, 2]);
+        assert_eq!(proposed_chains(&[pending(1, true, Some(NOW))]), [1, 2], "approved, and too late");
+        assert_eq!(proposed_chains(&[pending(1, false, None), pending(2, true, None)]), [1, 2]);
+        let both = [pending(1, false, Some(NOW + 1)), pending(2, false, Some(NOW + 1))];
+        assert_eq!(prepared(&both), Prepared::default());
+    }
+
+    #[test]
+    fn nothing_is_proposed_beside_a_release_and_only_what_is_approved_is_released_in_order() {
+        let later = Some(NOW + 1);
+        let both = prepared(&[pending(2, true, later), pending(1, true, later)]);
+        assert_eq!(
+            both.transaction,
+            Some(SystemTransaction::Release { chains: vec![ChainId(2), ChainId(1)] })
+        );
+        assert_eq!(both.extra_data, extra_data::of_status_roots(&[Hash([2; 32]), Hash([1; 32])]));
+        let one = prepared(&[pending(2, false, later), pending(1, true, later)]);
+        assert_eq!(one.transaction, Some(SystemTransaction::Release { chains: vec![ChainId(1)] }));
+        assert_eq!(one.extra_data, extra_data::of_status_roots(&[Hash([1; 32])]));
+    }
+}

@@ -72,3 +72,16 @@ impl Status {
         digest(&preimage[..length])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leaf_of_a_mined_transaction_is_that_of_our_verifier() {
+        let id = Hash([7; 32]);
+        assert_eq!(Status::Mined.leaf(id), verify::aelf::mined(id));
+        let leaves = Status::ALL.map(|status| status.leaf(id));
+        assert!((1..8).all(|at| !leaves[..at].contains(&leaves[at])), "each status has its own");
+    }
+}

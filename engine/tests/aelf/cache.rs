@@ -72,7 +72,7 @@ struct Registration {
 
 /// As AElf says it.
 fn number(target: Option<Height>) -> i64 {
-    target.map_or(-1, |height| height.0 as i64)
+    target.map_or(-1, |height| height.0.cast_signed())
 }
 
 fn block(chain: u32, height: u64, has_root: bool) -> BlockData {

@@ -25,7 +25,8 @@ struct File {
 struct Id {
     serial: Option<String>,
     base58: String,
-    chain_id: i32,
+    #[serde(rename = "chain_id")]
+    number: i32,
     chain_id_hash: Option<HexHash>,
     little_endian_bytes: Option<Hex>,
     side_chain_serial_number: Option<i64>,
@@ -53,7 +54,7 @@ struct InvalidAddresses {
 
 impl Id {
     fn check(&self, parent: Option<ChainId>) {
-        let id = ChainId(self.chain_id as u32);
+        let id = ChainId(self.number.cast_unsigned());
         assert_eq!(chain_id::parse(&self.base58), Some(id), "{}", self.base58);
         assert_eq!(chain_id::text(id), self.base58);
         if !self.base58.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -122,7 +123,7 @@ pub(crate) fn run_generated(file: Value) -> usize {
     for (key, sides) in file.sides {
         let name = key.strip_prefix("sides_of_").unwrap_or_else(|| panic!("unknown part {key}"));
         let sides: Sides = read(sides);
-        let parent = ChainId(sides.parent_chain_id as u32);
+        let parent = ChainId(sides.parent_chain_id.cast_unsigned());
         assert_eq!(chain_id::parse(name), Some(parent));
         sides.chains.iter().for_each(|id| id.check(Some(parent)));
         checks += sides.chains.len();

@@ -77,7 +77,7 @@ struct OnePending {
 #[serde(deny_unknown_fields)]
 struct Expect {
     #[serde(default, deserialize_with = "there")]
-    tx: Option<Option<String>>,
+    tx: Transaction,
     side_heights: Option<(u64, u64)>,
     side_count: Option<usize>,
     parent_count: Option<usize>,
@@ -85,8 +85,15 @@ struct Expect {
 }
 
 /// Tells null from nothing.
-fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+#[derive(Default)]
+enum Transaction {
+    #[default]
+    Any,
+    Named(Option<String>),
+}
+
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Transaction, D::Error> {
+    Option::deserialize(deserializer).map(Transaction::Named)
 }
 
 pub(crate) fn run(file: Value) -> usize {
@@ -222,7 +229,7 @@ fn in_words(text: &str) -> Vec<Pending> {
 impl Expect {
     fn check(&self, prepared: &Prepared, pending: &[Pending]) {
         let checks = [
-            self.tx.is_some(),
+            matches!(self.tx, Transaction::Named(_)),
             self.side_heights.is_some(),
             self.side_count.is_some(),
             self.parent_count.is_some(),
@@ -230,7 +237,7 @@ impl Expect {
         ];
         assert!(checks.contains(&true), "a case that checks nothing");
         let (side, parent) = proposed(prepared);
-        if let Some(expected) = &self.tx {
+        if let Transaction::Named(expected) = &self.tx {
             let name = prepared.transaction.as_ref().map(|transaction| match transaction {
                 SystemTransaction::Propose { .. } => "ProposeCrossChainIndexing",
                 SystemTransaction::Release { .. } => "ReleaseCrossChainIndexingProposal",

@@ -23,8 +23,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// What runs a file whose name goes on like this after `aelf_`, and returns how many checks it made.
-const RUNNERS: [(&str, fn(Value) -> usize); 13] = [
+/// Runs a file, and returns how many checks it made.
+type Run = fn(Value) -> usize;
+
+/// What runs a file whose name goes on like this after `aelf_`.
+const RUNNERS: [(&str, Run); 13] = [
     ("from_tests_bloom_txid", small::run_blooms_and_ids),
     ("from_tests_cache", cache::run),
     ("from_tests_chain_id", ids::run),
@@ -87,7 +90,7 @@ fn every_vector_file_holds_and_has_a_runner() {
 
 #[test]
 fn a_case_of_unknown_form_is_refused() {
-    let unknown = |value: &str, run: fn(Value) -> usize| {
+    let unknown = |value: &str, run: Run| {
         let value = serde_json::from_str(value).unwrap();
         std::panic::catch_unwind(|| run(value)).is_err()
     };

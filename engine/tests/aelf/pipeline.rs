@@ -25,7 +25,7 @@ fn aelf() -> PipelineConfig {
 /// How many blocks of the only chain each main block has.
 fn sizes(reader: &MemoryReader) -> Vec<u64> {
     (1..=reader.head().0)
-        .map(|height| reader.block(Height(height)).unwrap().unwrap().header().leaf_count.into())
+        .map(|height| reader.block(Height(height)).unwrap().unwrap().header().leaf_count)
         .collect()
 }
 

@@ -146,14 +146,14 @@ pub(crate) fn run_extra_data(file: Value) -> usize {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BloomFile {
-    bloom: Values,
+    bloom: BloomCase,
     event_bloom: Event,
-    transaction_id: RawTransaction,
+    transaction_id: IdCase,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Values {
+struct BloomCase {
     values: Vec<Hex>,
     value_sha256: Vec<HexHash>,
     bloom: Hex,
@@ -168,7 +168,7 @@ struct Event {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawTransaction {
+struct IdCase {
     raw_transaction: Hex,
     unsigned_bytes: Hex,
     transaction_id: HexHash,

@@ -22,7 +22,7 @@ const PARENT: ChainId = ChainId(9_992_731);
 #[serde(deny_unknown_fields)]
 struct File {
     proposal_validation: Vec<Proposal>,
-    header_validation: Vec<Header>,
+    header_validation: Vec<HeaderCase>,
 }
 
 type Blocks = Vec<(u64, Option<HexHash>)>;
@@ -61,7 +61,7 @@ enum Verdicts {
 
 pub(crate) fn run(file: Value) -> usize {
     let file: File = read(file);
-    file.header_validation.iter().for_each(Header::run);
+    file.header_validation.iter().for_each(HeaderCase::run);
     file.proposal_validation.iter().map(Proposal::run).sum::<usize>() + file.header_validation.len()
 }
 
@@ -147,7 +147,7 @@ fn root_of(rule: &str, height: u64) -> Hash {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct HeaderCase {
     height: Option<u64>,
     event_in_bloom: Option<bool>,
     indexed_roots: Option<Vec<HexHash>>,
@@ -157,7 +157,7 @@ struct Header {
     after_execute: Option<bool>,
 }
 
-impl Header {
+impl HeaderCase {
     fn run(&self) {
         let extra = match self.header_extra.as_deref() {
             Some("present") => extra_data::of_root(Hash([5; 32])).to_vec(),
@@ -173,7 +173,7 @@ impl Header {
                 side: vec![side_block(SIDE, 1, Some(Hash([1; 32])))],
                 parent: Vec::new(),
             };
-            assert_eq!(header::before_execution(&extra, &[pending.clone()], now).is_ok(), expect);
+            assert_eq!(header::before_execution(&extra, std::slice::from_ref(&pending), now).is_ok(), expect);
             let ended = Pending { approved: true, expires: Some(now), ..pending };
             let after_its_end = header::before_execution(&extra, &[ended], now);
             assert_eq!(after_its_end.is_ok(), extra.is_empty(), "at its end a proposal cannot be released");

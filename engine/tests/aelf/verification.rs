@@ -79,7 +79,7 @@ struct Verify {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bound {
+struct View {
     bound_parent_chain_height: u64,
     path: Vec<PathNode>,
     folds_with_leaf: HexHash,
@@ -175,7 +175,7 @@ fn run_view(mut view: BTreeMap<String, Value>, created: Height) -> usize {
             assert!(text.starts_with("error"), "unknown expectation {text}");
             assert!(bound.is_err());
         } else {
-            let expected: Bound = read(expected.clone());
+            let expected: View = read(expected.clone());
             let bound = bound.unwrap();
             assert_eq!(bound.parent_height, Height(expected.bound_parent_chain_height));
             assert_eq!(bound.path, steps(&expected.path));

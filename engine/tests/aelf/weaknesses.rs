@@ -9,23 +9,19 @@ use engine::aelf::tree::{self, Tree};
 use engine::chain::{BlockView, ChainId, Hash, Height};
 use engine::merkle::path::{PathError, Step};
 use engine::merkle::tree as ours;
-use engine::pipeline::PipelineConfig;
-use engine::proof::{self, Proof, VerifyError};
+use engine::proof::{self, AelfPart, Proof, Transaction, TransactionProof, VerifyError};
 use engine::store::BlockReader;
-use engine::store::memory::{MemoryReader, MemoryStore};
+use engine::store::memory::MemoryReader;
 use mainstem_engine as engine;
 
 use crate::form::sha256;
 use crate::indexing::side_block;
-use crate::world::{genesis, index};
+use crate::world::one_main_block;
 
 /// Side chains 1, 2 and 3 with `counts` blocks in main block 1, whose header is trusted.
-fn indexed(counts: [u64; 3]) -> MemoryReader {
-    let store = MemoryStore::default();
-    let reader = store.reader();
-    index(&genesis(3), store, PipelineConfig::default(), &counts);
-    assert_eq!(reader.head(), Height(1));
-    reader
+fn indexed(counts: [u32; 3]) -> MemoryReader {
+    let roots = counts.map(|count| (0..count).map(leaf).collect());
+    one_main_block(&roots)
 }
 
 fn trusted(reader: &MemoryReader) -> Hash {
@@ -36,6 +32,12 @@ fn proof(reader: &MemoryReader, chain: u32, height: u64) -> Proof {
     let proof = proof::build(reader, ChainId(chain), Height(height), None).unwrap();
     proof.verify_trusting(trusted(reader)).unwrap();
     proof
+}
+
+/// The proof of a transaction of a block, whose part is joined to the proof of the block.
+fn joined(id: Hash, path: Vec<Step>, block: &Proof) -> TransactionProof {
+    let transaction = Transaction::Aelf(AelfPart { id, path });
+    TransactionProof { version: TransactionProof::VERSION, transaction, block: block.clone() }
 }
 
 fn leaf(index: u32) -> Hash {
@@ -53,8 +55,8 @@ fn block(name: &str) -> (Vec<Hash>, Tree) {
 fn a_proof_of_aelf_passes_for_any_cousin_and_ours_for_no_other_chain() {
     // A parent indexed a block of chain B and one of chain C; on chain A, a transaction of B is proven.
     let [parent, a, b, c] = [9_992_731, 1, 2, 3].map(ChainId);
-    let (ids, of_b) = block("b");
-    let both = Tree::new(vec![of_b.root(), block("c").1.root()]);
+    let ((ids, of_b), (_, of_c)) = (block("b"), block("c"));
+    let both = Tree::new(vec![of_b.root(), of_c.root()]);
     let mut contract = Contract::with_parent(parent, Height(10));
     let record = ParentBlockData {
         chain: parent,
@@ -78,6 +80,22 @@ fn a_proof_of_aelf_passes_for_any_cousin_and_ours_for_no_other_chain() {
         assert!(matches!(relabelled.verify(), Err(VerifyError::Root { .. })), "{label}");
         let other = Proof { chain_id: ChainId(label), chain: proof(&reader, 3, 1).chain, ..genuine.clone() };
         assert!(other.verify().is_err(), "{label}");
+    }
+
+    // And the transaction of B itself, when a Mainstem has indexed B and C.
+    let reader = one_main_block(&[vec![], vec![of_b.root()], vec![of_c.root()]]);
+    let (in_b, in_c) = (proof(&reader, 2, 1), proof(&reader, 3, 1));
+    let genuine = joined(ids[3], of_b.path(3).unwrap(), &in_b);
+    genuine.verify_trusting(trusted(&reader)).unwrap();
+    let elsewhere = joined(ids[3], of_b.path(3).unwrap(), &in_c);
+    assert!(matches!(elsewhere.verify(), Err(VerifyError::In { .. })), "the block of C has another root");
+    // The whole way in AElf's tree leads to the header's aelf_root, and there is no place for it.
+    assert_eq!(reader.block(Height(1)).unwrap().unwrap().header().aelf_root, both.root());
+    assert!(joined(ids[3], path, &in_c).verify().is_err());
+    for label in (0..5).filter(|label| *label != 2) {
+        let mut relabelled = genuine.clone();
+        relabelled.block.chain_id = ChainId(label);
+        assert!(relabelled.verify().is_err(), "{label}");
     }
 }
 
@@ -130,6 +148,21 @@ fn the_tail_of_a_tree_of_aelf_can_be_doubled_and_that_of_ours_cannot() {
         }
     }
     assert!(tried > 100, "{tried}");
+
+    // The last transaction of a block of five, from the places that complete its rows.
+    let (ids, five) = block("five");
+    let reader = one_main_block(&[vec![five.root()]]);
+    let block = proof(&reader, 1, 1);
+    joined(ids[4], five.path(4).unwrap(), &block).verify_trusting(trusted(&reader)).unwrap();
+    let mut leaves: Vec<_> = ids.iter().map(|id| Status::Mined.leaf(*id)).collect();
+    leaves.resize(8, leaves[4]);
+    let completed = Tree::new(leaves);
+    assert_eq!(completed.root(), five.root());
+    for place in 5..8 {
+        let path = completed.path(place).unwrap();
+        assert_eq!(tree::fold(Status::Mined.leaf(ids[4]), &path), five.root(), "AElf takes it");
+        assert!(joined(ids[4], path, &block).verify().is_err(), "{place}");
+    }
 }
 
 #[test]
@@ -141,6 +174,17 @@ fn an_inner_node_passes_for_a_leaf_of_aelf_and_not_for_one_of_ours() {
         let inner = tree::fold(leaves[5], &path[..cut]);
         assert!(!leaves.contains(&inner));
         assert_eq!(tree::fold(inner, &path[cut..]), tree.root(), "as if it were the root of a block");
+    }
+
+    // As a transaction it fails with AElf as well: its leaf is made of 37 bytes.
+    let (ids, of_block) = block("inner");
+    let path = of_block.path(1).unwrap();
+    let reader = one_main_block(&[vec![of_block.root()]]);
+    let block = proof(&reader, 1, 1);
+    for cut in 0..=path.len() {
+        let inner = tree::fold(Status::Mined.leaf(ids[1]), &path[..cut]);
+        assert_eq!(tree::fold(inner, &path[cut..]), of_block.root());
+        assert!(joined(inner, path[cut..].to_vec(), &block).verify().is_err());
     }
 
     // Ours: a path that begins higher is refused for its length, and with the claims that its length fits, for where it
