@@ -198,7 +198,8 @@ fn walk(root: Hash, index: u32, nodes: &[Vec<u8>]) -> Result<Vec<u8>, TrieError>
                 let Some(nibble) = key.first() else { return Err(nothing) };
                 key = key.slice(1..);
                 let branch = branch.as_ref();
-                let child = branch.children().find(|(place, _)| *place == nibble).and_then(|(_, child)| child);
+                let child =
+                    branch.children().find(|(place, _)| *place == nibble).and_then(|(_, child)| child);
                 child.ok_or(nothing)?.clone()
             }
         };

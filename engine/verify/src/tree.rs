@@ -109,9 +109,12 @@ pub fn fold_free(leaf: Hash, path: &[Step]) -> Result<Hash, PathError> {
     if path.len() > MAX_FREE_STEPS {
         return Err(PathError::TooLong { got: path.len(), most: MAX_FREE_STEPS });
     }
-    Ok(path.iter().fold(leaf, |below, step| {
-        if step.left { node(step.hash, below) } else { node(below, step.hash) }
-    }))
+    Ok(path.iter().fold(
+        leaf,
+        |below, step| {
+            if step.left { node(step.hash, below) } else { node(below, step.hash) }
+        },
+    ))
 }
 
 /// The most steps of a path whose sides do not follow.

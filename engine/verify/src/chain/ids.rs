@@ -154,7 +154,9 @@ mod json {
             impl de::Visitor<'_> for Visitor {
                 type Value = ChainId;
                 fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a chain id: a number up to 4294967295 or four base58 letters such as \"tDVV\"")
+                    f.write_str(
+                        "a chain id: a number up to 4294967295 or four base58 letters such as \"tDVV\"",
+                    )
                 }
                 fn visit_u64<E: de::Error>(self, number: u64) -> Result<ChainId, E> {
                     u32::try_from(number)

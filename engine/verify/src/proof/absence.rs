@@ -146,13 +146,7 @@ impl AbsenceProof {
 }
 
 impl Neighbour {
-    fn leads_to(
-        &self,
-        index: u64,
-        size: u32,
-        field: &'static str,
-        root: Hash,
-    ) -> Result<(), VerifyError> {
+    fn leads_to(&self, index: u64, size: u32, field: &'static str, root: Hash) -> Result<(), VerifyError> {
         let leaf = leaf::chain(self.chain_id, self.first_height, self.count, self.chain_root);
         leads_to(leaf, (index, size.into()), &self.path, (field, "header.side_root", root))
     }

@@ -137,9 +137,7 @@ impl<'a> Input<'a> {
 
     /// The path of leaf `index` in a tree of `size`; empty if there is no such leaf.
     pub(super) fn path(&mut self, index: u64, size: u64) -> Result<Vec<Step>, DecodeError> {
-        siblings(index, size)
-            .map(|sibling| Ok(Step { hash: self.hash()?, left: sibling.left }))
-            .collect()
+        siblings(index, size).map(|sibling| Ok(Step { hash: self.hash()?, left: sibling.left })).collect()
     }
 
     /// The path from `header` to `head`, if there is one.
@@ -155,7 +153,11 @@ impl<'a> Input<'a> {
     pub(super) fn free_path(&mut self) -> Result<Vec<Step>, DecodeError> {
         let steps = self.u8()?;
         if usize::from(steps) > MAX_FREE_STEPS {
-            return Err(DecodeError::Value { field: "path steps", got: steps.into(), expected: "at most 32" });
+            return Err(DecodeError::Value {
+                field: "path steps",
+                got: steps.into(),
+                expected: "at most 32",
+            });
         }
         let sides = self.u32()?;
         if u64::from(sides) >> steps != 0 {

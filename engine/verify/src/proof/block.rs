@@ -93,7 +93,8 @@ impl Proof {
 
     /// The binary form (`docs/protocol.md`, section "Proofs").
     pub fn to_bytes(&self) -> Vec<u8> {
-        let steps = self.chain_path.len() + self.side_path.len() + self.history_path.as_ref().map_or(0, Vec::len);
+        let steps =
+            self.chain_path.len() + self.side_path.len() + self.history_path.as_ref().map_or(0, Vec::len);
         let mut out = Vec::with_capacity(FIXED_BYTES + 32 * steps + MainHeader::BYTES);
         self.write(&mut out);
         out

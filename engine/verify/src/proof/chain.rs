@@ -68,8 +68,8 @@ impl SectionProof {
             (index, leaf::side(self.chain_id, height, block.hash, block.tx_root))
         };
         let mut leaves: Vec<_> = (0..).zip(&self.blocks).map(leaf).collect();
-        let chain_root = fold_many(&mut leaves, count.into(), &[])
-            .map_err(|error| VerifyError::Path { field, error })?;
+        let chain_root =
+            fold_many(&mut leaves, count.into(), &[]).map_err(|error| VerifyError::Path { field, error })?;
         leads_to(
             leaf::chain(self.chain_id, self.first_height, count, chain_root),
             (self.index.into(), self.header.chain_count.into()),

@@ -13,7 +13,10 @@ use super::{
 /// A proof of any kind, as it is handed on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
-#[allow(clippy::large_enum_variant, reason = "one document at a time; a box would be another step for each reader")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one document at a time; a box would be another step for each reader"
+)]
 pub enum Document {
     /// That a side block is indexed.
     Block(Proof),

@@ -155,7 +155,10 @@ impl Serialize for Transaction {
 
 impl<'de> Deserialize<'de> for TransactionProof {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        AnyProof { level: 0, inside: 0 }.deserialize(deserializer)?.transaction_proof().map_err(D::Error::custom)
+        AnyProof { level: 0, inside: 0 }
+            .deserialize(deserializer)?
+            .transaction_proof()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -454,7 +457,9 @@ impl<'de> Deserialize<'de> for Bytes {
         let bytes = digits.and_then(|digits| const_hex::decode(digits).ok());
         bytes.map(Self).ok_or_else(|| {
             let start: String = text.chars().take(40).collect();
-            D::Error::custom(format_args!("{start:?} is not bytes: expected 0x and an even number of hex digits"))
+            D::Error::custom(format_args!(
+                "{start:?} is not bytes: expected 0x and an even number of hex digits"
+            ))
         })
     }
 }

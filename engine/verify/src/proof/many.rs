@@ -8,9 +8,7 @@ use crate::tree::{fold_many, many};
 
 use super::binary::{Input, Output};
 use super::block::index_of;
-use super::{
-    DecodeError, Part, ProvenBlock, Verified, VerifyError, header, height, later, same, version,
-};
+use super::{DecodeError, Part, ProvenBlock, Verified, VerifyError, header, height, later, same, version};
 
 /// That each of many side blocks was indexed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,9 +64,7 @@ impl BlocksProof {
     pub fn blocks(&self) -> impl Iterator<Item = (ChainId, &ProvenBlock, &MainHeader)> {
         self.main_blocks.iter().flat_map(|main| {
             let chains = main.chains.iter();
-            chains.flat_map(|chain| {
-                chain.blocks.iter().map(|block| (chain.chain_id, block, &main.header))
-            })
+            chains.flat_map(|chain| chain.blocks.iter().map(|block| (chain.chain_id, block, &main.header)))
         })
     }
 

@@ -388,7 +388,10 @@ impl Nested {
             });
         }
         same(("the inner proof's newest header", verified.trusted_hash), ("block.hash", block.hash))?;
-        same(("the inner proof's newest header.side_root", newest.side_root), ("block.tx_root", block.tx_root))?;
+        same(
+            ("the inner proof's newest header.side_root", newest.side_root),
+            ("block.tx_root", block.tx_root),
+        )?;
         let inner = self.block();
         Ok(Inner { chain_id: inner.chain_id, block: inner.block, verified, claim })
     }
