@@ -143,6 +143,11 @@ impl SimChain {
     }
 }
 
+/// The id of a transaction of these bytes.
+pub fn transaction_id(data: &[u8]) -> Hash {
+    digest(&[&[0x10], data].concat())
+}
+
 impl SimConfig {
     /// What is hashed of a transaction: its kind, and its bytes.
     fn preimage(&self, chain: ChainId, height: u64, index: u32, out: &mut Vec<u8>) {

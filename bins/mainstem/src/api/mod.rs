@@ -6,13 +6,15 @@
 
 mod aelf;
 mod answer;
+mod headers;
 mod metrics;
-mod params;
+pub(crate) mod params;
 pub(crate) mod peers;
-mod problem;
+pub(crate) mod problem;
 mod proofs;
 mod routes;
 mod server;
+mod transactions;
 mod views;
 
 pub(crate) use answer::Budget;

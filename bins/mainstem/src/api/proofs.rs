@@ -186,14 +186,14 @@ async fn verify<R: BlockReader>(
 }
 
 /// The query of a proof, and in which form it is wanted.
-struct Asked {
+pub(super) struct Asked {
     query: Vec<(String, String)>,
     form: Form,
 }
 
 impl Asked {
     /// Reads a query that may have these parameters, and `format`.
-    fn new(uri: &Uri, headers: &HeaderMap, known: &[&str]) -> Answer<Self> {
+    pub(super) fn new(uri: &Uri, headers: &HeaderMap, known: &[&str]) -> Answer<Self> {
         let mut names = known.to_vec();
         names.push("format");
         let query = params::query(uri, &names)?;
@@ -202,24 +202,24 @@ impl Asked {
         Ok(Self { query, form })
     }
 
-    fn height(&self, field: &str) -> Answer<Option<Height>> {
+    pub(super) fn height(&self, field: &str) -> Answer<Option<Height>> {
         let given = self.query.iter().find(|(name, _)| name == field);
         given.map(|(_, text)| params::height(field, text)).transpose()
     }
 
-    fn answers<'a, R>(&self, node: &'a Node<R>) -> Answers<'a> {
+    pub(super) fn answers<'a, R>(&self, node: &'a Node<R>) -> Answers<'a> {
         Answers { budget: &node.answers, form: self.form }
     }
 }
 
 impl<R: BlockReader> Node<R> {
     /// A problem if the chain is not registered here.
-    fn registered(&self, chain: ChainId) -> Answer<()> {
+    pub(super) fn registered(&self, chain: ChainId) -> Answer<()> {
         if self.genesis.chain(chain).is_some() { Ok(()) } else { self.chain(chain).map(drop) }
     }
 
     /// What is said of a proof that cannot be had.
-    fn refusal(&self, error: ProofError) -> Problem {
+    pub(super) fn refusal(&self, error: ProofError) -> Problem {
         let not_found =
             |kind, title, error: &dyn Display| Problem::new(StatusCode::NOT_FOUND, kind, title, error);
         match error {

@@ -28,17 +28,19 @@ use net::server::{Load, PeerList, Questions};
 use super::answer::Budget;
 use super::params::{self, Params};
 use super::problem::{self, Problem};
-use super::{aelf, metrics, peers, proofs, views};
+use super::{aelf, headers, metrics, peers, proofs, transactions, views};
 use crate::node::EngineSlot;
 
 /// The routes, for those who ask for another.
-pub(super) const PATHS: [&str; 17] = [
+pub(super) const PATHS: [&str; 19] = [
     "GET /v1/status",
     "GET /v1/chains",
     "GET /v1/chains/{id}",
     "GET /v1/chains/{id}/blocks/{height}",
     "GET /v1/blocks/{height|latest}",
     "GET /v1/proofs/{chain}/{height}?head={height}",
+    "GET /v1/proofs/tx/{chain}/{id}?head={height}",
+    "GET /v1/headers?from={height}&limit={number}",
     "POST /v1/proofs",
     "GET /v1/consistency?from={height}&to={height}",
     "GET /v1/blocks/{height}/chains/{chain}?head={height}",
@@ -106,6 +108,8 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Rout
         .route("/v1/chains/{id}/blocks/{height}", get(side_block::<R>))
         .route("/v1/blocks/{height}", get(main_block::<R>))
         .merge(proofs::routes())
+        .merge(transactions::routes())
+        .merge(headers::routes())
         .merge(Arc::clone(&aelf).parents())
         .route("/v1/peers", get(peers::peers::<R>))
         .route("/v1/peers/{session}", get(peers::peer::<R>))
