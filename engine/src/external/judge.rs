@@ -1,7 +1,10 @@
 //! A proposal, field by field: against itself, against the block before, and against our own lanes.
 
-use crate::chain::{Height, MainHeader};
+use std::time::Duration;
+
+use crate::chain::{Hash, Height, MainHeader, Timestamp};
 use crate::lane::Outlet;
+use crate::merkle::{leaf, tree};
 use crate::pipeline::{Below, Share};
 use crate::state::State;
 
@@ -53,6 +56,20 @@ pub(super) fn after(header: &MainHeader, below: &Below) -> Result<(), Verdict> {
     Ok(())
 }
 
+/// Time, by our own clock: a block from the future would drag the time of all later ones with it.
+pub(super) fn now(header: &MainHeader, now: Timestamp) -> Result<(), Verdict> {
+    let latest = now.as_millis().saturating_add(MOST_AHEAD.as_millis() as u64);
+    let got = header.time.as_millis();
+    if got > latest {
+        let expected = format_args!("at most {latest}, {MOST_AHEAD:?} ahead of this node's clock");
+        return Err(Verdict::invalid("header.time", &got, &expected));
+    }
+    Ok(())
+}
+
+/// How far a proposal may be ahead of our clock.
+const MOST_AHEAD: Duration = Duration::from_secs(60);
+
 /// The sections on top of `state`; `shares` is set to what our lanes have for them.
 pub(super) fn sections(
     proposal: &Proposal,
@@ -85,7 +102,8 @@ pub(super) fn sections(
     Ok(())
 }
 
-/// Each block, as far as we have received them; and then, whether that is all.
+/// Each block, as far as we have received them; and then, whether that is all. If it is not, the blocks are those that
+/// the header commits to: so what is said later of a header that had to wait is said of these blocks and no others.
 pub(super) fn blocks(proposal: &Proposal, outlets: &[Outlet], shares: &[Share]) -> Result<(), Verdict> {
     let (mut hashes, mut tx_roots) = (proposal.hashes.iter(), proposal.tx_roots.iter());
     let (mut wrong, mut behind) = (None, None);
@@ -122,7 +140,32 @@ pub(super) fn blocks(proposal: &Proposal, outlets: &[Outlet], shares: &[Share]) 
             });
         }
     }
-    wrong.or(behind).map_or(Ok(()), Err)
+    if let Some(wrong) = wrong {
+        return Err(wrong);
+    }
+    behind.map_or(Ok(()), |behind| {
+        same("header.side_root", proposal.header.side_root, side_root(proposal))?;
+        Err(behind)
+    })
+}
+
+/// The root over the blocks of a proposal, whose sections are whole.
+fn side_root(proposal: &Proposal) -> Hash {
+    let (mut blocks, mut nodes) = (proposal.hashes.iter().zip(&proposal.tx_roots), Vec::new());
+    let mut root = |leaves: &mut [Hash]| {
+        nodes.resize(tree::stored_nodes(leaves.len()), Hash::ZERO);
+        tree::root(leaves, &mut nodes)
+    };
+    let chains = proposal.sections.iter().map(|section| {
+        let heights = (section.first_height.0..).take(section.count as usize).map(Height);
+        let leaves = heights.zip(&mut blocks);
+        let mut leaves: Vec<_> = leaves
+            .map(|(height, (hash, tx_root))| leaf::side(section.chain, height, *hash, *tx_root))
+            .collect();
+        leaf::chain(section.chain, section.first_height, section.count, root(&mut leaves))
+    });
+    let mut chains: Vec<_> = chains.collect();
+    root(&mut chains)
 }
 
 /// The roots, against those of the block that we make of the same shares.

@@ -1,5 +1,6 @@
 //! How many side blocks a candidate takes of which chain.
 
+use crate::aelf::lanes::{self, Indexed};
 use crate::lane::Outlet;
 use crate::pipeline::fair_shares;
 use crate::state::{SideChain, State};
@@ -23,13 +24,10 @@ pub enum Selection {
     /// All that wait, in fair shares.
     #[default]
     Fair,
-    /// As AElf does. Of a chain of which nothing is indexed: its first block alone, once 256 more are there; then
-    /// nothing, until the main block with it is irreversible; then all that wait. In fair shares if that is too much.
+    /// As AElf does, and [`crate::pipeline::SealRules::Aelf`]: [`lanes::places`], where irreversible is what was
+    /// finalized. In fair shares if that is too much.
     Aelf,
 }
-
-/// How many blocks must wait before AElf indexes the first one of a chain.
-const AELF_FIRST: u64 = 1 + 256;
 
 impl Limits {
     pub(super) fn check(&self, most_leaves: u64) -> Result<(), ExternalError> {
@@ -62,9 +60,17 @@ impl Limits {
             waiting += available;
             let wanted = match self.selection {
                 Selection::Fair => available,
-                Selection::Aelf if irreversible >= side.first_height => available,
-                Selection::Aelf if chain.indexed >= side.first_height => 0,
-                Selection::Aelf => u64::from(available >= AELF_FIRST),
+                Selection::Aelf => {
+                    let first = side.first_height;
+                    let indexed = if irreversible >= first {
+                        Indexed::Irreversible
+                    } else if chain.indexed >= first {
+                        Indexed::Reversible
+                    } else {
+                        Indexed::Nothing
+                    };
+                    lanes::places(indexed, available)
+                }
             };
             wanted.min(self.max_per_chain)
         }));

@@ -188,10 +188,12 @@ impl External {
         })
     }
 
-    /// Judges a main block that could follow any committed block from the irreversible one to the head.
+    /// Judges a main block that could follow any committed block from the irreversible one to the head. One that is more
+    /// than a minute ahead of this node's clock is not valid yet; what is committed, the main chain has agreed on.
     pub fn validate(&self, proposal: &Proposal) -> Result<Verdict, ExternalError> {
         let inner = &mut *self.lock()?;
-        Ok(self.measured(|| inner.judge(proposal)).map_or_else(|verdict| verdict, |_| Verdict::Valid))
+        let judge = || inner.judge(proposal).and_then(|_| judge::now(&proposal.header, self.clock.wall()));
+        Ok(self.measured(judge).map_or_else(|verdict| verdict, |()| Verdict::Valid))
     }
 
     /// Commits the block after the head, which is judged again. Durable when this returns. A block that is the head

@@ -55,7 +55,8 @@ pub enum Verdict {
     /// Every field is what this node would have written, given the same choice of blocks and the same time.
     #[error("valid")]
     Valid,
-    /// A field is wrong, and will stay so: it contradicts itself, the block before, or what this node received.
+    /// A field is wrong, and will stay so (but for a time that is too far ahead): it contradicts the others, the block
+    /// before, or what this node received.
     #[error("{field}: {got}; expected {expected}")]
     Invalid {
         /// Which field: `header.height`, `sections[3].first_height`, `sections[3].hashes[17]`, and so on.
@@ -66,7 +67,7 @@ pub enum Verdict {
         expected: String,
     },
     /// No refusal: nothing is wrong so far, but this node has not received all of it. To be judged again when it
-    /// has ([`super::Docket`]).
+    /// has ([`super::Docket`]). The blocks are those that the header commits to, so its hash stands for all of it.
     #[error("chain {chain}: block {wanted} was not received yet; {received} is the newest one")]
     Behind {
         /// The first side chain that lacks blocks.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::chain::{ChainId, Hash, Height, MainBlock, MainHeader, Timestamp};
+use engine::chain::{ChainId, ColumnsRef, Hash, Height, MainBlock, MainHeader, Timestamp};
 use engine::external::{Docket, ExternalError, Limits, Proposal, ProposedSection, Verdict};
 use engine::store::BlockReader;
 use mainstem_engine as engine;
@@ -112,9 +112,17 @@ fn a_candidate_is_valid_on_another_node_and_not_after_any_single_change() {
         assert_eq!(verdict, Verdict::UnknownParent { parent, irreversible: Height(0), head: Height(2) });
     }
     // A later time is as good: whoever seals says what time it is. The block is another one then.
-    let header = MainHeader { time: Timestamp::from_millis(1_800_000_000_000), ..valid.header };
-    let later = Proposal { header, ..valid };
-    assert_eq!(other.external.validate(&later).unwrap(), Verdict::Valid);
+    // But no more than a minute ahead of our clock, unless the main chain has agreed on it.
+    let at = |millis| {
+        let header = MainHeader { time: Timestamp::from_millis(millis), ..valid.header };
+        Proposal { header, ..valid.clone() }
+    };
+    assert_eq!(other.external.validate(&at(1_700_000_060_000)).unwrap(), Verdict::Valid);
+    let verdict = other.external.validate(&at(1_700_000_060_001)).unwrap();
+    assert!(matches!(&verdict, Verdict::Invalid { field, .. } if field == "header.time"), "{verdict:?}");
+    assert!(matches!(other.external.validate(&at(u64::MAX)).unwrap(), Verdict::Invalid { .. }));
+    other.external.rollback(Height(1)).unwrap();
+    other.external.commit(&at(1_700_000_060_001)).unwrap();
 }
 
 #[test]
@@ -128,7 +136,8 @@ fn every_flipped_bit_of_a_header_is_refused_but_for_other_times_that_may_be() {
         let mut changed = bytes;
         changed[bit / 8] ^= 1 << (bit % 8);
         let header = MainHeader::decode(&changed);
-        let may_be = header.time >= parent.header.time;
+        let latest = Timestamp::from_millis(1_700_000_000_050 + 60_000);
+        let may_be = (parent.header.time..=latest).contains(&header.time);
         let verdict = one.external.validate(&Proposal { header, ..valid.clone() }).unwrap();
         match verdict {
             Verdict::Valid => {
@@ -232,20 +241,32 @@ fn what_is_wrong_is_refused_though_our_lanes_are_behind() {
     let third = block.sections[2].leaves();
     early.hashes[third.start + 5] = Hash::ZERO;
     late.hashes[third.end - 1] = Hash::ZERO;
-    let verdict = other.external.validate(&early).unwrap();
-    assert!(
-        matches!(&verdict, Verdict::Invalid { field, .. } if field == "sections[2].hashes[5]"),
-        "{verdict:?}"
-    );
+    for (proposal, expected) in [(early, "sections[2].hashes[5]"), (late, "header.side_root")] {
+        let verdict = other.external.validate(&proposal).unwrap();
+        assert!(matches!(&verdict, Verdict::Invalid { field, .. } if field == expected), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_proposal_that_had_to_wait_is_refused_when_other_blocks_come_than_it_names() {
+    let genesis = genesis(1);
+    let (one, other) = (Node::new(&genesis, config(100)), Node::new(&genesis, config(100)));
+    one.send(1, 9);
+    other.send(1, 9);
+    // The two hear of different blocks: one of the chain's nodes lies.
+    let lane = one.external.cache().lane(ChainId(1)).unwrap();
+    let (parent, lie, time) = (lane.position().hash.unwrap(), Hash([6; 32]), Timestamp::default());
+    let columns = ColumnsRef { hashes: &[lie], tx_roots: &[lie], times: &[time] };
+    lane.push(super::SESSION, Height(10), parent, columns, Duration::ZERO).unwrap();
+    let proposal = Proposal::of(&one.candidate());
+    assert_eq!(one.external.validate(&proposal).unwrap(), Verdict::Valid);
     let mut docket = Docket::new(1);
     let until = Duration::from_secs(1);
-    assert_eq!(docket.judge(&other.external, late, (), until).unwrap(), None);
-    for chain in 1..=3 {
-        other.send(chain, 10);
-    }
+    assert_eq!(docket.judge(&other.external, proposal, (), until).unwrap(), None);
+    other.send(1, 10);
     let decided = docket.judge_again(&other.external, Duration::ZERO).unwrap();
     let [((), Verdict::Invalid { field, got, .. })] = &decided[..] else { panic!("{decided:?}") };
-    assert_eq!((field.as_str(), got.as_str()), ("sections[2].hashes[9]", Hash::ZERO.to_string().as_str()));
+    assert_eq!((field, got), (&"sections[0].hashes[8]".to_owned(), &lie.to_string()));
 }
 
 #[test]

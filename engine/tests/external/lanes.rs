@@ -78,6 +78,20 @@ fn candidates_are_what_this_node_would_seal_by_itself() {
         }
     }
     assert!(node.head() > 30);
+    // What is counted is what will not be taken back.
+    node.external.finalize(Height(node.head())).unwrap();
+    let (stats, durable) = (node.external.stats(), node.external.durable());
+    assert_eq!((durable.main_blocks, stats.main_blocks), (node.head(), node.head()));
+    assert_eq!(stats.durable.len(), stats.side_blocks);
+    assert_eq!(
+        stats.side_blocks,
+        outlets
+            .iter()
+            .zip(&genesis.chains)
+            .map(|(outlet, side)| outlet.next_height().0 - side.first_height.0)
+            .sum::<u64>()
+    );
+    assert!(stats.append.len() >= node.head() && stats.seal.len() > stats.append.len());
 }
 
 #[test]
