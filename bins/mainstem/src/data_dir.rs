@@ -23,6 +23,8 @@ pub(crate) const CONFIG: &str = "mainstem.toml";
 /// Where a node's files are.
 #[derive(Clone, Debug)]
 pub(crate) struct DataDir {
+    /// The directory itself.
+    pub root: PathBuf,
     /// The genesis document.
     pub genesis: PathBuf,
     /// The private key.
@@ -48,6 +50,7 @@ impl DataDir {
 
     fn at(dir: &Path, genesis: &Path, key: &Path) -> Self {
         Self {
+            root: dir.to_owned(),
             genesis: dir.join(genesis),
             key: dir.join(key),
             keys: dir.join("keys.toml"),

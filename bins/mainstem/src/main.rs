@@ -12,6 +12,7 @@ mod client;
 mod clock;
 mod command;
 mod data_dir;
+mod external;
 mod ingest;
 mod keys;
 mod logging;

@@ -10,18 +10,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use engine::cache::Cache;
 use engine::chain::{Height, NodeKey};
-use engine::pipeline::{ConfigError, Durable, Engine, PipelineConfig, Running, StageNow, Stats};
+use engine::external::{External, ExternalConfig};
+use engine::pipeline::{ConfigError, Durable, Engine, Head, HeadSink, PipelineConfig, Running, StageNow, Stats};
 use engine::state::Genesis;
 use engine::store::BlockReader;
 use net::server::{Load, NodeKeys, Parts};
-use storage::{Log, LogReader};
+use storage::{Log, LogReader, LogWriter};
 
 use crate::api::{self, Limits};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
+use crate::external::{self, Driver, Settled};
 use crate::ingest;
 use crate::keys::{KeysFile, Watch};
-use crate::settings::Settings;
+use crate::settings::{Mode, Settings};
 use crate::threads::{self, Plan, pin};
 
 /// How long peers may take to hear that the node stops.
@@ -48,18 +50,66 @@ pub(crate) struct Node {
     quic: net::server::Server,
     ingest: Load,
     engine: EngineSlot,
-    reader: LogReader,
+    /// Where the main chain is driven from, if it is.
+    external: Option<external::Server>,
+    reader: Settled<LogReader>,
     _watch: Watch,
+}
+
+/// What makes main blocks.
+pub(crate) enum Chain {
+    /// This node's own stages.
+    Solo(Running),
+    /// Another chain's node, by calls.
+    External(Arc<External>),
+}
+
+impl Chain {
+    fn stats(&self) -> Stats {
+        match self {
+            Self::Solo(running) => running.stats(),
+            Self::External(external) => external.stats(),
+        }
+    }
+
+    fn stages(&self) -> [StageNow; 3] {
+        match self {
+            Self::Solo(running) => running.stages(),
+            Self::External(external) => external.stages(),
+        }
+    }
+
+    fn durable(&self) -> Durable {
+        match self {
+            Self::Solo(running) => running.durable(),
+            Self::External(external) => external.durable(),
+        }
+    }
+
+    fn failed(&self) -> Option<String> {
+        match self {
+            Self::Solo(running) => running.failed(),
+            Self::External(external) => external.status().failed,
+        }
+    }
+
+    /// Ends it: what is final is sealed and stored, if it is ours to seal.
+    fn stop(self) -> Result<Stats, String> {
+        match self {
+            Self::Solo(running) => running.stop(),
+            Self::External(external) => external.status().failed.map_or_else(|| Ok(external.stats()), Err),
+        }
+    }
 }
 
 /// The engine, also for those who only look at it. Empty before it starts and once it was stopped.
 #[derive(Clone, Default)]
-pub(crate) struct EngineSlot(Arc<RwLock<Option<Running>>>);
+pub(crate) struct EngineSlot(Arc<RwLock<Option<Chain>>>);
 
 impl EngineSlot {
     /// What the stages did so far.
     pub(crate) fn stats(&self) -> Option<Stats> {
-        self.look(Running::stats)
+        self.look(Chain::stats)
     }
 
     /// What ingest and the stages do now.
@@ -72,29 +122,29 @@ impl EngineSlot {
             capacity: ingest.most_frame_bytes(),
             unit: "bytes",
         };
-        self.look(|running| iter::once(first).chain(running.stages()).collect())
+        self.look(|chain| iter::once(first).chain(chain.stages()).collect())
     }
 
     /// How much was made durable since the start: for those who ask often.
     pub(crate) fn durable(&self) -> Option<Durable> {
-        self.look(Running::durable)
+        self.look(Chain::durable)
     }
 
     /// Why a stage gave up, if one did.
     pub(crate) fn failed(&self) -> Option<String> {
-        self.look(Running::failed).flatten()
+        self.look(Chain::failed).flatten()
     }
 
-    fn look<T>(&self, look: impl FnOnce(&Running) -> T) -> Option<T> {
+    fn look<T>(&self, look: impl FnOnce(&Chain) -> T) -> Option<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 
     /// Shows an engine that was started.
-    pub(crate) fn put(&self, engine: Running) {
+    pub(crate) fn put(&self, engine: Chain) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(engine);
     }
 
-    fn take(&self) -> Option<Running> {
+    fn take(&self) -> Option<Chain> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -128,6 +178,7 @@ impl Node {
         options.keep_blocks = NonZeroU64::new(settings.storage.keep_blocks);
         options.spare_segments = settings.storage.spare_segments;
         options.cached_bytes = settings.storage.cached.0;
+        options.reversible = settings.main.mode == Mode::External;
         let (writer, reader, recovery) =
             Log::open(&dir.log, options).map_err(|error| opening(&dir, &error))?;
         check_fit(settings, &genesis, recovery.segment_bytes)?;
@@ -144,9 +195,13 @@ impl Node {
 
         let plan = Plan::of(threads::cores(), settings);
         let clock = Arc::new(SystemClock::start());
-        let engine = Engine::resume(pipeline(settings, &plan), &genesis, writer, &reader, clock.clone())
-            .with_context(|| format!("cannot continue the log in {}", dir.log.display()))?;
-        let (cache, head) = (engine.cache(), engine.head());
+        let config = pipeline(settings, &plan);
+        let begun = match settings.main.mode {
+            Mode::Solo => Begun::solo(config, &genesis, writer, reader, clock.clone()),
+            Mode::External => Begun::external(settings, &dir, config, &genesis, writer, reader, clock.clone()),
+        };
+        let begun = begun.with_context(|| format!("cannot continue the log in {}", dir.log.display()))?;
+        let Begun { cache, head, reader, engine } = begun;
 
         let config = ingest::config(&settings.ingest, identity);
         let parts = Parts {
@@ -175,6 +230,8 @@ impl Node {
             ingest: quic.load(),
             engine: running.clone(),
             scraped: api::Scraped::default(),
+            answers: api::Budget::default(),
+            questions: quic.questions(),
         };
         let limits = Limits { max_body: settings.api.max_body.0 as usize, timeout };
         let config = api::Config {
@@ -189,12 +246,13 @@ impl Node {
 
         let watch = Watch::start(file, Arc::clone(&genesis), state, move |state| keys.set(state.changes()))
             .context("no thread can be had that watches the keys")?;
-        running.put(engine.start(vec![Box::new(quic.head_sink())]));
+        let (chain, external) = engine.start(Box::new(quic.head_sink()), settings)?;
+        running.put(chain);
         if settings.threads.pin {
             pin::pin(&plan)?;
         }
         let ingest = quic.load();
-        Ok(Self { genesis, key, cache, api, quic, ingest, engine: running, reader, _watch: watch })
+        Ok(Self { genesis, key, cache, api, quic, ingest, engine: running, external, reader, _watch: watch })
     }
 
     /// Who the chains are.
@@ -215,6 +273,11 @@ impl Node {
     /// Where its API listens.
     pub(crate) fn api_addr(&self) -> SocketAddr {
         self.api.addr()
+    }
+
+    /// Where the main chain is driven from, if it is.
+    pub(crate) fn external_addr(&self) -> Option<SocketAddr> {
+        self.external.as_ref().map(external::Server::addr)
     }
 
     /// What the engine's stages did so far.
@@ -262,7 +325,11 @@ impl Node {
     /// Stops in order: no more blocks come in, what is final is sealed and stored, then the API ends. Fails if
     /// a stage of the engine had given up.
     pub(crate) fn stop(self) -> Result<Stats> {
-        let Self { api, quic, engine, .. } = self;
+        let Self { api, quic, engine, external, .. } = self;
+        if let Some(external) = external {
+            tracing::info!("stopping: calls of the main chain's node");
+            external.stop(API_GRACE);
+        }
         tracing::info!("stopping: ingest");
         quic.shutdown(QUIC_GRACE);
         tracing::info!("stopping: sealing and storing what is final");
@@ -272,6 +339,79 @@ impl Node {
         let stats = stats.map_err(|reason| anyhow!("{reason}"))?;
         tracing::info!(main_blocks = stats.main_blocks, side_blocks = stats.side_blocks, "stopped");
         Ok(stats)
+    }
+}
+
+/// What is there before anything moves.
+struct Begun {
+    cache: Cache,
+    /// The newest main block that will never be taken back.
+    head: Option<Head>,
+    reader: Settled<LogReader>,
+    engine: Starting,
+}
+
+/// An engine about to start.
+enum Starting {
+    Solo(Engine),
+    External { driver: Driver, external: Arc<External>, config: external::Config },
+}
+
+impl Begun {
+    fn solo(
+        config: PipelineConfig,
+        genesis: &Genesis,
+        writer: LogWriter,
+        reader: LogReader,
+        clock: Arc<SystemClock>,
+    ) -> Result<Self> {
+        if writer.reversible() {
+            bail!("this log was made with main.mode = \"external\", and goes on with that mode only");
+        }
+        let engine = Engine::resume(config, genesis, writer, &reader, clock)?;
+        let (cache, head) = (engine.cache(), engine.head());
+        Ok(Self { cache, head, reader: Settled::whole(reader), engine: Starting::Solo(engine) })
+    }
+
+    fn external(
+        settings: &Settings,
+        dir: &DataDir,
+        config: PipelineConfig,
+        genesis: &Genesis,
+        writer: LogWriter,
+        reader: LogReader,
+        clock: Arc<SystemClock>,
+    ) -> Result<Self> {
+        let max_leaves = config.max_leaves;
+        let config = ExternalConfig { pipeline: config, max_reversible: settings.external.max_reversible };
+        let (engine, waiter) = External::resume(config, genesis, writer, &reader, clock.clone())?;
+        let status = engine.status();
+        let (reader, announced) = Settled::up_to(reader, status.irreversible);
+        engine.announce_to(Box::new(announced))?;
+        let (cache, external) = (engine.cache(), Arc::new(engine));
+        let limits = external::limits(&settings.seal);
+        let driver = Driver::start(Arc::clone(&external), waiter, limits, clock)
+            .context("no thread can be had that judges main blocks")?;
+        let token = external::token(&settings.external, dir)?;
+        let config = external::Config { addr: settings.external.addr, token, max_leaves };
+        let engine = Starting::External { driver, external, config };
+        Ok(Self { cache, head: status.announced, reader, engine })
+    }
+}
+
+impl Starting {
+    /// Begins to make main blocks, or to be told of them.
+    fn start(self, sink: Box<dyn HeadSink>, settings: &Settings) -> Result<(Chain, Option<external::Server>)> {
+        match self {
+            Self::Solo(engine) => Ok((Chain::Solo(engine.start(vec![sink])), None)),
+            Self::External { driver, external, config } => {
+                external.announce_to(sink)?;
+                let addr = settings.external.addr;
+                let server = external::Server::start(config, driver)
+                    .map_err(|error| anyhow!("calls cannot be taken on TCP {addr}: {error}; --external.addr moves this port"))?;
+                Ok((Chain::External(external), Some(server)))
+            }
+        }
     }
 }
 
@@ -315,6 +455,9 @@ pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Re
         },
     )?;
     ingest::check(&settings.ingest)?;
+    if settings.main.mode == Mode::External {
+        external::token(&settings.external, dir)?;
+    }
     if settings.threads.pin {
         pin::check(&plan, plan.cores.get())?;
     }

@@ -11,25 +11,25 @@ use super::problem::Problem;
 use super::routes::MAX_PAGE;
 
 /// What a path with parameters gives, or why not.
-pub(super) type Params<T> = Result<Path<T>, PathRejection>;
+pub(crate) type Params<T> = Result<Path<T>, PathRejection>;
 
 /// The parameters of a path.
-pub(super) fn path<T>(params: Params<T>) -> Result<T, Problem> {
+pub(crate) fn path<T>(params: Params<T>) -> Result<T, Problem> {
     params.map(|Path(values)| values).map_err(|error| Problem::parameter("path", "", error.body_text()))
 }
 
 /// A chain id, as a number or in base58.
-pub(super) fn chain(text: &str) -> Result<ChainId, Problem> {
+pub(crate) fn chain(text: &str) -> Result<ChainId, Problem> {
     chain_id("chain", text)
 }
 
 /// A chain id in the parameter `field`.
-pub(super) fn chain_id(field: &str, text: &str) -> Result<ChainId, Problem> {
+pub(crate) fn chain_id(field: &str, text: &str) -> Result<ChainId, Problem> {
     text.parse().map_err(|error| Problem::parameter(field, text, error))
 }
 
 /// The number of a session in the parameter `field`.
-pub(super) fn session(field: &str, text: &str) -> Result<u64, Problem> {
+pub(crate) fn session(field: &str, text: &str) -> Result<u64, Problem> {
     digits(text).ok_or_else(|| {
         let detail = format!("{:?} is no session: expected a number that GET /v1/peers shows", clip(text));
         Problem::parameter(field, text, detail)
@@ -37,7 +37,7 @@ pub(super) fn session(field: &str, text: &str) -> Result<u64, Problem> {
 }
 
 /// The height of a block.
-pub(super) fn height(field: &str, text: &str) -> Result<Height, Problem> {
+pub(crate) fn height(field: &str, text: &str) -> Result<Height, Problem> {
     let number =
         digits::<u64>(text).map(Height).filter(|height| *height > Height(0) && *height <= Height::MAX);
     number.ok_or_else(|| {
@@ -47,7 +47,7 @@ pub(super) fn height(field: &str, text: &str) -> Result<Height, Problem> {
 }
 
 /// The parameters of a query; names other than `known` are refused.
-pub(super) fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
+pub(crate) fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|error| Problem::parameter("query", uri.query().unwrap_or_default(), error.body_text()))?;
     for (position, (name, value)) in pairs.iter().enumerate() {
@@ -64,7 +64,7 @@ pub(super) fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, 
 }
 
 /// The parameters `after` and `limit` of a list; `read` reads an element's name.
-pub(super) fn page<T>(
+pub(crate) fn page<T>(
     uri: &Uri,
     read: impl Fn(&str, &str) -> Result<T, Problem>,
 ) -> Result<(Option<T>, usize), Problem> {
@@ -83,7 +83,7 @@ pub(super) fn page<T>(
 }
 
 /// A number in decimal digits and nothing else (`+5` is not a number here).
-pub(super) fn digits<T: FromStr>(text: &str) -> Option<T> {
+pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 

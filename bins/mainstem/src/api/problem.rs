@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 /// A problem on its way to the client. `docs/api.md` lists the kinds.
 #[derive(Clone, Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     kind: &'static str,
     title: &'static str,
@@ -21,7 +21,7 @@ pub(super) struct Problem {
 impl Problem {
     /// A problem of a kind: `urn:mainstem:problem:<kind>`, with a title that is the same whenever it occurs and a
     /// detail that is not.
-    pub(super) fn new(
+    pub(crate) fn new(
         status: StatusCode,
         kind: &'static str,
         title: &'static str,
@@ -31,7 +31,7 @@ impl Problem {
     }
 
     /// A parameter that is not what it should be.
-    pub(super) fn parameter(field: &str, value: &str, detail: impl Display) -> Self {
+    pub(crate) fn parameter(field: &str, value: &str, detail: impl Display) -> Self {
         let value: String = value.chars().take(100).collect();
         Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter is not valid", detail)
             .with("field", field)
@@ -39,7 +39,7 @@ impl Problem {
     }
 
     /// The node's own fault. The details are for its log, not for the client.
-    pub(super) fn internal(error: impl Display) -> Self {
+    pub(crate) fn internal(error: impl Display) -> Self {
         tracing::error!(%error, "a request failed");
         let detail = "the node could not read its log; its operator finds the reason in the node's log";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The node failed", detail)
@@ -47,12 +47,13 @@ impl Problem {
 
     /// Adds an extension member.
     #[must_use]
-    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
     }
 
-    fn render(self, uri: &Uri) -> Response {
+    /// The answer to a request for `uri`.
+    pub(crate) fn render(self, uri: &Uri) -> Response {
         let mut body = self.members;
         body.insert("type".into(), format!("urn:mainstem:problem:{}", self.kind).into());
         body.insert("title".into(), self.title.into());
@@ -75,7 +76,7 @@ impl IntoResponse for Problem {
 }
 
 /// The outermost layer: gives every error its body, also those that axum makes by itself.
-pub(super) async fn render(request: Request, next: Next) -> Response {
+pub(crate) async fn render(request: Request, next: Next) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     // `Allow` is set outside of this layer.
     let mut response = next.run(request).await;
@@ -95,7 +96,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
 }
 
 /// What a path that is no route answers.
-pub(super) async fn no_route(uri: Uri) -> Problem {
+pub(crate) async fn no_route(uri: Uri) -> Problem {
     let routes = json!(super::routes::PATHS);
     let detail = format!("there is nothing at {}; docs/api.md lists the routes", clip(uri.path()));
     Problem::new(StatusCode::NOT_FOUND, "no-route", "No such route", detail).with("routes", routes)

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::node::EngineSlot;
+use crate::node::{Chain, EngineSlot};
 
 const CHAIN: ChainId = ChainId(1_866_392);
 const BLOCKS: u64 = 40;
@@ -63,7 +63,7 @@ impl Fixture {
         let config = ServerConfig::new((Ipv4Addr::LOCALHOST, 0).into(), Identity::from_seed([1; 32]));
         let ingest = net::server::Server::start(config, parts).unwrap();
         let slot = EngineSlot::default();
-        slot.put(engine.start(Vec::new()));
+        slot.put(Chain::Solo(engine.start(Vec::new())));
 
         let lane = cache.lane(CHAIN).unwrap();
         let key: NodeKey = key.parse().unwrap();

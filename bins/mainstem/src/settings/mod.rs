@@ -18,7 +18,7 @@ use engine::pipeline::SealRules;
 pub(crate) use error::{ConfigError, Place, Problem};
 pub(crate) use layers::{ConfigArgs, Loaded};
 pub(crate) use table::{document, settings};
-pub(crate) use value::{ByteSize, LogFilter, LogFormat, quote};
+pub(crate) use value::{ByteSize, LogFilter, LogFormat, Mode, quote};
 
 use value::Value as _;
 
@@ -147,6 +147,26 @@ table::declare! {
         max_body: ByteSize = ByteSize::kib(256), in ByteSize::kib(64)..=ByteSize::mib(1);
         /// Time for a request to arrive, and for its answer to be made, in milliseconds.
         timeout_ms: u64 = 10_000, in 100..=600_000;
+    }
+
+    /// The main chain: who decides what becomes a main block.
+    main: Main {
+        /// solo: this node seals main blocks and owns the chain. external: the node of another chain drives it over
+        /// external.addr, and decides which main block comes next and when none can be taken back any more; until then,
+        /// nothing of a main block is acknowledged or served. A log stays what it was made for.
+        mode: Mode = Mode::Solo;
+    }
+
+    /// External mode: where the node of the existing main chain speaks to this one (main.mode = "external").
+    external: External {
+        /// TCP address for gRPC and REST. Port 0 takes any free one.
+        addr: SocketAddr = (Ipv4Addr::LOCALHOST, 9482).into();
+        /// File with a secret that each call has to show, as `authorization: Bearer ..`; a relative path counts from the data
+        /// directory. Without one (an empty path, "-"), only an address of this machine (127.0.0.1, [::1]) is possible.
+        token_file: PathBuf = "-".into();
+        /// Main blocks that can still be taken back, at most. Lanes keep the side blocks of all of them: cache.lane_blocks
+        /// has to be enough for what a chain makes in so long.
+        max_reversible: u64 = 4_096, in 1..=1 << 20;
     }
 
     /// The cache: blocks that are received and not durable yet.

@@ -197,6 +197,38 @@ impl Value for LogFormat {
     }
 }
 
+/// Who decides what becomes a main block.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Mode {
+    /// This node.
+    Solo,
+    /// The node of another chain.
+    External,
+}
+
+impl Value for Mode {
+    const PLACEHOLDER: &'static str = "MODE";
+
+    fn expected() -> String {
+        "solo or external".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "solo" => Some(Self::Solo),
+            "external" => Some(Self::External),
+            _ => None,
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        match self {
+            Self::Solo => quote("solo"),
+            Self::External => quote("external"),
+        }
+    }
+}
+
 impl Value for SealRules {
     const PLACEHOLDER: &'static str = "RULES";
 

@@ -91,6 +91,9 @@ fn announce(node: &Node, settings: &Settings) -> Result<()> {
     writeln!(out, "side chains {}, {} blocks indexed", genesis.chains.len(), node.side_blocks())?;
     writeln!(out, "ingest      quic {}", node.ingest_addr())?;
     writeln!(out, "api         http://{}", node.api_addr())?;
+    if let Some(addr) = node.external_addr() {
+        writeln!(out, "driven by   calls to http://{addr}, gRPC or REST")?;
+    }
     writeln!(out, "public key  {}", node.key())?;
     if genesis.chains.is_empty() {
         writeln!(out, "The genesis document names no side chain: there is nothing to index.")?;

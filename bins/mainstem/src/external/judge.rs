@@ -1,0 +1,96 @@
+//! The thread that judges proposals again when our lanes have caught up.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use engine::chain::Hash;
+use engine::clock::Clock;
+use engine::external::{Docket, External, Proposal};
+use engine::sync::Waiter;
+
+use super::MOST_WAITING;
+use super::verdicts::Verdicts;
+
+/// How long it looks away at most: it is not rung for new proposals, nor when time is up.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// How long it looks away when nothing waits: only a new proposal matters then.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Proposals on their way to the thread.
+const QUEUE: usize = 16;
+
+pub(super) struct Judge {
+    /// `None` once it is to end.
+    queue: Option<SyncSender<(Proposal, Duration)>>,
+    /// Relaxed: shown to people.
+    waiting: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Judge {
+    pub(super) fn start(
+        external: Arc<External>,
+        waiter: Waiter,
+        clock: Arc<dyn Clock>,
+        verdicts: Arc<Verdicts>,
+    ) -> io::Result<Self> {
+        let (queue, inbox) = sync_channel::<(Proposal, Duration)>(QUEUE);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&waiting);
+        let thread = std::thread::Builder::new().name("judge".into()).spawn(move || {
+            let mut docket: Docket<Hash> = Docket::new(MOST_WAITING);
+            loop {
+                // Before the look: what is rung for is seen now, and later rings are heard anew.
+                waiter.hear();
+                loop {
+                    let (proposal, patience) = match inbox.try_recv() {
+                        Ok(entry) => entry,
+                        Err(TryRecvError::Empty) => break,
+                        Err(TryRecvError::Disconnected) => return,
+                    };
+                    let (hash, until) = (proposal.header.hash(), clock.monotonic() + patience);
+                    match docket.judge(&external, proposal, hash, until) {
+                        Ok(None) => {}
+                        Ok(Some((hash, verdict))) => verdicts.tell(hash, verdict),
+                        // The engine has failed, and says so to whoever asks next.
+                        Err(_) => return,
+                    }
+                }
+                match docket.judge_again(&external, clock.monotonic()) {
+                    Ok(decided) => {
+                        decided.into_iter().for_each(|(hash, verdict)| verdicts.tell(hash, verdict))
+                    }
+                    Err(_) => return,
+                }
+                count.store(docket.len(), Ordering::Relaxed);
+                waiter.wait(if docket.is_empty() { IDLE } else { GLANCE });
+            }
+        })?;
+        Ok(Self { queue: Some(queue), waiting, thread: Some(thread) })
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Has a proposal judged again until it is decided or `patience` is over. False when there is no room: then whoever
+    /// proposes it has to ask once more.
+    pub(super) fn enter(&self, proposal: Proposal, patience: Duration) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.try_send((proposal, patience)).is_ok())
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
