@@ -16,6 +16,7 @@ mod probe;
 mod step;
 mod test;
 mod tsan;
+mod verifiers;
 mod workspace;
 
 use std::path::PathBuf;
@@ -78,6 +79,9 @@ enum Command {
     /// Install the real EVM nodes that the end-to-end tests index, and check that they answer
     #[command(long_about = peers::LONG)]
     Peers,
+    /// Test the verifiers of proofs in JavaScript and Solidity
+    #[command(long_about = verifiers::LONG)]
+    Verifiers,
     /// Test the log on real file systems: recorded crashes, failing and full disks
     #[command(long_about = disk::LONG)]
     Disk(disk::Options),
@@ -104,6 +108,7 @@ fn main() -> ExitCode {
         Command::Crash(options) => crash::crash(&options).map(|()| ExitCode::SUCCESS),
         Command::E2e(options) => test::e2e(&options),
         Command::Peers => Ok(step::run(vec![test::peers()])),
+        Command::Verifiers => Ok(step::run(vec![test::peers(), test::verifiers()])),
         Command::Disk(options) => disk::disk(&options).map(|()| ExitCode::SUCCESS),
         Command::Audit { advisory_db } => audit::audit(advisory_db.as_deref()),
     };

@@ -12,14 +12,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::step::{self, Step, Work};
-use crate::{asan, crash, disk, fuzz, peers, workspace};
+use crate::{asan, crash, disk, fuzz, peers, verifiers, workspace};
 
 pub(crate) const LONG: &str = "\
 Check everything that CI checks, in order, and stop at the first failure.
 
 Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all \
 targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
-brings), crash (the log through simulated crashes, then with planted faults), disk (the log on real file \
+brings), verifiers (of proofs, in JavaScript and Solidity), crash (the log through simulated crashes, then with planted faults), disk (the log on real file \
 systems; left out with the reason where the machine cannot), asan (the log's tests under AddressSanitizer), fuzz \
 (the fuzz targets of the log and of what peers send, briefly), bench (each bench once, not measured), doc \
 (documentation without warnings), loom (model checks), shuttle (all stages in random schedules). A table of step, \
@@ -124,6 +124,7 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     steps.push(cargo_step("build", about, &["build", "--workspace", "--all-targets"], &[]));
     let about = "unit, property, documentation and end-to-end tests";
     steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
+    steps.push(verifiers_step(peers));
     let about = "what `mainstem` can only do with its feature `parquet`";
     let targets = ["--bin", "mainstem", "--test", "e2e", "parquet"];
     let args = [&["test", "--workspace", "--features", "mainstem/parquet"][..], &targets].concat();
@@ -244,6 +245,22 @@ fn peers_step(wanted: Peers) -> Step {
     }
 }
 
+pub(crate) fn verifiers() -> Step {
+    Step {
+        name: "verifiers",
+        about: "the verifiers of proofs in JavaScript and Solidity",
+        work: Work::Own(verifiers::step),
+        hint: "`cargo xtask verifiers` runs them alone",
+    }
+}
+
+fn verifiers_step(wanted: Peers) -> Step {
+    match wanted {
+        Peers::Wanted => verifiers(),
+        Peers::LeftOut(reason) => Step { work: Work::LeftOut(reason), ..verifiers() },
+    }
+}
+
 /// Tells the tests where the peers are, or that they are left out on purpose.
 fn with_peers(mut step: Step, wanted: Peers) -> Step {
     if let Work::Program(command) = &mut step.work {
@@ -322,8 +339,21 @@ mod tests {
         assert_eq!(
             names(&steps),
             [
-                "fmt", "peers", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz",
-                "bench", "doc", "loom", "shuttle"
+                "fmt",
+                "peers",
+                "clippy",
+                "build",
+                "test",
+                "verifiers",
+                "parquet",
+                "crash",
+                "disk",
+                "asan",
+                "fuzz",
+                "bench",
+                "doc",
+                "loom",
+                "shuttle"
             ]
         );
         assert_eq!(env_of_test(&steps, peers::FOLDER_VAR), Some(peers::folder().as_os_str()));
