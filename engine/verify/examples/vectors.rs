@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p mainstem-verify --example vectors`; a test says whether the file is up to date.
 #![allow(clippy::unwrap_used, reason = "it fails where it cannot go on")]
-#![allow(missing_docs, unreachable_pub, reason = "samples are shared as source")]
+#![allow(missing_docs, unreachable_pub, dead_code, reason = "samples are shared as source")]
 
 #[path = "../samples/file.rs"]
 mod file;

@@ -15,6 +15,7 @@ use verify::tree::{Step, consistency_nodes, many, node, siblings};
 
 pub mod accepted;
 pub mod evm;
+pub mod honest;
 pub mod refused;
 
 /// SHA-256.

@@ -677,7 +677,7 @@ fn forms(list: &mut List) {
     bytes[2 + 1 + 32 + 1 + 3] |= 0x80;
     list.binary("transaction: an unused side bit", bytes, "unused bits of the sides are 0");
     let mut json = serde_json::to_value(&documents[0].1).unwrap();
-    json["block"]["height"] = json!(53.0);
+    json["block"]["height"] = json!(53.5);
     list.json("block: a height that is no integer", json, "heights are integers");
     let mut json = serde_json::to_value(&documents[0].1).unwrap();
     let hash = json["block"]["hash"].as_str().unwrap()[2..].to_owned();

@@ -133,3 +133,6 @@ fn climb(leaf: Hash, index: u64, size: u64, path: impl Iterator<Item = Hash>) ->
         .zip(path)
         .fold(leaf, |below, (sibling, hash)| if sibling.left { node(hash, below) } else { node(below, hash) })
 }
+
+#[cfg(test)]
+mod tests;

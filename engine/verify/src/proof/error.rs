@@ -125,7 +125,7 @@ pub enum VerifyError {
         chain: ChainId,
     },
     /// A neighbour that is there and should not, or the other way round.
-    #[error("{field}: is {}; with index {index} of {count} chains it must {}be", if *.given { "given" } else { "null" }, if *.given { "not " } else { "" })]
+    #[error("{field}: is {}; with index {index} of {count} chains it must be {}", form(*.given), form(!.given))]
     Given {
         /// Which neighbour.
         field: &'static str,
@@ -206,4 +206,8 @@ impl fmt::Display for Part {
             Self::Header(name) => f.write_str(name),
         }
     }
+}
+
+const fn form(given: bool) -> &'static str {
+    if given { "given" } else { "null" }
 }
