@@ -194,7 +194,7 @@ const FIRST_CREATION_HEIGHT: i64 = 3;
 mod tests {
     use super::*;
 
-    pub(super) const TOML: &str = r#"
+    const TOML: &str = r#"
 chain = "tDVV"
 creator = "2DZER7qHVwv3PUMFsHuQaQbE4wDFsCRzJsxLwYEk8rgM3HVn1S"
 creation_time_ms = 1700000000123
@@ -219,10 +219,8 @@ initial_issues = [{ address = "0xa0349382b89d5f207276f0983a041e5a113134b897888e3
         let address =
             const_hex::decode("a0349382b89d5f207276f0983a041e5a113134b897888e39991c5b59de230d16").unwrap();
         assert_eq!(data.creator.as_ref().unwrap().value, address);
-        assert_eq!(
-            data.creation_timestamp.unwrap(),
-            aelf::Timestamp { seconds: 1_700_000_000, nanos: 123_000_000 }
-        );
+        let time = data.creation_timestamp.as_ref().unwrap();
+        assert_eq!((time.seconds, time.nanos), (1_700_000_000, 123_000_000));
         assert_eq!(
             data.chain_initialization_consensus_info.as_ref().unwrap().initial_consensus_data,
             [10, 11]

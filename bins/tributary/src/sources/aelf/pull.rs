@@ -68,9 +68,11 @@ async fn session(shared: &Shared, addr: SocketAddr) -> Result<Infallible, PullEr
     }
 }
 
-/// Until the time has passed, or something has changed.
+/// Until the time has passed, or something has changed. Never quite at once: anybody can shake hands all the time.
 async fn wait(shared: &Shared, time: Duration) {
-    let _ = timeout(time, shared.poke.notified()).await;
+    let least = time.min(SHORTEST_WAIT);
+    tokio::time::sleep(least).await;
+    let _ = timeout(time - least, shared.poke.notified()).await;
 }
 
 /// A connection to a side node.
@@ -264,6 +266,7 @@ impl Shared {
 
 /// To connect: a machine that is gone says nothing, and another address may be the right one.
 const CONNECT: Duration = Duration::from_secs(2);
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// A block has about 100 bytes.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
 /// What may be on its way to us.
