@@ -53,7 +53,7 @@ impl Sealed {
             Self::new(3, &[vec![0, 1, 0], vec![1, 0, 1], vec![40, 0, 0], vec![0, 0, 65]]),
             Self::new(70, &[(0..70).map(|chain| chain % 3).collect(), vec![1; 70]]),
         ];
-        for mains in [5, 8, 13, 22] {
+        for mains in [5, 8, 13] {
             let chains = 2 + random.below(5);
             let turns: Vec<Vec<u64>> = (0..mains)
                 .map(|_| (0..chains).map(|_| [0, 1, 2, 5, 32, 37][random.below(6) as usize]).collect())
@@ -367,7 +367,7 @@ fn no_blocks_too_many_and_unknown_ones_are_refused() {
     build_many(&sealed.reader, &vec![block; MAX_BLOCKS], None).unwrap();
     assert_eq!(
         build(&[block, (ChainId(3), Height(1))]),
-        "chain 3: height 1 is not indexed (no block of this chain is yet)"
+        "chain 21So: height 1 is not indexed (no block of this chain is yet)"
     );
     assert!(build(&[block, (block.0, Height(100))]).contains("height 100 is not indexed (newest: "));
 }
