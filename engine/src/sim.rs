@@ -149,6 +149,13 @@ pub fn transaction_id(data: &[u8]) -> Hash {
 }
 
 impl SimConfig {
+    /// The bytes of a transaction.
+    pub fn transaction(&self, chain: ChainId, height: Height, index: u32) -> Vec<u8> {
+        let mut preimage = Vec::new();
+        self.preimage(chain, height.0, index, &mut preimage);
+        preimage.split_off(1)
+    }
+
     /// What is hashed of a transaction: its kind, and its bytes.
     fn preimage(&self, chain: ChainId, height: u64, index: u32, out: &mut Vec<u8>) {
         let length = self.transaction_bytes as usize;

@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Evm(Evm),
     /// Stand as the parent of an AElf side node, and send its irreversible blocks
     Aelf(Aelf),
+    /// Send the main blocks of another Mainstem
+    Mainstem(Mainstem),
     /// Make or show this node's key
     Keys(Keys),
 }
@@ -354,6 +356,32 @@ pub(crate) struct Aelf {
 
     /// How often the node is asked for new blocks
     #[arg(long, env = "TRIBUTARY_POLL", value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    pub(crate) poll: Duration,
+}
+
+#[derive(Args)]
+pub(crate) struct Mainstem {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// Its id as a main chain (number or base58), by which it has to be registered as a side chain
+    #[arg(long, env = "TRIBUTARY_CHAIN", value_name = "ID")]
+    pub(crate) chain: ChainId,
+
+    /// The HTTP API of one of its nodes
+    #[arg(long, env = "TRIBUTARY_NODE", value_name = "URL", default_value = "http://127.0.0.1:9480")]
+    pub(crate) node: String,
+
+    /// Finish once everything that was there at the start is durable on the main chain
+    #[arg(long, env = "TRIBUTARY_UNTIL_SYNCED")]
+    pub(crate) until_synced: bool,
+
+    /// How long the node may take for one request
+    #[arg(long, env = "TRIBUTARY_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+
+    /// How often the node is asked for new blocks
+    #[arg(long, env = "TRIBUTARY_POLL", value_name = "TIME", default_value = "200ms", value_parser = duration)]
     pub(crate) poll: Duration,
 }
 

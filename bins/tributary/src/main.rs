@@ -23,9 +23,10 @@ use net::identity::Identity;
 use tributary::sources::aelf::{AelfConfig, AelfSource};
 use tributary::sources::evm::{EvmConfig, EvmSource, Finality};
 use tributary::sources::file::{FileConfig, FileSource, convert};
+use tributary::sources::mainstem::{MainstemConfig, MainstemSource};
 use tributary::sources::sim;
 
-use cli::{Aelf, Cli, Command, Evm, FileAction, FileCommand, Keys, KeysAction, Sim};
+use cli::{Aelf, Cli, Command, Evm, FileAction, FileCommand, Keys, KeysAction, Mainstem, Sim};
 use run::{Goal, Input};
 
 fn main() -> ExitCode {
@@ -64,6 +65,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Evm(evm) => send_evm(evm),
         Command::Aelf(aelf) => send_aelf(aelf),
+        Command::Mainstem(mainstem) => send_mainstem(mainstem),
         Command::Keys(Keys { action }) => {
             let identity = match &action {
                 KeysAction::New { file } => Identity::create(file)?,
@@ -128,6 +130,18 @@ fn send_aelf(aelf: Aelf) -> Result<ExitCode> {
     })?;
     let (tip, answers) = (Some(source.tip_watch()), source.answers());
     run::run(&aelf.common, Input { source: Box::new(source), tip, answers, goal: Goal::None })
+}
+
+fn send_mainstem(mainstem: Mainstem) -> Result<ExitCode> {
+    let source = MainstemSource::new(MainstemConfig {
+        chain: mainstem.chain,
+        url: mainstem.node,
+        timeout: mainstem.timeout,
+        poll: mainstem.poll,
+    })?;
+    let (tip, answers) = (Some(source.tip_watch()), Some(source.answers()));
+    let goal = if mainstem.until_synced { Goal::Tip } else { Goal::None };
+    run::run(&mainstem.common, Input { source: Box::new(source), tip, answers, goal })
 }
 
 fn no_chain_twice(chains: &[ChainId]) -> Result<()> {

@@ -50,8 +50,8 @@ impl SimAnswers {
             config.preimage(chain, height, index, &mut preimage);
             leaves.push(digest(&preimage));
         }
-        config.preimage(chain, height, index, &mut preimage);
-        let part = SimPart { data: preimage[1..].to_vec(), path: path(leaves, index as usize) };
+        let data = config.transaction(chain, Height(height), index);
+        let part = SimPart { data, path: path(leaves, index as usize) };
         Ok(Answer::Transaction { height: Height(height), part: Transaction::Sim(part) })
     }
 

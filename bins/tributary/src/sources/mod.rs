@@ -9,6 +9,7 @@ use engine::chain::Height;
 pub mod aelf;
 pub mod evm;
 pub mod file;
+pub mod mainstem;
 pub mod sim;
 
 /// How far a source could be read now: written by the source, read by whoever shows it or waits for it.
