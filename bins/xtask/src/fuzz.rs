@@ -1,8 +1,9 @@
-//! `cargo xtask fuzz`: the fuzz targets of the log, in `storage/fuzz`, and of what peers send, in `net/fuzz`.
+//! `cargo xtask fuzz`: the fuzz targets of the log, in `storage/fuzz`, of what peers send, in `net/fuzz`, and of proofs, in
+//! `engine/verify/fuzz`.
 //!
 //! The layout is that of cargo-fuzz, which can run them too, but is not needed: building a target takes a few
 //! flags ([`asan`]) and the crate `libfuzzer-sys`, which brings libFuzzer and compiles it with the C++
-//! compiler. Both folders are workspaces of their own; they build into one folder, so what they have in
+//! compiler. The folders are workspaces of their own; they build into one folder, so what they have in
 //! common is built once.
 
 use std::fs::File;
@@ -16,13 +17,14 @@ use clap::Args;
 use crate::{asan, workspace};
 
 pub(crate) const LONG: &str = "\
-Fuzz the log and what peers send, under AddressSanitizer.
+Fuzz the log, what peers send, and proofs, under AddressSanitizer.
 
 Targets in storage/fuzz: open (files of a small log changed anyhow, their checksums mended or not, then opened, checked, \
 read and written), record (any body behind a right checksum, in a sealed segment and in one that is not). Targets in \
 net/fuzz: frame (blocks, as they come and behind a right checksum), client_message, server_message, main_message \
 (the control stream, each way, and the stream of main blocks). What is accepted there must give the same bytes when it is \
-written again.
+written again. Targets in engine/verify/fuzz: proof_bytes, proof_json (any proof, in both forms), forgery (a proof that is right, \
+with a few changes, which may not prove anything else).
 
 First the inputs that once failed are run again (FOLDER/regressions), then new ones, from the small committed \
 corpus (FOLDER/corpus) and from what earlier runs found interesting (target/fuzz). An input that fails is kept \
@@ -44,7 +46,7 @@ struct Suite {
     rss_limit: &'static str,
 }
 
-const SUITES: [Suite; 2] = [
+const SUITES: [Suite; 3] = [
     Suite {
         folder: "storage/fuzz",
         targets: &["open", "record"],
@@ -63,6 +65,15 @@ const SUITES: [Suite; 2] = [
         // Twice the longest frame or message, which a peer can make anyone hold; the rest is the sanitizer's,
         // which keeps what was freed for a while.
         malloc_limit: "2",
+        rss_limit: "512",
+    },
+    Suite {
+        folder: "engine/verify/fuzz",
+        targets: &["proof_bytes", "proof_json", "forgery"],
+        brief: Duration::from_secs(5),
+        max_len: "8192",
+        // The vectors, which a target reads first, are a megabyte of JSON.
+        malloc_limit: "4",
         rss_limit: "512",
     },
 ];
