@@ -1,7 +1,8 @@
 //! The chain logic of Mainstem: what a main chain does with the irreversible blocks of its side chains.
 //!
 //! Blocks flow one way: [`lane`] (cache of one chain) -> [`quorum`] (what is final) -> [`pipeline`] (seal, make
-//! durable, publish) -> [`proof`] (show it to an outsider). [`state`] is the deterministic state machine of
+//! durable, publish) -> [`proof`] (show it to an outsider). Where another chain's node decides on main blocks, [`external`]
+//! takes the pipeline's place. [`state`] is the deterministic state machine of
 //! the main chain, [`merkle`] its trees, [`chain`] its types, [`store`] what it needs of a disk.
 //!
 //! # Architecture invariant

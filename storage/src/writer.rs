@@ -329,7 +329,8 @@ impl LogWriter {
     }
 
     /// Removes the segments whose blocks are all below `before`; what proofs and restarts need of them is kept. The
-    /// last sealed segment stays whatever `before` is, and so do blocks that may still be taken back.
+    /// last sealed segment stays whatever `before` is, and so do blocks that may still be taken back, and the one that
+    /// they stand on.
     ///
     /// Their files are kept to be written again, if there is room for them and nobody has them mapped. An error
     /// leaves the log usable, with or without those blocks.

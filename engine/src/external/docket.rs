@@ -25,7 +25,7 @@ struct Waiting<T> {
     verdict: Verdict,
     chain: ChainId,
     wanted: Height,
-    /// [`External::changes`] just before it was judged last: another block may be the parent by now, or none.
+    /// [`External::changes`] just before it was last looked whether its parent is there.
     changes: u64,
     /// When it is answered in any case, by the engine's monotonic clock.
     until: Duration,
@@ -83,9 +83,13 @@ impl<T> Docket<T> {
         let mut index = 0;
         while let Some(waiting) = self.waiting.get_mut(index) {
             let changes = external.changes();
-            if waiting.changes != changes || received(external, waiting.chain) >= Some(waiting.wanted) {
+            let caught_up = received(external, waiting.chain) >= Some(waiting.wanted);
+            // A commit changes nothing for a proposal that waits; a rollback may take its parent away.
+            let orphan =
+                waiting.changes != changes && !external.is_committed(waiting.proposal.header.parent)?;
+            waiting.changes = changes;
+            if caught_up || orphan {
                 waiting.verdict = external.validate(&waiting.proposal)?;
-                waiting.changes = changes;
             }
             match waiting.verdict {
                 Verdict::Behind { chain, wanted, .. } if now < waiting.until => {

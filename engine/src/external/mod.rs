@@ -130,6 +130,11 @@ impl External {
         self.cache.clone()
     }
 
+    /// Rings for the waiter that came with this, for whoever gives its owner more to do than lanes and changes do.
+    pub fn doorbell(&self) -> Doorbell {
+        self.doorbell.clone()
+    }
+
     /// Announces every block that becomes irreversible to `sink`, too: in order, in the call that made it so. Those that
     /// are irreversible already are not announced again.
     pub fn announce_to(&self, sink: Box<dyn HeadSink>) -> Result<(), ExternalError> {
@@ -186,6 +191,12 @@ impl External {
                 Ok(block)
             })
         })
+    }
+
+    /// Whether a block, by its hash, is one that a candidate or a proposal can follow: a committed one from the irreversible
+    /// one to the head; before block 1, what stands for its parent.
+    pub fn is_committed(&self, hash: Hash) -> Result<bool, ExternalError> {
+        Ok(self.lock()?.branch.find(hash).is_some())
     }
 
     /// Judges a main block that could follow any committed block from the irreversible one to the head. One that is more
