@@ -1,20 +1,26 @@
 //! End-to-end tests: the programs as their users start them, over real sockets and files.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aelf;
 mod bench;
 mod cli;
 mod dev;
 mod evm;
 mod explain;
 mod export;
+mod external;
 mod inspect;
 mod isolation;
 mod keys;
 mod kill;
+mod levels;
 mod peers;
 mod profile;
+mod proofs;
 mod prune;
 mod repair;
+mod solidity;
 mod support;
+mod transactions;
 mod two_programs;
 mod verify;
