@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-const SOURCES = ["MainstemVerifier.sol", "MainstemHeaders.sol", "ReceiptInbox.sol", "tests/Harness.sol"];
+const SOURCES = ["MainstemVerifier.sol", "MainstemHeaders.sol", "ReceiptInbox.sol", "tests/Emitter.sol", "tests/Harness.sol"];
 /** Folder of the peers: as for the end-to-end tests. */
 export const PEERS = process.env.MAINSTEM_PEERS ?? new URL("../../../target/peers", import.meta.url).pathname;
 

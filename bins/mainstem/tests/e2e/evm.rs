@@ -10,17 +10,17 @@ use crate::support::node::{Chain, Data, Node};
 use crate::support::process::Process;
 use crate::support::{alone, http, key, mainstem, run, tributary, wait_for, workspace};
 
-const CHAIN: &str = "tDVV";
+pub(crate) const CHAIN: &str = "tDVV";
 
 /// An EVM node of another project. `None` where such nodes are left out on purpose.
-struct Peer {
+pub(crate) struct Peer {
     name: &'static str,
     process: Process,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Peer {
-    fn start(name: &'static str, options: &[&str]) -> Option<Self> {
+    pub(crate) fn start(name: &'static str, options: &[&str]) -> Option<Self> {
         if std::env::var_os("MAINSTEM_WITHOUT_PEERS").is_some_and(|value| value == "1") {
             println!("{name}: left out (MAINSTEM_WITHOUT_PEERS=1)");
             return None;
@@ -41,7 +41,7 @@ impl Peer {
         Some(Self { name, process, url: format!("http://{address}") })
     }
 
-    fn call(&self, method: &str, params: &Value) -> Value {
+    pub(crate) fn call(&self, method: &str, params: &Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut answer: Value = {
             let mut response = ureq::post(&self.url)
@@ -56,13 +56,13 @@ impl Peer {
         answer["result"].take()
     }
 
-    fn number(&self, tag: &str) -> u64 {
+    pub(crate) fn number(&self, tag: &str) -> u64 {
         let block = self.call("eth_getBlockByNumber", &json!([tag, false]));
         hex(&block["number"])
     }
 
     /// Sends transactions, each of which makes a block: transfers, and a contract that logs when it is made.
-    fn transact(&self, count: usize) {
+    pub(crate) fn transact(&self, count: usize) {
         let accounts = self.call("eth_accounts", &json!([]));
         for index in 0..count {
             let mut transaction = json!({ "from": accounts[0], "gas": "0x186a0" });
@@ -83,15 +83,15 @@ fn hex(value: &Value) -> u64 {
 }
 
 /// A main chain, and a tributary that indexes a peer's blocks into it.
-struct Indexing {
-    node: Node,
+pub(crate) struct Indexing {
+    pub(crate) node: Node,
     tributary: Process,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     _data: Data,
 }
 
 impl Indexing {
-    fn start(peer: &Peer) -> Self {
+    pub(crate) fn start(peer: &Peer) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key_file = dir.path().join("node.key");
         let keys = vec![key(&key_file)];
@@ -115,7 +115,7 @@ impl Indexing {
     }
 
     /// Waits until a height is durable.
-    fn wait(&mut self, height: u64) {
+    pub(crate) fn wait(&mut self, height: u64) {
         wait_for("the finalized blocks to be indexed", || {
             assert!(!self.tributary.ended(), "{}", self.tributary.output());
             (http::durable(&self.node.api, 1_866_392) >= height).then_some(())

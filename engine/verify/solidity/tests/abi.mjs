@@ -72,8 +72,8 @@ function decodeOne(input, data, at) {
 }
 
 /** The error that a revert carries, as text: its name, and its first argument if that is a text. */
-export function decodeError(abi, data) {
-  const item = abi.find((each) => each.type === "error" && hex(selector(each)) === data?.slice(0, 10));
+export function decodeError(errors, data) {
+  const item = errors.find((each) => hex(selector(each)) === data?.slice(0, 10));
   if (!item) return data ?? "no data";
   const args = Object.values(decode(item.inputs, `0x${data.slice(10)}`));
   const shown = args.map((value, i) => (i === 0 && item.inputs[0].type === "bytes32" ? readable(value) : String(value)));

@@ -22,9 +22,10 @@ export async function startAnvil(...options) {
 }
 
 export class Chain {
-  constructor(url, child) {
-    this.url = url;
-    this.child = child;
+  /** `gas` is what a transaction may take: more than a block's makes a node refuse it. */
+  constructor(url, child, gas = 25_000_000) {
+    // A revert may come from a contract that the called one calls.
+    Object.assign(this, { url, child, gas: `0x${gas.toString(16)}`, errors: [] });
   }
 
   stop() {
@@ -46,7 +47,7 @@ export class Chain {
 
   /** Sends a transaction; gives its receipt. Fails if it reverts. */
   async send(transaction, from = 0) {
-    const sent = { from: (await this.accounts())[from], gas: "0x1c9c3800", ...transaction };
+    const sent = { from: (await this.accounts())[from], gas: this.gas, ...transaction };
     const hash = await this.rpc("eth_sendTransaction", sent);
     for (;;) {
       const receipt = await this.rpc("eth_getTransactionReceipt", hash);
@@ -60,6 +61,7 @@ export class Chain {
   async deploy({ abi, bytecode }, ...values) {
     const inputs = abi.find((item) => item.type === "constructor")?.inputs ?? [];
     const { contractAddress } = await this.send({ data: bytecode + hex(encodeTuple(inputs, values)).slice(2) });
+    this.errors.push(...abi.filter((item) => item.type === "error"));
     return new Contract(this, abi, contractAddress);
   }
 }
@@ -94,7 +96,7 @@ export class Contract {
     try {
       return await request;
     } catch (error) {
-      throw new Error(decodeError(this.abi, error.data) ?? error.message, { cause: error });
+      throw new Error(decodeError(this.chain.errors, error.data) ?? error.message, { cause: error });
     }
   }
 }
