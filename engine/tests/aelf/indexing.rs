@@ -253,7 +253,7 @@ impl Expect {
         match self.header_extra.as_deref() {
             None => {}
             // Each released block leads to the root in the header.
-            Some(words) if words.starts_with("root") => {
+            Some("root" | "root of the pending proposal's side roots") => {
                 let root = extra_data::parse(&prepared.extra_data).unwrap().expect("there is a root");
                 let leaves: Vec<_> = pending
                     .iter()

@@ -53,6 +53,9 @@ fn show(config: &ConfigArgs, origin: bool) -> Result<()> {
             section = setting.section;
             writeln!(out, "{gap}[{section}]")?;
         }
+        if let Some(remark) = loaded.settings.remark(&setting.path) {
+            writeln!(out, "# {remark}")?;
+        }
         let line = format!("{} = {}", setting.key, (setting.show)(&loaded.settings));
         if origin { writeln!(out, "{line:<40} # {place}")? } else { writeln!(out, "{line}")? }
     }

@@ -193,8 +193,9 @@ table::declare! {
         /// By whose rules blocks are chosen for a main block: mainstem, as the settings above say; or aelf, as a node of
         /// AElf does: a cache of 1,024 blocks for each chain, at most 256 of a chain in a main block, and no bursts, whatever
         /// catch_up says. A chain that is not indexed yet begins with a main block that takes its first block alone, and only
-        /// once 256 more wait behind it; the next ones follow when that one is durable. With aelf, cache.lane_blocks has to
-        /// be 1024 and max_per_chain 256, as they are by default; all other settings mean the same.
+        /// once 256 more wait behind it; the next ones follow when that one is durable (in external mode: finalized). With
+        /// aelf, cache.lane_blocks has to be 1024 and max_per_chain 256, as they are by default; all other settings mean
+        /// the same.
         rules: SealRules = SealRules::Mainstem;
     }
 
@@ -238,6 +239,16 @@ table::declare! {
         format: LogFormat = LogFormat::Text;
         /// Which lines are written: a level, or levels by module, such as info,mainstem_net=debug.
         filter: LogFilter = LogFilter::from_text("info").expect("a level is a filter");
+    }
+}
+
+impl Settings {
+    /// What a setting does to others, which their values do not show: for whoever asks what holds.
+    pub(crate) fn remark(&self, path: &str) -> Option<&'static str> {
+        (path == "seal.rules" && self.seal.rules == SealRules::Aelf).then_some(
+            "as AElf: at most 256 blocks of a chain in a main block, catch_up has no effect, and a new chain begins with \
+             one block once 256 more wait",
+        )
     }
 }
 

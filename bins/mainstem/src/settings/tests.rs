@@ -65,7 +65,10 @@ fn the_rules_of_sealing_are_read_from_every_layer() {
     use engine::pipeline::SealRules;
 
     let (_dir, loaded) = load(Some("[seal]\nrules = \"aelf\"\n"), &[], &[]);
-    assert_eq!(loaded.unwrap().settings.seal.rules, SealRules::Aelf);
+    let settings = loaded.unwrap().settings;
+    assert_eq!(settings.seal.rules, SealRules::Aelf);
+    assert!(settings.remark("seal.rules").is_some_and(|remark| remark.contains("catch_up has no effect")));
+    assert_eq!((settings.remark("seal.catch_up"), Settings::default().remark("seal.rules")), (None, None));
     let (_dir, loaded) = load(None, &[("MAINSTEM_SEAL_RULES", "aelf")], &["--seal.rules", "mainstem"]);
     assert_eq!(loaded.unwrap().settings.seal.rules, SealRules::Mainstem);
 }
