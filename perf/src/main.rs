@@ -21,6 +21,7 @@ mod network;
 #[cfg(feature = "peer")]
 mod peer;
 mod plot;
+mod proofs;
 mod receiver;
 mod soak;
 mod swarm;
@@ -47,6 +48,7 @@ enum Command {
     Idle(idle::Idle),
     Soak(soak::Soak),
     Hostile(hostile::Hostile),
+    Proofs(proofs::Proofs),
     #[cfg(feature = "peer")]
     Peer(peer::command::Peer),
     #[command(hide = true)]
@@ -74,6 +76,7 @@ fn main() -> Result<()> {
         Command::Idle(idle) => idle.run(),
         Command::Soak(soak) => soak.run(),
         Command::Hostile(hostile) => hostile.run(),
+        Command::Proofs(proofs) => proofs.run(),
         #[cfg(feature = "peer")]
         Command::Peer(peer) => peer.run(),
         Command::Receiver(receiver) => receiver.run(),
