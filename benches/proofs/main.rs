@@ -6,20 +6,21 @@
 mod endless;
 mod made;
 #[path = "../turns.rs"]
-#[allow(dead_code, reason = "the limit of hashing in it is for other benches")]
 mod turns;
 
 use std::hint::black_box;
 
 use anyhow::Result;
-use engine::chain::{ChainId, Height};
+use engine::chain::{ChainId, Hash, Height};
+use engine::merkle::{leaf, tree};
 use engine::proof::{self, Document};
+use engine::sha256::Kernel;
 use engine::store::BlockReader;
 use storage::LogReader;
 
 use endless::Endless;
 use made::{Shape, chain};
-use turns::{Case, Figure, by_turns, measures, timed};
+use turns::{Case, Figure, Limit, by_turns, measures, pool, timed};
 
 fn main() -> Result<()> {
     let scratch =
@@ -46,6 +47,7 @@ struct Bed {
 
 impl Bed {
     fn measure(&self) -> Result<()> {
+        self.hashing();
         let newest = self.reader.head();
         let of = |count: usize| if measures() { count } else { 3 };
         self.single("one block", None, of(20_000))?;
@@ -72,6 +74,34 @@ impl Bed {
         self.row("consistency, up to the newest header", &mains, |main| {
             Ok(Document::Consistency(proof::build_consistency(&self.reader, *main, newest)?))
         })
+    }
+
+    /// What of building one cannot be had otherwise, as the leaves of two groups are not stored: their hashes, and those of
+    /// the nodes over them, by the same kernel from the cache.
+    fn hashing(&self) {
+        let (pool, limit) = (&pool(1), &Limit::new());
+        let group = |leaves: u32| f64::from(leaves.min(1 << tree::STORED_LEVEL));
+        let (blocks, chains) = (group(self.shape.per_chain), group(self.shape.chains));
+        let side: Case<'_> = Box::new(|| {
+            limit.of(pool, |row, out| {
+                let (hashes, tx_roots) = row.split_at(out.len());
+                leaf::side_row(ChainId(7), Height(8), hashes, tx_roots, out);
+            })
+        });
+        let chain: Case<'_> = Box::new(|| {
+            limit.of(pool, |row, out| {
+                let message = |hash: &Hash| {
+                    let mut message = [2; 49];
+                    message[17..].copy_from_slice(hash.as_bytes());
+                    message
+                };
+                Kernel::best().digests(row.iter().map(message), out);
+            })
+        });
+        let nodes: Case<'_> = Box::new(|| limit.nodes(pool));
+        let [side, chain, node] = by_turns(5, [side, chain, nodes]);
+        let all = blocks * side.median() + chains * chain.median() + (blocks + chains - 2.0) * node.median();
+        println!("{:<52} {all:8.1} ns {:>30.0}", "limit of one block: its hashes alone", 1e9 / all);
     }
 
     fn single(&self, name: &str, head: Option<Height>, count: usize) -> Result<()> {

@@ -12,15 +12,15 @@ use crate::support::node::{Chain, Data, Node};
 use crate::support::{http, key, mainstem, run, wait_for};
 use crate::two_programs::sim;
 
-/// A node with two simulated chains in its log, both up to this height and perhaps beyond.
+const HEIGHT: u64 = 600;
+
+/// A node with two simulated chains in its log, both up to [`HEIGHT`] at least.
 struct Indexed {
     node: Node,
     data: Data,
     dir: TempDir,
     key: PathBuf,
 }
-
-const HEIGHT: u64 = 600;
 
 impl Indexed {
     fn new() -> Self {
@@ -30,15 +30,17 @@ impl Indexed {
         let chain = |id, first_height| Chain { id, first_height, keys: vec![public.clone()] };
         let data = Data::new(&[chain(1_866_392, 1), chain(7, 1)]);
         let indexed = Self { node: Node::start(&data.path(), None, &[]), data, dir, key: key_file };
-        // Each of them in main blocks of its own.
-        for third in 1..=3 {
-            indexed.index(HEIGHT / 3 * third);
+        for _ in 0..3 {
+            indexed.index();
         }
         indexed
     }
 
-    /// Sends both chains up to a height, and waits until that is durable.
-    fn index(&self, height: u64) {
+    /// Sends more blocks of both chains, in main blocks of their own, and waits until they are durable.
+    fn index(&self) {
+        let durable = http::try_durable(&self.node.api).unwrap();
+        // A source without a rate goes beyond where it may stop.
+        let height = durable.iter().map(|(_, height)| *height).max().unwrap() + HEIGHT / 3;
         let height = height.to_string();
         let mut tributary = sim(&self.node, &self.key, "tDVV,7", &["--rate", "0", "--stop-at", &height]);
         assert!(tributary.wait().success(), "{}", tributary.output());
@@ -217,7 +219,7 @@ fn who_follows_moves_on_with_the_chain_and_refuses_a_rewritten_one() {
     let begin = http::get(api, "/v1/blocks/1")["header"].to_string();
     let from_first = indexed.path("first.header");
     fs::write(&from_first, begin).unwrap();
-    indexed.index(HEIGHT + 100);
+    indexed.index();
     let later = head(api);
     assert!(later > newest);
     for file in [&keep, &from_first] {
