@@ -35,6 +35,18 @@ impl Default for Budget {
     }
 }
 
+impl Budget {
+    /// A body that counts for as long as it is on its way, if it is long; `None` when others take all there is.
+    pub(super) fn body(&self, bytes: Vec<u8>) -> Option<Body> {
+        if bytes.len() <= SMALL {
+            return Some(Body::from(bytes));
+        }
+        let permits = bytes.len().div_ceil(UNIT) as u32;
+        let permit = Arc::clone(&self.0).try_acquire_many_owned(permits).ok()?;
+        Some(Body::new(Counted { bytes: Some(bytes.into()), _permit: permit }))
+    }
+}
+
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -85,13 +97,7 @@ impl Answers<'_> {
         if bytes.len() > Document::MAX_BYTES {
             return Err(too_long(format_args!("the proof has {} bytes", bytes.len())));
         }
-        let body = if bytes.len() <= SMALL {
-            Body::from(bytes)
-        } else {
-            let permits = bytes.len().div_ceil(UNIT) as u32;
-            let permit = Arc::clone(&self.budget.0).try_acquire_many_owned(permits).map_err(|_| busy())?;
-            Body::new(Counted { bytes: Some(bytes.into()), _permit: permit })
-        };
+        let body = self.budget.body(bytes).ok_or_else(busy)?;
         Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response())
     }
 }
@@ -169,7 +175,8 @@ pub(super) fn too_long(why: impl Display) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "proof-too-long", "The proof is too long", detail)
 }
 
-fn busy() -> Problem {
+/// All memory of long answers is taken.
+pub(super) fn busy() -> Problem {
     let detail =
         "other long answers are on their way and take all memory that is meant for them; ask again later";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The node is busy", detail)

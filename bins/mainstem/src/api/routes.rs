@@ -136,20 +136,31 @@ async fn deadline(State(timeout): State<Duration>, request: Request, next: Next)
 
 /// A body that is announced to be too long is refused before any of it is read.
 async fn announced_length(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    let length = request.body().size_hint().lower();
-    if length <= limits.max_body as u64 {
+    if limits.takes(&request) {
         return next.run(request).await;
     }
-    // Closing a connection that still has something to be read resets it, and the answer may be lost with that.
-    let drain = async move {
-        let (mut body, mut rest) = (request.into_body(), MAX_DRAIN);
-        while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-            let Some(left) = rest.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
-            rest = left;
-        }
-    };
-    tokio::spawn(tokio::time::timeout(limits.timeout, drain));
+    limits.drain(request);
     body_too_long().into_response()
+}
+
+impl Limits {
+    /// Whether a body is not announced to be too long.
+    pub(super) fn takes(self, request: &Request) -> bool {
+        request.body().size_hint().lower() <= self.max_body as u64
+    }
+
+    /// Reads what is refused: closing a connection that still has something to be read resets it, and the answer may be
+    /// lost with that.
+    pub(super) fn drain(self, request: Request) {
+        let drain = async move {
+            let (mut body, mut rest) = (request.into_body(), MAX_DRAIN);
+            while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+                let Some(left) = rest.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+                rest = left;
+            }
+        };
+        tokio::spawn(tokio::time::timeout(self.timeout, drain));
+    }
 }
 
 pub(super) type Answer<T> = Result<T, Problem>;

@@ -93,8 +93,9 @@ impl<R: BlockReader> Settled<R> {
 
 #[cfg(test)]
 mod tests {
-    use engine::chain::{ColumnsRef, Hash, MainBlock, Section};
-    use engine::store::{BlockStore, MemoryStore};
+    use engine::chain::{Hash, MainBlock, Section};
+    use engine::store::BlockStore;
+    use engine::store::memory::MemoryStore;
 
     use super::*;
 
@@ -104,12 +105,9 @@ mod tests {
         for height in 1..=4_u64 {
             let mut block: MainBlock = engine::pipeline::Sealer::blank();
             block.header.height = Height(height);
-            let hashes = [Hash([height as u8; 32]), Hash([height as u8 + 100; 32])];
-            block.columns.extend(ColumnsRef {
-                hashes: &hashes,
-                tx_roots: &hashes,
-                times: &[Default::default(); 2],
-            });
+            for hash in [Hash([height as u8; 32]), Hash([height as u8 + 100; 32])] {
+                block.columns.push(hash, hash, Default::default());
+            }
             block.sections.push(Section {
                 chain: ChainId(7),
                 count: 2,

@@ -27,8 +27,12 @@ pub(super) const TAKEN_BY_NOBODY: [&str; 6] = [
     "/calculateTransactionFee",
 ];
 
-/// Main blocks that are looked through for a hash, from the newest on: there is no index by hash.
-pub(super) const SEARCHED_BLOCKS: u64 = 4_096;
+/// Main blocks that are looked through for a hash, from the newest on: there is no index by hash. Of a side chain, no more
+/// of them than have [`SEARCHED_HASHES`] blocks of it.
+pub(super) const SEARCHED_BLOCKS: u64 = 1_024;
+
+/// Side blocks that are looked through for a hash: 32 bytes each are read.
+const SEARCHED_HASHES: usize = 1 << 18;
 
 pub(super) async fn status<R: BlockReader>(
     State(aelf): State<Arc<Aelf<R>>>,
@@ -99,7 +103,7 @@ pub(super) fn by_hash<R: BlockReader>(
     query: &Parameters,
 ) -> Result<Block, Refusal> {
     let hash = read_hash(query.text("blockHash")?).ok_or(Refusal::new(Code::InvalidBlockHash))?;
-    view.block_by_hash(aelf, hash, SEARCHED_BLOCKS)?.ok_or_else(|| {
+    view.block_by_hash(aelf, hash, SEARCHED_BLOCKS, SEARCHED_HASHES)?.ok_or_else(|| {
         let details = format!("no block of the newest {SEARCHED_BLOCKS} main blocks has this hash");
         Refusal::because(Code::NotFound, details)
     })

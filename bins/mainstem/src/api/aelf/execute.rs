@@ -64,7 +64,7 @@ pub(super) async fn execute<R: BlockReader>(
         Contract::CrossChain => contracts.of_cross_chain(&transaction),
         Contract::Token => Err(not_answered(&transaction.method_name)),
     }?;
-    super::text(&headers, const_hex::encode(output))
+    super::text(&headers, &aelf.node.answers, const_hex::encode(output))
 }
 
 /// Reads `{"rawTransaction": hex}`; the name without regard to case, as AElf does.

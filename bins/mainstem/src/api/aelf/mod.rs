@@ -38,12 +38,13 @@ use engine::store::BlockReader;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::answer::Budget;
 use super::routes::{Limits, Node};
 use refusal::{Code, Refusal};
 use trees::Trees;
 
 /// Searches for a transaction through many chains that may be under way at once.
-const MAX_SEARCHES: usize = 4;
+const MAX_SEARCHES: usize = 2;
 
 /// What these routes read.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ impl<R: BlockReader> Aelf<R> {
             .nest("/api/blockChain", Self::calls())
             .nest("/aelf/{chain}/api/blockChain", Self::calls())
             .layer(DefaultBodyLimit::max(limits.max_body))
+            .layer(from_fn_with_state(limits, announced_length))
             .layer(from_fn_with_state(limits.timeout, deadline))
             .with_state(self)
     }
@@ -101,31 +103,46 @@ async fn deadline(State(timeout): State<Duration>, request: Request, next: Next)
     })
 }
 
+/// A body that is announced to be too long is refused before any of it is read.
+async fn announced_length(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    if limits.takes(&request) {
+        return next.run(request).await;
+    }
+    limits.drain(request);
+    let details = format!("the body is longer than the {} bytes that this node takes", limits.max_body);
+    Refusal::because(Code::InvalidParams, details).into_response()
+}
+
 type Answer = Result<Response, Refusal>;
 
 /// JSON, in the content type that the client asks for: AElf's SDKs ask for `text/plain;v=1.0` and read JSON.
 fn json<T: Serialize>(headers: &HeaderMap, value: &T) -> Answer {
-    let kind = if takes_plain_text(headers) {
+    let body = serde_json::to_string(value).map_err(Refusal::internal)?;
+    Ok(([(header::CONTENT_TYPE, kind(takes(headers, "text/plain")))], body).into_response())
+}
+
+/// A text as it is to those who take plain text, or do not care; as JSON to the others. A long one counts.
+fn text(headers: &HeaderMap, budget: &Budget, text: String) -> Answer {
+    let anything = !headers.contains_key(header::ACCEPT) || takes(headers, "*/*");
+    let plain = anything || takes(headers, "text/plain");
+    let text = if plain { text } else { serde_json::to_string(&text).map_err(Refusal::internal)? };
+    let body = budget.body(text.into_bytes()).ok_or_else(|| {
+        Refusal::because(Code::Internal, "other long answers are on their way; ask again later")
+    })?;
+    Ok(([(header::CONTENT_TYPE, kind(plain))], body).into_response())
+}
+
+fn kind(plain: bool) -> HeaderValue {
+    HeaderValue::from_static(if plain {
         "text/plain; charset=utf-8; v=1.0"
     } else {
         "application/json; charset=utf-8; v=1.0"
-    };
-    let body = serde_json::to_string(value).map_err(Refusal::internal)?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response())
+    })
 }
 
-/// A text as it is to those who take plain text, or do not care; as JSON to the others.
-fn text(headers: &HeaderMap, text: String) -> Answer {
-    if headers.contains_key(header::ACCEPT) && !takes_plain_text(headers) {
-        return json(headers, &text);
-    }
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8; v=1.0");
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
-}
-
-fn takes_plain_text(headers: &HeaderMap) -> bool {
+fn takes(headers: &HeaderMap, wanted: &str) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim_start().starts_with("text/plain"))
+    accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim_start().starts_with(wanted))
 }
 
 /// A hash as AElf writes it: without `0x`.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use engine::chain::{BlockView as _, Hash, Height, MainHeader};
 use engine::merkle::path::Step;
 use engine::store::BlockReader;
 use serde::Serialize;
 
+use super::super::answer::busy;
 use super::super::params::{self, Params};
 use super::super::problem::Problem;
 use super::super::routes::unreadable;
@@ -22,11 +23,11 @@ pub(super) const PATH: &str = "/v1/aelf/parent-blocks/{chain}";
 const MAX_BLOCKS: u64 = 32;
 
 /// Paths in one answer: of 40 steps each, 12 MiB of JSON.
-pub(super) const MAX_PATHS: usize = 4_096;
+const MAX_PATHS: usize = 4_096;
 
 /// Some main blocks.
 #[derive(Serialize, Debug)]
-pub(super) struct ParentBlocks {
+struct ParentBlocks {
     blocks: Vec<ParentBlock>,
     /// What to pass as `from` for more; nothing once the newest block was given.
     next: Option<Height>,
@@ -52,7 +53,7 @@ pub(super) async fn parent_blocks<R: BlockReader>(
     State(aelf): State<Arc<Aelf<R>>>,
     chain: Params<String>,
     uri: Uri,
-) -> Result<Json<ParentBlocks>, Problem> {
+) -> Result<Response, Problem> {
     let chain = params::chain(&params::path(chain)?)?;
     let (mut from, mut limit) = (None, MAX_BLOCKS);
     for (name, value) in params::query(&uri, &["from", "limit"])? {
@@ -93,7 +94,7 @@ pub(super) async fn parent_blocks<R: BlockReader>(
             // Pruned a moment ago: the next request hears of it.
             break;
         };
-        let header = block.header();
+        let main = block.header();
         let section = block.find(chain).map(|(_, section)| section);
         let count = section.map_or(0, |section| section.count as usize);
         if count > MAX_PATHS {
@@ -128,9 +129,11 @@ pub(super) async fn parent_blocks<R: BlockReader>(
             }
         };
         block.intact().map_err(unreadable)?;
-        blocks.push(ParentBlock { header, chain: indexed });
+        blocks.push(ParentBlock { header: main, chain: indexed });
         height = height.next();
     }
     let next = (height <= newest).then_some(height);
-    Ok(Json(ParentBlocks { blocks, next }))
+    let body = serde_json::to_vec(&ParentBlocks { blocks, next }).map_err(Problem::internal)?;
+    let body = node.answers.body(body).ok_or_else(busy)?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }

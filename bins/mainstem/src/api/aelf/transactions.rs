@@ -118,16 +118,20 @@ where
         Refusal::because(Code::NotFound, text)
     })?;
     let lanes = aelf.node.cache.lanes();
-    let connected = lanes.iter().filter(|lane| lane.speaker().is_some()).take(MAX_ASKED);
-    let mut asked: JoinSet<_> = connected.map(|lane| ask(lane.chain())).collect();
+    let mut connected = lanes.iter().filter(|lane| lane.speaker().is_some()).map(|lane| lane.chain());
+    let mut asked: JoinSet<_> = connected.by_ref().take(MAX_ASKED).map(&ask).collect();
     // Only if all of those who answer at all say so, nobody knows it.
     let mut worst = None;
     while let Some(told) = asked.join_next().await {
         match told {
             Ok(Ok(found)) => return Ok(Ok(found)),
             Ok(Err(NoAnswer::Unknown)) => worst = worst.or(Some(NoAnswer::Unknown)),
-            // A chain that is none of AElf's knows no transaction of AElf's.
-            Ok(Err(NoAnswer::Unsupported)) => {}
+            // Another chain instead: that one's nodes answer nothing of this kind, and say so without being asked.
+            Ok(Err(NoAnswer::Unsupported)) => {
+                if let Some(chain) = connected.next() {
+                    asked.spawn(ask(chain));
+                }
+            }
             Ok(Err(why)) => worst = Some(why),
             Err(error) => return Err(Refusal::internal(error)),
         }
@@ -152,15 +156,16 @@ async fn record<R: BlockReader>(aelf: &Aelf<R>, chain: ChainId, id: Hash) -> Res
     if text("Status").is_none_or(|status| status == "NOTEXISTED") {
         return Err(NoAnswer::Unknown);
     }
-    if text("Status") == Some("MINED") {
-        let height =
-            told.get("BlockNumber").and_then(Value::as_u64).ok_or_else(|| broken("no BlockNumber"))?;
-        let hash = text("BlockHash").and_then(read_hash).ok_or_else(|| broken("no BlockHash"))?;
+    let height = told.get("BlockNumber").and_then(Value::as_u64);
+    let hash = text("BlockHash").and_then(read_hash);
+    if let Some((height, hash)) = height.zip(hash) {
         // What is not indexed yet cannot be compared; clients see by the height that it is not.
         let indexed = View::Side(chain).block(aelf, Height(height)).map_err(|_| unreadable())?;
         if indexed.is_some_and(|block| block.hash != hash) {
             return Err(broken("a BlockHash that is not the indexed one of this height"));
         }
+    } else if text("Status") == Some("MINED") {
+        return Err(broken("MINED, and no BlockNumber or BlockHash"));
     }
     let known = nothing().map(|(name, empty)| {
         let value = told.remove(name).unwrap_or(empty);

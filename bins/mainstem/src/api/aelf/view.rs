@@ -97,12 +97,13 @@ impl View {
         found.map(Some).ok_or_else(lacking)
     }
 
-    /// A block by its hash, among the newest `most` main blocks.
+    /// A block by its hash, among the newest `most` main blocks; of a side chain, among its newest `hashes` blocks.
     pub(super) fn block_by_hash<R: BlockReader>(
         self,
         aelf: &Aelf<R>,
         hash: Hash,
         most: u64,
+        mut hashes: usize,
     ) -> Result<Option<Block>, Refusal> {
         let reader = &aelf.node.reader;
         let newest = reader.head().0;
@@ -115,12 +116,16 @@ impl View {
                 }
                 Self::Side(chain) => block.find(chain).and_then(|(_, section)| {
                     let column = block.columns().hashes.get(section.leaves())?;
+                    hashes = hashes.saturating_sub(column.len());
                     let offset = column.iter().position(|at| *at == hash)?;
                     Some(Height(section.first_height.0 + offset as u64))
                 }),
             };
             if let Some(height) = found {
                 return self.block(aelf, height);
+            }
+            if hashes == 0 {
+                break;
             }
         }
         Ok(None)

@@ -128,6 +128,11 @@ impl World {
     }
 }
 
+/// A call of a view of the cross-chain contract.
+fn view(url: &str, method: &str, args: &Value) -> Value {
+    json!({ "call": "view", "url": url, "contract": CROSS_CHAIN, "method": method, "args": args })
+}
+
 fn hex(bytes: [u8; 32]) -> String {
     const_hex::encode(bytes)
 }
@@ -163,7 +168,7 @@ fn aelf_sdk_verifies_transactions_of_side_chains_against_a_main_chain() {
             "transactionId": id, "path": nodes(path), "parentChainHeight": height, "verifiedChainId": chain,
         })
     };
-    let verify = |url: &str, input: &Value| json!({ "call": "view", "url": url, "contract": CROSS_CHAIN, "method": "VerifyTransaction", "args": [input] });
+    let verify = |url: &str, input: &Value| view(url, "VerifyTransaction", &json!([input]));
     let good = input(&id, &whole, main, TDVV.id.0);
     let mut turned = whole.clone();
     turned[0].1 = !turned[0].1;
@@ -219,32 +224,31 @@ fn aelf_sdk_reads_heights_blocks_and_paths_of_both_kinds_of_chain() {
     let Some(packages) = packages() else { return };
     let world = World::start(true);
     let (api, side) = (world.node.api.clone(), world.side("tDVV"));
-    let view = |url: &str, method: &str, args: Value| json!({ "call": "view", "url": url, "contract": CROSS_CHAIN, "method": method, "args": args });
     let chain = |url: &str, method: &str, args: Value| json!({ "call": "chain", "url": url, "method": method, "args": args });
     let value = |number: u64| json!([{ "value": number }]);
     let (main, all) = world.indexed_with(TDVV, ASKED.height);
     let (_, root, above) = world.path_above(TDVV, ASKED.height);
     let bound = "GetBoundParentChainHeightAndMerklePathByHeight";
     let calls = [
-        view(&api, "GetSideChainIdAndHeight", json!([])),
-        view(&api, "GetAllChainsIdAndHeight", json!([])),
-        view(&side, "GetAllChainsIdAndHeight", json!([])),
-        view(&api, "GetSideChainIndexingInformationList", json!([])),
-        view(&api, "GetSideChainHeight", value(TDVV.id.0.into())),
-        view(&side, "GetParentChainHeight", json!([])),
-        view(&side, "GetParentChainId", json!([])),
-        view(&api, "GetChainStatus", value(TDVW.id.0.into())),
-        view(&api, "GetIndexedSideChainBlockDataByHeight", value(main)),
-        view(&api, "GetIndexedSideChainBlockDataByHeight", value(1_000_000)),
-        view(&side, bound, value(ASKED.height)),
+        view(&api, "GetSideChainIdAndHeight", &json!([])),
+        view(&api, "GetAllChainsIdAndHeight", &json!([])),
+        view(&side, "GetAllChainsIdAndHeight", &json!([])),
+        view(&api, "GetSideChainIndexingInformationList", &json!([])),
+        view(&api, "GetSideChainHeight", &value(TDVV.id.0.into())),
+        view(&side, "GetParentChainHeight", &json!([])),
+        view(&side, "GetParentChainId", &json!([])),
+        view(&api, "GetChainStatus", &value(TDVW.id.0.into())),
+        view(&api, "GetIndexedSideChainBlockDataByHeight", &value(main)),
+        view(&api, "GetIndexedSideChainBlockDataByHeight", &value(1_000_000)),
+        view(&side, bound, &value(ASKED.height)),
         // Refused:
-        view(&api, "GetSideChainHeight", value(7)),
-        view(&api, "GetParentChainHeight", json!([])),
-        view(&api, "GetParentChainId", json!([])),
-        view(&api, "GetChainStatus", value(7)),
-        view(&side, bound, value(TDVV.blocks + 1)),
-        view(&api, bound, value(1)),
-        view(&api, "GetSideChainCreator", value(TDVV.id.0.into())),
+        view(&api, "GetSideChainHeight", &value(7)),
+        view(&api, "GetParentChainHeight", &json!([])),
+        view(&api, "GetParentChainId", &json!([])),
+        view(&api, "GetChainStatus", &value(7)),
+        view(&side, bound, &value(TDVV.blocks + 1)),
+        view(&api, bound, &value(1)),
+        view(&api, "GetSideChainCreator", &value(TDVV.id.0.into())),
     ];
     let answers = world.drive(&packages, &calls);
     let values: Vec<_> = answers.iter().map(|answer| answer["value"].clone()).collect();
@@ -426,15 +430,14 @@ fn without_aelf_roots_proofs_are_refused_with_the_reason_and_heights_are_told() 
     let _alone = alone();
     let Some(packages) = packages() else { return };
     let world = World::start(false);
-    let view = |url: &str, method: &str, args: Value| json!({ "call": "view", "url": url, "contract": CROSS_CHAIN, "method": method, "args": args });
     let input = json!({ "parentChainHeight": 1, "verifiedChainId": TDVV.id.0 });
     let bound = "GetBoundParentChainHeightAndMerklePathByHeight";
     let answers = world.drive(
         &packages,
         &[
-            view(&world.node.api, "VerifyTransaction", json!([input])),
-            view(&world.side("tDVV"), bound, json!([{ "value": 1 }])),
-            view(&world.node.api, "GetSideChainHeight", json!([{ "value": TDVV.id.0 }])),
+            view(&world.node.api, "VerifyTransaction", &json!([input])),
+            view(&world.side("tDVV"), bound, &json!([{ "value": 1 }])),
+            view(&world.node.api, "GetSideChainHeight", &json!([{ "value": TDVV.id.0 }])),
         ],
     );
     for answer in &answers[..2] {
