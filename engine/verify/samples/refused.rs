@@ -104,7 +104,7 @@ fn trees(list: &mut List) {
     );
 
     // Two simulated transactions of which the first one's hash starts as a leaf does: the node over them is the leaf of 63 bytes.
-    let data: Vec<Vec<u8>> = (0_u32..)
+    let data: Vec<Vec<u8>> = (0_u32..1 << 20)
         .map(|number| format!("ground {number}").into_bytes())
         .find(|data| digest(&[&[0x10], &data[..]].concat()).0[0] == 0x10)
         .into_iter()

@@ -297,7 +297,7 @@ fn swapped(campaign: &mut Campaign, sample: &Sample, other: &Sample) {
 /// A few changes at once: bytes, integers, pieces moved, and pieces of other proofs.
 fn at_random(campaign: &mut Campaign, sample: &Sample, binaries: &[Vec<u8>], chosen: usize, dice: &mut Dice) {
     let mut bytes = binaries[chosen].clone();
-    for _ in 0..1 + dice.roll(3) {
+    for _ in 0..=dice.roll(3) {
         let place = dice.roll(bytes.len());
         match dice.roll(6) {
             0 => bytes[place] ^= 1 << dice.roll(8),
