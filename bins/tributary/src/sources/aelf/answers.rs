@@ -50,7 +50,7 @@ impl NodeAnswers {
     /// The node's own record, and what is needed of it.
     fn result(&self, id: Hash) -> Result<(Vec<u8>, TransactionResult), NoAnswer> {
         let path = format!("/api/blockChain/transactionResult?transactionId={}", hex(id));
-        let body = self.web.get(&path, Answer::MAX_RECORD_BYTES as u64).map_err(failed)?;
+        let body = self.web.get(&path, Answer::MAX_RECORD_BYTES as u64).map_err(|error| failed(&error))?;
         let result: TransactionResult = parse(&body, "transactionResult")?;
         if read_hash(&result.transaction_id) != Some(id) {
             let got = shorten(&result.transaction_id, 80);
@@ -83,7 +83,7 @@ impl NodeAnswers {
             return Err(NoAnswer::Failed(text));
         };
         let url = format!("/api/blockChain/merklePathByTransactionId?transactionId={}", hex(id));
-        let body = self.web.get(&url, MAX_PATH_BYTES).map_err(failed)?;
+        let body = self.web.get(&url, MAX_PATH_BYTES).map_err(|error| failed(&error))?;
         let path: MerklePath = parse(&body, "merklePathByTransactionId")?;
         let steps = path.merkle_path_nodes.len();
         if steps > MAX_STEPS {
@@ -117,8 +117,8 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, NoAnsw
     serde_json::from_slice(body).map_err(|error| NoAnswer::Failed(format!("{what}: {error}")))
 }
 
-fn failed(error: WebError) -> NoAnswer {
-    match &error {
+fn failed(error: &WebError) -> NoAnswer {
+    match error {
         // AElf: not found, and no transaction's id.
         WebError::Status { text, .. } if text.contains("\"20001\"") || text.contains("\"20004\"") => {
             NoAnswer::Unknown

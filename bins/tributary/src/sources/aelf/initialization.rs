@@ -114,7 +114,7 @@ fn parse(text: &str, chain: ChainId) -> Result<ChainInitializationData, String> 
         chain_id: chain.0.cast_signed(),
         creator: Some(document.creator.into()),
         creation_timestamp: Some(aelf::Timestamp {
-            seconds: (time / 1_000) as i64,
+            seconds: (time / 1_000).cast_signed(),
             nanos: (time % 1_000) as i32 * 1_000_000,
         }),
         creation_height_on_parent_chain: height,

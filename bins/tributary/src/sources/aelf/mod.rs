@@ -118,6 +118,8 @@ pub struct AelfSource {
     shared: Arc<Shared>,
     answers: Option<Arc<NodeAnswers>>,
     addr: SocketAddr,
+    /// Whether it was said where it listens.
+    told: bool,
     _running: Running,
 }
 
@@ -170,7 +172,7 @@ impl AelfSource {
         runtime.spawn(server::serve(listener, Arc::clone(&shared), parent, initialization, stopped));
         runtime.spawn(pull::run(Arc::clone(&shared)));
         let running = Running { runtime: Some(runtime), stop };
-        Ok(Self { shared, answers, addr, _running: running })
+        Ok(Self { shared, answers, addr, told: false, _running: running })
     }
 
     /// Where it listens.
@@ -199,6 +201,10 @@ impl Source for AelfSource {
             return Err(SourceError::Fatal(format!(
                 "the main chain wants height {next}, which no block has"
             )));
+        }
+        // Not before: at its start nobody hears it.
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::info!(addr = %self.addr, chain = %self.shared.config.chain, "listening for the AElf node");
         }
         let mut state = self.shared.state();
         state.window.resume(next.0, parent);

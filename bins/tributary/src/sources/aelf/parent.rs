@@ -140,7 +140,7 @@ impl ParentApi {
 fn data(header: &MainHeader, part: Option<&Part>) -> Result<ParentChainBlockData, ParentError> {
     let height = header.height.0;
     let mut message = ParentChainBlockData {
-        height: height as i64,
+        height: height.cast_signed(),
         chain_id: header.chain_id.0.cast_signed(),
         // The main chain has no transactions of its own: AElf's root over none. Side nodes want it to be there.
         transaction_status_merkle_tree_root: Some([0; 32].into()),
@@ -165,10 +165,13 @@ fn data(header: &MainHeader, part: Option<&Part>) -> Result<ParentChainBlockData
         if path.len() > MAX_STEPS {
             return wrong("chain.paths", format!("{} steps", path.len()), format!("at most {MAX_STEPS}"));
         }
-        let end = path.iter().fold(*root, |below, step| match step.left {
-            true => node(step.hash, below),
-            false => node(below, step.hash),
-        });
+        let end =
+            path.iter().fold(
+                *root,
+                |below, step| {
+                    if step.left { node(step.hash, below) } else { node(below, step.hash) }
+                },
+            );
         // An empty path leads to the leaf; AElf has none, not even for a single leaf.
         if end != header.aelf_root || path.is_empty() {
             return wrong(
@@ -182,7 +185,7 @@ fn data(header: &MainHeader, part: Option<&Part>) -> Result<ParentChainBlockData
             is_left_child_node: step.left,
         };
         let nodes = path.iter().map(step).collect();
-        message.indexed_merkle_path.insert(own as i64, MerklePath { merkle_path_nodes: nodes });
+        message.indexed_merkle_path.insert(own.cast_signed(), MerklePath { merkle_path_nodes: nodes });
     }
     Ok(message)
 }

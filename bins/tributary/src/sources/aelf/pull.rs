@@ -72,7 +72,7 @@ async fn session(shared: &Shared, addr: SocketAddr) -> Result<Infallible, PullEr
 async fn wait(shared: &Shared, time: Duration) {
     let least = time.min(SHORTEST_WAIT);
     tokio::time::sleep(least).await;
-    let _ = timeout(time - least, shared.poke.notified()).await;
+    let _ = timeout(time.saturating_sub(least), shared.poke.notified()).await;
 }
 
 /// A connection to a side node.
@@ -120,8 +120,10 @@ impl Node {
     /// One request.
     async fn round(&mut self, shared: &Shared, wanted: Wanted) -> Result<Round, PullError> {
         let config = &shared.config;
-        let request =
-            CrossChainRequest { chain_id: config.parent.0.cast_signed(), next_height: wanted.from as i64 };
+        let request = CrossChainRequest {
+            chain_id: config.parent.0.cast_signed(),
+            next_height: wanted.from.cast_signed(),
+        };
         let asked = self.client.request_indexing_from_side_chain(request);
         let mut stream = within(config.timeout, "an answer", asked).await?.into_inner();
         let mut round = Round::default();
@@ -158,7 +160,7 @@ fn check(message: &SideChainBlockData, height: u64, chain: ChainId) -> Result<Bl
     if got != chain {
         return Err(PullError::OtherChain { got, expected: chain });
     }
-    if message.height != height as i64 {
+    if message.height != height.cast_signed() {
         return Err(wrong("height", message.height.to_string(), height.to_string()));
     }
     let hash = |field, hash: &Option<aelf::Hash>| {

@@ -29,7 +29,6 @@ pub(super) async fn serve(
     initialization: Option<ChainInitializationData>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    tracing::info!(addr = %shared.addr, chain = %shared.config.chain, "waiting for the AElf node");
     let rpc = Arc::new(Rpc {
         shared,
         parent,
@@ -81,7 +80,7 @@ impl Rpc {
     }
 
     /// Where to call back, or nothing where there is no such place.
-    fn caller(&self, remote: Option<SocketAddr>, hello: &HandShake) -> Option<SocketAddr> {
+    fn caller(&self, remote: Option<SocketAddr>, hello: HandShake) -> Option<SocketAddr> {
         let ip = remote?.ip().to_canonical();
         let port = u16::try_from(hello.listening_port).ok().filter(|port| *port > 0);
         if let Some(port) = port
@@ -158,7 +157,7 @@ impl BasicCrossChainRpc for Rpc {
         request: Request<HandShake>,
     ) -> Result<Response<HandShakeReply>, Status> {
         let remote = request.remote_addr();
-        let status = match self.caller(remote, request.get_ref()) {
+        let status = match self.caller(remote, request.into_inner()) {
             Some(addr) => {
                 tracing::debug!(%addr, "an AElf node shook hands");
                 self.shared.state().peers.hear(addr, Instant::now());

@@ -224,7 +224,7 @@ impl Chain {
     fn block(&self, height: u64, fault: Fault) -> SideChainBlockData {
         let own = |what| Some(hash(self.id, self.seed, height, what).into());
         let mut block = SideChainBlockData {
-            height: height as i64,
+            height: height.cast_signed(),
             block_header_hash: own("block"),
             transaction_status_merkle_tree_root: own("root"),
             chain_id: self.id,

@@ -186,7 +186,7 @@ fn a_side_node_indexes_the_main_chain_and_its_blocks_are_read() {
         assert_eq!(block.indexed_merkle_path.len(), if root.is_some() { 3 } else { 0 });
         for (side_height, path) in &block.indexed_merkle_path {
             assert_eq!(*side_height, own);
-            let leaf = Hash(hash(ID, "a", own as u64, "root"));
+            let leaf = Hash(hash(ID, "a", own.cast_unsigned(), "root"));
             let end = path.merkle_path_nodes.iter().fold(leaf, |below, step| {
                 let sibling = Hash(step.hash.as_ref().unwrap().bytes().unwrap());
                 if step.is_left_child_node { join(sibling, below) } else { join(below, sibling) }
