@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use engine::chain::{ChainId, Hash, Height, MainHeader};
-use engine::proof::{ChainProof, Proof};
+use engine::proof::{ChainProof, Document};
 use net::client::Monitor;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -185,18 +185,19 @@ async fn verify(
     params::query(&uri, &[])?;
     let body = body.map_err(|error| match error.status() {
         status @ StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = format!("the body is longer than {MAX_BODY_BYTES} bytes, which no proof is");
+            let detail =
+                format!("the body is longer than {MAX_BODY_BYTES} bytes, the most that is taken here");
             Problem::new(status, "body-too-large", "The body is too long", detail)
         }
         status => Problem::new(status, "invalid-body", "The body did not arrive", error.body_text()),
     })?;
     let binary = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
     let parsed = if binary {
-        Proof::from_bytes(&body).map_err(|error| error.to_string())
+        Document::from_bytes(&body).map_err(|error| error.to_string())
     } else {
-        serde_json::from_slice(&body).map_err(|error| error.to_string())
+        Document::parse(&body).map_err(|error| error.to_string())
     };
-    let proof: Proof = parsed.map_err(|error| {
+    let proof = parsed.map_err(|error| {
         let detail = format!("the body is not a proof: {error}");
         Problem::new(StatusCode::BAD_REQUEST, "not-a-proof", "The body is not a proof", detail)
     })?;
@@ -204,13 +205,22 @@ async fn verify(
         Ok(Json(views::Verdict { verified: false, reason: Some(reason), header_hash, trusted: None }))
     };
     let verified = match proof.verify() {
-        Ok(verified) => verified,
+        Ok(outcome) => outcome.verified,
         Err(error) => return refused(error.to_string(), None),
     };
     // Where it ends, or the block itself: either is enough.
     let ends = (verified.trusted.height, verified.trusted_hash);
+    let itself = match &proof {
+        Document::Block(proof) => Some(proof.header.height),
+        Document::Transaction(proof) => Some(proof.block.header.height),
+        Document::Chain(proof) => Some(proof.header.height),
+        Document::Absence(proof) => Some(proof.header.height),
+        // Of many blocks, or of two headers: where it ends is all that stands for all of it.
+        Document::Blocks(_) | Document::Consistency(_) => None,
+    };
+    let itself = itself.map(|height| (height, verified.header_hash));
     let mut reasons = Vec::new();
-    for (height, hash) in [ends, (proof.header.height, verified.header_hash)] {
+    for (height, hash) in [Some(ends), itself].into_iter().flatten() {
         match here.store.header(height).map_err(unreadable)?.map(|header| header.hash()) {
             Some(ours) if ours == hash => {
                 return Ok(Json(views::Verdict {

@@ -200,3 +200,94 @@ fn transactions(list: Option<&RawValue>, header: &Header) -> Result<Vec<Vec<u8>>
 fn failed(why: &(impl ToString + ?Sized)) -> NoAnswer {
     NoAnswer::Failed(why.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::chain::ChainId;
+    use engine::proof::{Claim, ProvenBlock};
+    use serde_json::json;
+
+    use super::super::EvmSource;
+    use super::super::fake::FakeNode;
+    use super::*;
+
+    const CHAIN: ChainId = ChainId(9);
+
+    fn ask(node: &FakeNode, change: impl FnOnce(&mut EvmConfig), id: &[u8]) -> Result<Answer, NoAnswer> {
+        let mut config = EvmConfig { timeout: Duration::from_secs(20), ..EvmConfig::new(CHAIN, node.url()) };
+        change(&mut config);
+        let answers = EvmSource::new(config).unwrap().answers();
+        answers.answer(&Question::Transaction { chain: CHAIN, id: id.to_vec() })
+    }
+
+    fn id(node: &FakeNode, block: usize, position: usize) -> B256 {
+        *node.state().blocks[block].transactions[position].tx_hash()
+    }
+
+    fn why(asked: Result<Answer, NoAnswer>) -> String {
+        match asked {
+            Err(NoAnswer::Failed(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_transaction_is_proven_with_its_receipt_whichever_way_the_node_gives_them() {
+        let node = FakeNode::new(8);
+        for by_block in [true, false] {
+            node.state().block_receipts = by_block;
+            for (number, position) in [(1, 0), (3, 0), (3, 2), (6, 1)] {
+                let id = id(&node, number, position);
+                let answer = ask(&node, |_| (), id.as_slice()).unwrap();
+                let Answer::Transaction { height, part } = answer else { panic!("{answer:?}") };
+                assert_eq!(height, Height(number as u64));
+                let tx_root = Hash(node.state().blocks[number].header.receipts_root.0);
+                let block = ProvenBlock { height, hash: node.hash(height.0), tx_root };
+                let claim = part.verify(CHAIN, &block).unwrap();
+                let Claim::Evm { index, transaction, receipt } = claim else { panic!("{claim:?}") };
+                assert_eq!(index as usize, position);
+                assert_eq!(keccak256(transaction.unwrap()), id);
+                let expected = node.state().blocks[number].receipts[position].encoded_2718();
+                assert_eq!(receipt.unwrap(), expected);
+                assert!(part.verify(CHAIN, &ProvenBlock { hash: Hash::ZERO, ..block }).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_or_not_irreversible_is_said_so() {
+        let node = FakeNode::new(8);
+        assert_eq!(ask(&node, |_| (), &[7; 32]), Err(NoAnswer::Unknown));
+        assert_eq!(ask(&node, |_| (), &[7; 31]), Err(NoAnswer::Unknown));
+        let id = id(&node, 6, 0);
+        node.state().finalized = Some(5);
+        assert!(matches!(ask(&node, |_| (), id.as_slice()), Err(NoAnswer::NotYet(_))));
+        let confirmed = |config: &mut EvmConfig| config.finality = Finality::Confirmations(2);
+        assert!(ask(&node, confirmed, id.as_slice()).is_ok());
+        let unconfirmed = |config: &mut EvmConfig| config.finality = Finality::Confirmations(3);
+        assert!(matches!(ask(&node, unconfirmed, id.as_slice()), Err(NoAnswer::NotYet(_))));
+    }
+
+    #[test]
+    fn what_the_node_forges_is_not_told_on() {
+        let node = FakeNode::new(8);
+        let id = id(&node, 3, 0);
+        let asked = || ask(&node, |_| (), id.as_slice());
+        node.state().edits.insert(3, |block| block["gasUsed"] = json!("0x1"));
+        assert!(why(asked()).contains("header hashes to"));
+        node.state().edits.insert(3, |block| {
+            let list = block["transactions"].as_array_mut().unwrap();
+            list.swap(0, 1);
+        });
+        assert!(why(asked()).contains("the transactions hash to"));
+        node.state().edits.insert(3, |block| block["transactions"][1]["type"] = json!("0x7e"));
+        assert!(why(asked()).contains("transaction 1 of the block is of a type"));
+        node.state().edits.clear();
+        let last = node.state().blocks[3].receipts.pop();
+        assert!(why(asked()).contains("the receipts hash to"));
+        node.state().blocks[3].receipts.extend(last);
+        assert!(asked().is_ok());
+    }
+}

@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use alloy_consensus::proofs::calculate_receipt_root;
-use alloy_consensus::{EMPTY_ROOT_HASH, Eip658Value, Header, Receipt, ReceiptEnvelope, TxType};
-use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
+use alloy_consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
+use alloy_consensus::transaction::TxEip4844;
+use alloy_consensus::{
+    EMPTY_ROOT_HASH, Eip658Value, EthereumTxEnvelope, Header, Receipt, ReceiptEnvelope,
+    SignableTransaction as _, TxEip1559, TxType,
+};
+use alloy_primitives::{Address, B256, Bytes, Log, Signature, TxKind, U256};
 use engine::chain::Hash;
 use serde_json::{Value, json};
 
@@ -41,7 +45,10 @@ pub(super) struct State {
 pub(super) struct FakeBlock {
     pub(super) header: Header,
     pub(super) receipts: Vec<ReceiptEnvelope>,
+    pub(super) transactions: Vec<Envelope>,
 }
+
+type Envelope = EthereumTxEnvelope<TxEip4844>;
 
 #[derive(Clone, Copy)]
 pub(super) enum Refusal {
@@ -114,11 +121,13 @@ impl State {
                 (1..=count).map(|position| receipt(types[(number % 5) as usize], position)).collect();
             let receipts_root =
                 if receipts.is_empty() { EMPTY_ROOT_HASH } else { calculate_receipt_root(&receipts) };
+            let transactions: Vec<_> = (0..count).map(|position| transaction(number, position)).collect();
             let parent_hash = self.blocks.last().map(|block| block.header.hash_slow()).unwrap_or_default();
             let header = Header {
                 number,
                 parent_hash,
                 receipts_root,
+                transactions_root: calculate_transaction_root(&transactions),
                 gas_limit: 30_000_000,
                 timestamp: 1_700_000_000 + 12 * number,
                 extra_data: Bytes::copy_from_slice(&[salt]),
@@ -130,7 +139,7 @@ impl State {
                 parent_beacon_block_root: Some(B256::ZERO),
                 ..Header::default()
             };
-            self.blocks.push(FakeBlock { header, receipts });
+            self.blocks.push(FakeBlock { header, receipts, transactions });
         }
     }
 
@@ -144,13 +153,17 @@ impl State {
         Hash(self.blocks[height as usize].header.hash_slow().0)
     }
 
-    fn block(&self, number: u64) -> Value {
+    fn block(&self, number: u64, whole: bool) -> Value {
         let Some(block) = self.blocks.get(number as usize) else { return Value::Null };
         let mut json = serde_json::to_value(&block.header).unwrap();
         json["hash"] = json!(block.header.hash_slow());
-        let hashes: Vec<_> =
-            (0..block.receipts.len()).map(|position| transaction(number, position)).collect();
-        json["transactions"] = json!(hashes);
+        let hashes: Vec<_> = block
+            .transactions
+            .iter()
+            .take(block.receipts.len())
+            .map(|transaction| *transaction.tx_hash())
+            .collect();
+        json["transactions"] = if whole { json!(block.transactions) } else { json!(hashes) };
         json["uncles"] = json!([]);
         if let Some(edit) = self.edits.get(&number) {
             edit(&mut json);
@@ -168,10 +181,11 @@ impl State {
             "web3_clientVersion" => Ok(json!(self.client)),
             "eth_blockNumber" => Ok(json!(format!("{latest:#x}"))),
             "eth_getBlockByNumber" if parameter == "finalized" => match self.finalized {
-                Some(number) => Ok(self.block(number)),
+                Some(number) => Ok(self.block(number, false)),
                 None => unknown(-32_602, "invalid argument 0: hex string without 0x prefix"),
             },
-            "eth_getBlockByNumber" => Ok(self.block(number())),
+            "eth_getBlockByNumber" => Ok(self.block(number(), call["params"][1] == true)),
+            "eth_getTransactionByHash" => Ok(self.transaction(parameter)),
             "eth_getBlockReceipts" if self.block_receipts => {
                 Ok(json!(self.blocks[number() as usize].receipts))
             }
@@ -184,14 +198,25 @@ impl State {
         }
     }
 
+    fn find(&self, hash: &str) -> Option<(&FakeBlock, usize)> {
+        self.blocks.iter().find_map(|block| {
+            let mut hashes = block.transactions.iter().map(|transaction| transaction.tx_hash().to_string());
+            Some((block, hashes.position(|other| other == hash)?))
+        })
+    }
+
+    fn transaction(&self, hash: &str) -> Value {
+        self.find(hash).map(|(block, position)| json!(block.transactions[position])).unwrap_or_default()
+    }
+
     fn receipt(&self, hash: &str) -> Value {
-        let found = self.blocks.iter().find_map(|block| {
-            let number = block.header.number;
-            let position = (0..block.receipts.len())
-                .find(|position| transaction(number, *position).to_string() == hash)?;
-            Some(json!(block.receipts[position]))
-        });
-        found.unwrap_or_default()
+        let Some((block, position)) = self.find(hash) else { return Value::Null };
+        let Some(receipt) = block.receipts.get(position) else { return Value::Null };
+        let mut receipt = json!(receipt);
+        receipt["blockHash"] = json!(block.header.hash_slow());
+        receipt["blockNumber"] = json!(format!("{:#x}", block.header.number));
+        receipt["transactionIndex"] = json!(format!("{position:#x}"));
+        receipt
     }
 
     /// Status and body, or nothing at all.
@@ -235,8 +260,18 @@ fn error(id: &Value, code: i64, message: &str) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
 }
 
-fn transaction(number: u64, position: usize) -> B256 {
-    keccak256([number.to_be_bytes(), (position as u64).to_be_bytes()].concat())
+fn transaction(number: u64, position: u64) -> Envelope {
+    let transaction = TxEip1559 {
+        chain_id: 31_337,
+        nonce: 100 * number + position,
+        gas_limit: 21_000,
+        max_fee_per_gas: 7,
+        max_priority_fee_per_gas: 1,
+        to: TxKind::Call(Address::repeat_byte(5)),
+        value: U256::from(position),
+        ..TxEip1559::default()
+    };
+    transaction.into_signed(Signature::test_signature()).into()
 }
 
 /// A receipt with up to three logs.
