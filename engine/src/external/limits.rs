@@ -2,7 +2,7 @@
 
 use crate::aelf::lanes::{self, Indexed};
 use crate::lane::Outlet;
-use crate::pipeline::fair_shares;
+use crate::pipeline::{SealRules, fair_shares};
 use crate::state::{SideChain, State};
 
 use super::ExternalError;
@@ -15,18 +15,7 @@ pub struct Limits {
     /// Blocks of one chain at most (AElf: 256).
     pub max_per_chain: u64,
     /// The rule.
-    pub selection: Selection,
-}
-
-/// Which blocks a candidate takes, within [`Limits`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Selection {
-    /// All that wait, in fair shares.
-    #[default]
-    Fair,
-    /// As AElf does, and [`crate::pipeline::SealRules::Aelf`]: [`lanes::places`], where irreversible is what was
-    /// finalized. In fair shares if that is too much.
-    Aelf,
+    pub rules: SealRules,
 }
 
 impl Limits {
@@ -58,9 +47,9 @@ impl Limits {
             let irreversible = outlet.next_height().previous();
             let available = outlet.available() - (chain.indexed.0 - irreversible.0);
             waiting += available;
-            let wanted = match self.selection {
-                Selection::Fair => available,
-                Selection::Aelf => {
+            let wanted = match self.rules {
+                SealRules::Mainstem => available,
+                SealRules::Aelf => {
                     let first = side.first_height;
                     let indexed = if irreversible >= first {
                         Indexed::Irreversible

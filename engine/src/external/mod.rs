@@ -52,7 +52,7 @@ use crate::sync::Doorbell;
 
 pub use docket::Docket;
 pub use error::{ExternalError, StartError};
-pub use limits::{Limits, Selection};
+pub use limits::Limits;
 pub use proposal::{Proposal, ProposedSection, Verdict};
 
 use branch::{Branch, Committed};

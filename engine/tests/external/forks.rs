@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::chain::{BlockView, ChainId, Hash, Height, MainBlock, MainHeader};
-use engine::external::{ExternalError, Limits, Proposal, Selection, Verdict};
+use engine::external::{ExternalError, Limits, Proposal, Verdict};
+use engine::pipeline::SealRules;
 use engine::proof;
 use engine::store::BlockReader;
 use mainstem_engine as engine;
@@ -115,7 +116,7 @@ fn drive(mut node: Node, cache: &Mutex<engine::cache::Cache>, seed: u64, turns: 
         node.clock.advance(rng.below(3));
         let depth = model.blocks.len() - model.irreversible;
         let max_leaves = 1 + rng.below(12);
-        let limits = Limits { max_leaves, max_per_chain: 1 + rng.below(5), selection: Selection::Fair };
+        let limits = Limits { max_leaves, max_per_chain: 1 + rng.below(5), rules: SealRules::Mainstem };
         match rng.below(40) {
             // A fork: to any depth, and others in the place of those that are gone.
             0 | 1 if depth > 0 => {

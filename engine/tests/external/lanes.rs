@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use engine::chain::{ChainId, Columns, Height};
-use engine::external::{ExternalError, Limits, Selection};
+use engine::external::{ExternalError, Limits};
 use engine::lane::{Claim, Lane};
 use engine::merkle::history::History;
-use engine::pipeline::Sealer;
+use engine::pipeline::{SealRules, Sealer};
 use engine::state::State;
 use engine::sync::Doorbell;
 use mainstem_engine as engine;
@@ -97,7 +97,7 @@ fn candidates_are_what_this_node_would_seal_by_itself() {
 #[test]
 fn by_aelfs_rule_the_first_block_of_a_chain_goes_alone_and_the_rest_when_it_is_irreversible() {
     let node = Node::new(&genesis(3), config(1024));
-    let limits = Limits { max_per_chain: 256, selection: Selection::Aelf, ..ALL };
+    let limits = Limits { max_per_chain: 256, rules: SealRules::Aelf, ..ALL };
     let counts = || {
         let parent = node.head_hash();
         let block = match node.external.candidate(parent, limits) {

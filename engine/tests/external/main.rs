@@ -13,9 +13,9 @@ use std::time::Duration;
 use engine::cache::Cache;
 use engine::chain::{ChainId, Columns, Hash, Height, MainBlock, NodeKey, Timestamp};
 use engine::clock::Clock;
-use engine::external::{External, ExternalConfig, Limits, Proposal, Selection, Verdict};
+use engine::external::{External, ExternalConfig, Limits, Proposal, Verdict};
 use engine::lane::{Claim, SessionId};
-use engine::pipeline::{Head, HeadSink, PipelineConfig};
+use engine::pipeline::{Head, HeadSink, PipelineConfig, SealRules};
 use engine::quorum::FinalityRule;
 use engine::sim::{SimChain, SimConfig};
 use engine::state::{Genesis, MainChain, SideChain};
@@ -25,7 +25,7 @@ use mainstem_engine as engine;
 
 const KEY: NodeKey = NodeKey([1; 32]);
 const SESSION: SessionId = SessionId(1);
-const ALL: Limits = Limits { max_leaves: 4096, max_per_chain: 4096, selection: Selection::Fair };
+const ALL: Limits = Limits { max_leaves: 4096, max_per_chain: 4096, rules: SealRules::Mainstem };
 
 /// Goes when the test says so.
 #[derive(Default)]

@@ -4,22 +4,22 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use engine::chain::Hash;
 use engine::clock::Clock;
 use engine::external::{Docket, External, Proposal};
-use engine::sync::Waiter;
+use engine::sync::{Doorbell, Waiter};
 
 use super::MOST_WAITING;
 use super::verdicts::Verdicts;
 
-/// How long it looks away at most: it is not rung for new proposals, nor when time is up.
-const GLANCE: Duration = Duration::from_millis(20);
+/// How long it looks away at most. What it is rung for does not wait so long; that time is up for a proposal does.
+const LONGEST: Duration = Duration::from_millis(500);
 
-/// How long it looks away when nothing waits: only a new proposal matters then.
-const IDLE: Duration = Duration::from_millis(100);
+/// How long it looks away at least: ingest rings for each section.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// Proposals on their way to the thread.
 const QUEUE: usize = 16;
@@ -27,6 +27,8 @@ const QUEUE: usize = 16;
 pub(super) struct Judge {
     /// `None` once it is to end.
     queue: Option<SyncSender<(Proposal, Duration)>>,
+    /// Wakes the thread.
+    bell: Doorbell,
     /// Relaxed: shown to people.
     waiting: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
@@ -41,8 +43,8 @@ impl Judge {
     ) -> io::Result<Self> {
         let (queue, inbox) = sync_channel::<(Proposal, Duration)>(QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&waiting);
-        let thread = std::thread::Builder::new().name("judge".into()).spawn(move || {
+        let (count, bell) = (Arc::clone(&waiting), external.doorbell());
+        let thread = thread::Builder::new().name("judge".into()).spawn(move || {
             let mut docket: Docket<Hash> = Docket::new(MOST_WAITING);
             loop {
                 // Before the look: what is rung for is seen now, and later rings are heard anew.
@@ -68,10 +70,11 @@ impl Judge {
                     Err(_) => return,
                 }
                 count.store(docket.len(), Ordering::Relaxed);
-                waiter.wait(if docket.is_empty() { IDLE } else { GLANCE });
+                thread::sleep(GLANCE);
+                waiter.wait(LONGEST);
             }
         })?;
-        Ok(Self { queue: Some(queue), waiting, thread: Some(thread) })
+        Ok(Self { queue: Some(queue), bell, waiting, thread: Some(thread) })
     }
 
     /// How many wait.
@@ -82,13 +85,16 @@ impl Judge {
     /// Has a proposal judged again until it is decided or `patience` is over. False when there is no room: then whoever
     /// proposes it has to ask once more.
     pub(super) fn enter(&self, proposal: Proposal, patience: Duration) -> bool {
-        self.queue.as_ref().is_some_and(|queue| queue.try_send((proposal, patience)).is_ok())
+        let entered = self.queue.as_ref().is_some_and(|queue| queue.try_send((proposal, patience)).is_ok());
+        self.bell.ring();
+        entered
     }
 }
 
 impl Drop for Judge {
     fn drop(&mut self) {
         self.queue = None;
+        self.bell.ring();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use engine::chain::{Hash, Height, MainBlock};
 use engine::clock::Clock;
-use engine::external::{External, ExternalError, Limits, Proposal, Selection, Status, Verdict};
+use engine::external::{External, ExternalError, Limits, Proposal, Status, Verdict};
 use engine::pipeline::Head;
 use engine::sync::Waiter;
 use tokio::sync::broadcast;
@@ -89,7 +89,7 @@ impl Driver {
         let limits = Limits {
             max_leaves: wanted.max_leaves.unwrap_or(self.limits.max_leaves),
             max_per_chain: wanted.max_per_chain.unwrap_or(self.limits.max_per_chain),
-            selection: self.limits.selection,
+            rules: self.limits.rules,
         };
         let made = self.run(move |external| {
             let head = || external.status().head.map_or(Hash::ZERO, |head| head.hash);
@@ -173,11 +173,7 @@ impl Driver {
 
 /// What a candidate may have by the settings.
 pub(crate) fn limits(settings: &crate::settings::Seal) -> Limits {
-    let selection = match settings.rules {
-        engine::pipeline::SealRules::Mainstem => Selection::Fair,
-        engine::pipeline::SealRules::Aelf => Selection::Aelf,
-    };
-    Limits { max_leaves: settings.max_leaves, max_per_chain: settings.max_per_chain, selection }
+    Limits { max_leaves: settings.max_leaves, max_per_chain: settings.max_per_chain, rules: settings.rules }
 }
 
 /// The secret that calls have to show, if there is one.
