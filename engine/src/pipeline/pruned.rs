@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use crate::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainBlock, MainHeader, Section};
-use crate::proof::{Proof, ProofError, build};
+use crate::proof::{Proof, ProofError, build, build_absence, build_chain, build_consistency, build_many};
 use crate::state::Genesis;
 use crate::store::memory::{MemoryBlock, MemoryReader, MemoryStore};
 use crate::store::{Base, BlockReader, BlockStore, StoreError};
@@ -292,7 +292,20 @@ fn a_proof_that_is_overtaken_by_pruning_is_right_or_says_so() {
 fn whatever_was_read_for_a_proof_or_a_start_was_asked_whether_it_is_intact() {
     let (genesis, mut store) = store();
     store.prune(Height(21)).unwrap();
-    let prove = |reader: &Watched| build(reader, ChainId(4), Height(60), Some(Height(69))).map(drop);
+    let prove = |reader: &Watched| {
+        let (chain, head) = (ChainId(4), Some(Height(69)));
+        build(reader, chain, Height(60), head)?;
+        build_many(reader, &[(chain, Height(60)), (chain, Height(75))], head)?;
+        build_consistency(reader, Height(30), Height(69))?;
+        for main in (40..50).map(Height) {
+            for chain in [chain, ChainId(1_000)] {
+                let (whole, none) =
+                    (build_chain(reader, chain, main, head)?, build_absence(reader, chain, main, head)?);
+                assert!(whole.is_some() != none.is_some());
+            }
+        }
+        Ok::<_, ProofError>(())
+    };
     let start = |reader: &Watched| resume(&genesis, reader).map(drop);
     let whole = Watched::new(&store);
     prove(&whole).unwrap();
