@@ -102,7 +102,7 @@ pub(super) fn by_hash<R: BlockReader>(
     view: View,
     query: &Parameters,
 ) -> Result<Block, Refusal> {
-    let hash = read_hash(query.text("blockHash")?).ok_or(Refusal::new(Code::InvalidBlockHash))?;
+    let hash = read_hash(query.text("blockHash")).ok_or(Refusal::new(Code::InvalidBlockHash))?;
     view.block_by_hash(aelf, hash, SEARCHED_BLOCKS, SEARCHED_HASHES)?.ok_or_else(|| {
         let details = format!("no block of the newest {SEARCHED_BLOCKS} main blocks has this hash");
         Refusal::because(Code::NotFound, details)
@@ -131,7 +131,7 @@ pub(super) async fn view_methods<R: BlockReader>(
 
 fn contract<R: BlockReader>(aelf: &Aelf<R>, view: View, uri: &Uri) -> Result<Contract, Refusal> {
     let query = Parameters::of(uri)?;
-    let found = read_address(query.text("address")?)
+    let found = read_address(query.text("address"))
         .and_then(|address| Contract::at(&address.0, view.chain(aelf), view.is_main()));
     found.ok_or(Refusal::new(Code::NotFound))
 }
@@ -228,8 +228,8 @@ impl Parameters {
     }
 
     /// A text, which is empty where it is not given.
-    pub(super) fn text(&self, name: &str) -> Result<&str, Refusal> {
-        Ok(self.find(name).unwrap_or_default())
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.find(name).unwrap_or_default()
     }
 
     /// A number, which is 0 where it is not given.

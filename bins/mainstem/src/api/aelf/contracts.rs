@@ -45,10 +45,9 @@ impl Contract {
     const fn serial(self, main: bool) -> u64 {
         match (self, main) {
             (Self::Genesis, _) => 0,
-            (Self::Token, true) => 8,
             (Self::Token, false) => 7,
+            (Self::Token, true) | (Self::CrossChain, false) => 8,
             (Self::CrossChain, true) => 9,
-            (Self::CrossChain, false) => 8,
         }
     }
 

@@ -201,7 +201,7 @@ impl<R: BlockReader> Views<'_, R> {
                         break;
                     };
                     list.push(SideChainBlockData {
-                        height: of_height(section.first_height).saturating_add(offset as i64),
+                        height: of_height(Height(section.first_height.0.saturating_add(offset as u64))),
                         block_header_hash: Some((*hash.as_bytes()).into()),
                         transaction_status_merkle_tree_root: Some((*root.as_bytes()).into()),
                         chain_id: number(section.chain),

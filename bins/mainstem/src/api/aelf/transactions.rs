@@ -95,7 +95,7 @@ pub(super) async fn merkle_path<R: BlockReader>(
 
 fn transaction_id(uri: &Uri) -> Result<Hash, Refusal> {
     let query = Parameters::of(uri)?;
-    read_hash(query.text("transactionId")?).ok_or(Refusal::new(Code::InvalidTransactionId))
+    read_hash(query.text("transactionId")).ok_or(Refusal::new(Code::InvalidTransactionId))
 }
 
 /// Asks the chain that is looked at; on the main chain's view, every chain that may know.

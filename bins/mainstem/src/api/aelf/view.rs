@@ -118,7 +118,7 @@ impl View {
                     let column = block.columns().hashes.get(section.leaves())?;
                     hashes = hashes.saturating_sub(column.len());
                     let offset = column.iter().position(|at| *at == hash)?;
-                    Some(Height(section.first_height.0 + offset as u64))
+                    Some(Height(section.first_height.0.saturating_add(offset as u64)))
                 }),
             };
             if let Some(height) = found {
