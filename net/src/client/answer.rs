@@ -122,7 +122,10 @@ impl One {
                 return;
             }
         };
-        let bytes = match answered(&shared, desk, question) {
+        let asked = answered(&shared, &desk, question);
+        // The threads end when nobody can ask them any more: not to be held up by who waits for one of them.
+        drop(desk);
+        let bytes = match asked {
             Ok(answer) => {
                 // Given up by the server: then the answer would be for nobody.
                 match crate::reactor::race(answer, send.stopped()).await {
@@ -145,7 +148,11 @@ impl One {
 }
 
 /// Puts a question before the threads.
-fn answered(shared: &Shared, desk: Desk, question: Question) -> Result<oneshot::Receiver<Vec<u8>>, NoAnswer> {
+fn answered(
+    shared: &Shared,
+    desk: &Desk,
+    question: Question,
+) -> Result<oneshot::Receiver<Vec<u8>>, NoAnswer> {
     if shared.find(question.chain()).is_none() {
         return Err(NoAnswer::Unsupported);
     }

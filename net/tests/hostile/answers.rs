@@ -126,7 +126,7 @@ fn answers_that_never_come_or_never_end_or_are_reset_cost_the_deadline_at_most()
     let never = one(|send, receive| async move {
         // Kept, not dropped: a stream that is dropped is reset.
         let (_send, _receive) = (send, receive);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     assert!(matches!(never, Unanswered::TooSlow(_)), "{never:?}");
     let endless = one(|mut send, _receive| async move {
@@ -160,7 +160,7 @@ fn a_node_that_grants_no_streams_or_takes_one_and_no_more_is_asked_no_further() 
     let scene = Scene::new(|config| config.answer_timeout = Duration::from_millis(500));
     let became = asked(&scene, 1, 3, |send, receive| async move {
         let (_send, _receive) = (send, receive);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     for why in became {
         // The first stream is opened, and the others wait for one in vain, or see that there is none.

@@ -305,7 +305,7 @@ fn held(
     let all: Vec<_> = (1..=HOSTILE_PEERS).map(|number| fill(number + 8)).collect();
     let most = process.most();
     let alive = all.iter().filter(|(connection, _)| connection.close_reason().is_none()).count();
-    assert_eq!(alive, HOSTILE_PEERS.into(), "{what}: {:?}", all[0].0.close_reason());
+    assert_eq!(alive, usize::from(HOSTILE_PEERS), "{what}: {:?}", all[0].0.close_reason());
     let each = most.saturating_sub(before) / usize::from(HOSTILE_PEERS);
     println!("{what}: {} KiB each", each >> 10);
     for (connection, _) in all {

@@ -62,7 +62,8 @@ impl EvmAnswers {
         if here.is_none_or(|bytes| keccak256(bytes).as_slice() != id) {
             return Err(failed(&format!("transaction {index} of block {number} is another one")));
         }
-        let receipts = self.receipts(&block, transactions.iter().map(keccak256).collect())?;
+        let hashes: Vec<B256> = transactions.iter().map(keccak256).collect();
+        let receipts = self.receipts(&block, &hashes)?;
         // It is the place of one of them.
         let at = index as usize;
         let (root, transaction) = trie::proven(&transactions, at);
@@ -110,14 +111,14 @@ impl EvmAnswers {
     }
 
     /// The bytes of a block's receipts, checked against its header.
-    fn receipts(&self, block: &Block, hashes: Vec<B256>) -> Result<Vec<Vec<u8>>, NoAnswer> {
+    fn receipts(&self, block: &Block, hashes: &[B256]) -> Result<Vec<Vec<u8>>, NoAnswer> {
         let all = match self.rpc.call("eth_getBlockReceipts", &format!("[\"{:#x}\"]", block.number)) {
             Ok(list) => {
                 let list = list.ok_or_else(|| failed("the node has pruned the receipts"))?;
                 serde_json::from_str::<Vec<Box<RawValue>>>(list.get())
                     .map_err(|_| failed("eth_getBlockReceipts gives no list"))?
             }
-            Err(CallError::Rpc(error)) if error.no_such_method() => self.receipts_one_by_one(&hashes)?,
+            Err(CallError::Rpc(error)) if error.no_such_method() => self.receipts_one_by_one(hashes)?,
             Err(error) => return Err(failed(&error)),
         };
         let (encoded, _) = receipts::encoded(all.iter().map(AsRef::as_ref), block.receipts_root)

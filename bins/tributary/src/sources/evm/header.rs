@@ -84,6 +84,7 @@ impl Block {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn malformed(error: serde_json::Error) -> BlockError {
     BlockError::Malformed(shorten(&error.to_string(), 200))
 }

@@ -30,12 +30,10 @@ impl ChildAnswers {
         if rest.is_empty() {
             return Err(NoAnswer::Unknown);
         }
-        let path = match rest.as_array::<8>().map(|height| u64::from_le_bytes(*height)) {
-            Some(height) => format!("/v1/proofs/{}/{height}", chain.0),
-            None => {
-                let digits: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("/v1/proofs/tx/{}/0x{digits}", chain.0)
-            }
+        let path = if let Some(height) = rest.as_array::<8>() {
+            format!("/v1/proofs/{}/{}", chain.0, u64::from_le_bytes(*height))
+        } else {
+            format!("/v1/proofs/tx/{}/{}", chain.0, alloy_primitives::hex::encode_prefixed(rest))
         };
         let document = self.api.proof(&path).map_err(none)?;
         // Whoever asks verifies again, and more. But a node that is wrong should be known here, where it can be mended.

@@ -153,7 +153,7 @@ fn headers_that_do_not_follow_each_other_or_are_of_another_chain_are_refused() {
     type Change = fn(&mut Vec<MainHeader>);
     let cases: [(&str, Change); 4] = [
         ("parent", |headers| headers[4].parent = Hash([1; 32])),
-        ("height", |headers| drop(headers.remove(4))),
+        ("height", |headers| _ = headers.remove(4)),
         ("version", |headers| headers[4].version = 2),
         ("main chain", |headers| headers[4].chain_id = ChainId(501)),
     ];
