@@ -332,7 +332,7 @@ mod tests {
 
     /// A clock that a test moves.
     #[derive(Default)]
-    struct Moved(std::sync::atomic::AtomicU64);
+    struct Moved(AtomicU64);
 
     impl Clock for Moved {
         fn wall(&self) -> Timestamp {
@@ -340,7 +340,7 @@ mod tests {
         }
 
         fn monotonic(&self) -> Duration {
-            Duration::from_secs(self.0.load(std::sync::atomic::Ordering::Relaxed))
+            Duration::from_secs(self.0.load(Relaxed))
         }
     }
 
@@ -351,7 +351,7 @@ mod tests {
         let mut source = SimSource::new(config, Arc::clone(&clock) as Arc<dyn Clock>);
         assert_eq!(source.tip(ChainId(9)).unwrap(), None, "before the main chain says where it stands");
         source.stand_by(ChainId(9), Height(100));
-        clock.0.store(5, std::sync::atomic::Ordering::Relaxed);
+        clock.0.store(5, Relaxed);
         source.stand_by(ChainId(9), Height(103));
         assert_eq!(source.tip(ChainId(9)).unwrap(), Some(Height(110)));
         let parent = chain(1).seek(Height(104));

@@ -88,7 +88,7 @@ impl Proofs {
                 .collect()
         });
         let (mut answers, mut bytes, mut verified, mut rate) = (0, 0, 0, 0.0);
-        let mut times = Histogram::<u64>::new(3)?;
+        let mut times = histogram()?;
         for load in results {
             let load = load?;
             answers += load.answers;
@@ -117,8 +117,7 @@ impl Proofs {
         let mut connections = connections?;
         let head = if self.head { format!("?head={}", latest.header.height) } else { String::new() };
         let mut random = Random(thread);
-        let mut load =
-            Load { answers: 0, bytes: 0, verified: 0, time: Duration::ZERO, times: Histogram::new(3)? };
+        let mut load = Load { answers: 0, bytes: 0, verified: 0, time: Duration::ZERO, times: histogram()? };
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(self.seconds) {
             let sent = Instant::now();
@@ -155,6 +154,11 @@ struct Load {
     time: Duration,
     /// From the first request of a round to each answer, in nanoseconds.
     times: Histogram<u64>,
+}
+
+/// Of nanoseconds, up to a minute.
+fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
 }
 
 /// A connection that is kept, with at most one request on its way.

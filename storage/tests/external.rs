@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use engine::chain::{BlockView, ChainId, Columns, Hash, Height, MainBlock, NodeKey, Timestamp};
 use engine::clock::Clock;
-use engine::external::{External, ExternalConfig, ExternalError, Limits, Proposal, Selection, StartError};
+use engine::external::{External, ExternalConfig, ExternalError, Limits, Proposal, StartError};
 use engine::lane::{Claim, SessionId};
-use engine::pipeline::PipelineConfig;
+use engine::pipeline::{PipelineConfig, SealRules};
 use engine::proof;
 use engine::quorum::FinalityRule;
 use engine::sim::{SimChain, SimConfig};
@@ -23,7 +23,7 @@ use support::{MAIN, Rng, scratch};
 
 const KEY: NodeKey = NodeKey([1; 32]);
 const CHAINS: u32 = 4;
-const ALL: Limits = Limits { max_leaves: 4096, max_per_chain: 4096, selection: Selection::Fair };
+const ALL: Limits = Limits { max_leaves: 4096, max_per_chain: 4096, rules: SealRules::Mainstem };
 
 /// Stands still.
 struct Still;
@@ -108,7 +108,7 @@ fn forks_and_restarts_at_every_step_lose_and_repeat_nothing_on_a_log() {
             }
             _ => {
                 let limits =
-                    Limits { max_leaves: 1 + rng.below(40), max_per_chain: 30, selection: Selection::Fair };
+                    Limits { max_leaves: 1 + rng.below(40), max_per_chain: 30, rules: SealRules::Mainstem };
                 match external.candidate(head_hash(&external), limits) {
                     Ok(block) => {
                         external.commit(&Proposal::of(&block)).unwrap();
@@ -187,7 +187,7 @@ fn a_log_made_for_another_mode_is_refused() {
 #[test]
 fn a_pruned_log_keeps_what_forks_stand_on() {
     let (dir, genesis) = (scratch(), genesis());
-    let one = Limits { max_leaves: 400, max_per_chain: 400, selection: Selection::Fair };
+    let one = Limits { max_leaves: 400, max_per_chain: 400, rules: SealRules::Mainstem };
     let (external, reader) = open(dir.path(), &genesis);
     let mut blocks = Vec::new();
     for round in 1..=12 {

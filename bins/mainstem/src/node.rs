@@ -11,7 +11,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use engine::cache::Cache;
 use engine::chain::{Height, NodeKey};
 use engine::external::{External, ExternalConfig};
-use engine::pipeline::{ConfigError, Durable, Engine, Head, HeadSink, PipelineConfig, Running, StageNow, Stats};
+use engine::pipeline::{
+    ConfigError, Durable, Engine, Head, HeadSink, PipelineConfig, Running, StageNow, Stats,
+};
 use engine::state::Genesis;
 use engine::store::BlockReader;
 use net::server::{Load, NodeKeys, Parts};
@@ -198,7 +200,9 @@ impl Node {
         let config = pipeline(settings, &plan);
         let begun = match settings.main.mode {
             Mode::Solo => Begun::solo(config, &genesis, writer, reader, clock.clone()),
-            Mode::External => Begun::external(settings, &dir, config, &genesis, writer, reader, clock.clone()),
+            Mode::External => {
+                Begun::external(settings, &dir, config, &genesis, writer, reader, clock.clone())
+            }
         };
         let begun = begun.with_context(|| format!("cannot continue the log in {}", dir.log.display()))?;
         let Begun { cache, head, reader, engine } = begun;
@@ -353,7 +357,7 @@ struct Begun {
 
 /// An engine about to start.
 enum Starting {
-    Solo(Engine),
+    Solo(Box<Engine>),
     External { driver: Driver, external: Arc<External>, config: external::Config },
 }
 
@@ -370,7 +374,7 @@ impl Begun {
         }
         let engine = Engine::resume(config, genesis, writer, &reader, clock)?;
         let (cache, head) = (engine.cache(), engine.head());
-        Ok(Self { cache, head, reader: Settled::whole(reader), engine: Starting::Solo(engine) })
+        Ok(Self { cache, head, reader: Settled::whole(reader), engine: Starting::Solo(Box::new(engine)) })
     }
 
     fn external(
@@ -401,14 +405,19 @@ impl Begun {
 
 impl Starting {
     /// Begins to make main blocks, or to be told of them.
-    fn start(self, sink: Box<dyn HeadSink>, settings: &Settings) -> Result<(Chain, Option<external::Server>)> {
+    fn start(
+        self,
+        sink: Box<dyn HeadSink>,
+        settings: &Settings,
+    ) -> Result<(Chain, Option<external::Server>)> {
         match self {
             Self::Solo(engine) => Ok((Chain::Solo(engine.start(vec![sink])), None)),
             Self::External { driver, external, config } => {
                 external.announce_to(sink)?;
                 let addr = settings.external.addr;
-                let server = external::Server::start(config, driver)
-                    .map_err(|error| anyhow!("calls cannot be taken on TCP {addr}: {error}; --external.addr moves this port"))?;
+                let server = external::Server::start(&config, driver).map_err(|error| {
+                    anyhow!("calls cannot be taken on TCP {addr}: {error}; --external.addr moves this port")
+                })?;
                 Ok((Chain::External(external), Some(server)))
             }
         }

@@ -35,6 +35,4 @@ mod side_block;
 pub use main_block::{BlockView, MainBlock, Section};
 pub use node_key::{NodeKey, ParseNodeKeyError};
 pub use side_block::{Columns, ColumnsRef, SideBlock};
-pub use verify::chain::{
-    ChainId, Hash, Height, MainHeader, ParseChainIdError, ParseHashError, Timestamp,
-};
+pub use verify::chain::{ChainId, Hash, Height, MainHeader, ParseChainIdError, ParseHashError, Timestamp};

@@ -163,10 +163,12 @@ mod tests {
 
     /// AElf's rule for a path: hash with what stands beside, to the end.
     fn fold(leaf: Hash, path: &[Step]) -> Hash {
-        path.iter().fold(leaf, |below, step| match step.left {
-            true => node(step.hash, below),
-            false => node(below, step.hash),
-        })
+        path.iter().fold(
+            leaf,
+            |below, step| {
+                if step.left { node(step.hash, below) } else { node(below, step.hash) }
+            },
+        )
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) fn routes<R: BlockReader>() -> Router<Arc<Node<R>>> {
 
 /// The answer.
 #[derive(Debug, Serialize)]
-struct Headers {
+struct Page {
     /// By height, without gaps.
     headers: Vec<MainHeader>,
     /// The next height, if there is a block of that height already.
@@ -35,7 +35,7 @@ struct Headers {
     head: Height,
 }
 
-async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<Headers>> {
+async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<Page>> {
     let (mut from, mut limit) = (Height(1), MAX_HEADERS);
     for (name, value) in params::query(&uri, &["from", "limit"])? {
         if name == "from" {
@@ -72,5 +72,5 @@ async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> 
         headers.push(header);
         next = next.next();
     }
-    Ok(Json(Headers { headers, next: (next <= head).then_some(next), head }))
+    Ok(Json(Page { headers, next: (next <= head).then_some(next), head }))
 }

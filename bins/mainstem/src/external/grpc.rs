@@ -127,6 +127,7 @@ impl Service {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` takes")]
 fn refused(error: ExternalError) -> Status {
     let text = error.to_string();
     match error {

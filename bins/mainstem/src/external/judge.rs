@@ -65,7 +65,7 @@ impl Judge {
                 }
                 match docket.judge_again(&external, clock.monotonic()) {
                     Ok(decided) => {
-                        decided.into_iter().for_each(|(hash, verdict)| verdicts.tell(hash, verdict))
+                        decided.into_iter().for_each(|(hash, verdict)| verdicts.tell(hash, verdict));
                     }
                     Err(_) => return,
                 }

@@ -192,6 +192,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` takes")]
 fn refused(error: ExternalError) -> Problem {
     let new = |status, kind, title| Problem::new(status, kind, title, &error);
     match &error {

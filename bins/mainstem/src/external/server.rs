@@ -65,7 +65,7 @@ impl Server {
     ///
     /// # Errors
     /// The address cannot be had, or threads cannot be started.
-    pub(crate) fn start(config: Config, driver: Driver) -> io::Result<Self> {
+    pub(crate) fn start(config: &Config, driver: Driver) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .max_blocking_threads(WORKERS)
@@ -76,7 +76,7 @@ impl Server {
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
-        runtime.spawn(accept(listener, routes(&config, driver), Arc::clone(&slots), stopped));
+        runtime.spawn(accept(listener, routes(config, driver), Arc::clone(&slots), stopped));
         Ok(Self { addr, runtime, stop, slots })
     }
 

@@ -93,7 +93,7 @@ impl<R: BlockReader> Settled<R> {
 
 #[cfg(test)]
 mod tests {
-    use engine::chain::{Hash, MainBlock, Section};
+    use engine::chain::{Hash, MainBlock, Section, Timestamp};
     use engine::store::BlockStore;
     use engine::store::memory::MemoryStore;
 
@@ -106,7 +106,7 @@ mod tests {
             let mut block: MainBlock = engine::pipeline::Sealer::blank();
             block.header.height = Height(height);
             for hash in [Hash([height as u8; 32]), Hash([height as u8 + 100; 32])] {
-                block.columns.push(hash, hash, Default::default());
+                block.columns.push(hash, hash, Timestamp::default());
             }
             block.sections.push(Section {
                 chain: ChainId(7),

@@ -209,7 +209,7 @@ fn a_proposal_that_the_lanes_lag_behind_of_is_judged_again_when_they_catch_up() 
     wait_for("it to be counted", || (world.status(&mut two).waiting == 1).then_some(()));
     let mut watch =
         world.runtime.block_on(two.calls.watch_verdicts(wire::WatchVerdictsRequest {})).unwrap().into_inner();
-    let (_, json) = rest(&one, "candidate", json!({ "max_per_chain": 5 }));
+    let (_, json) = rest(&one, "candidate", &json!({ "max_per_chain": 5 }));
     let hash = json["hash"].as_str().unwrap().to_owned();
 
     let _late = world.feed(&two);
@@ -233,7 +233,7 @@ fn rest_get(node: &Driven, call: &str) -> (u16, Value) {
     http::try_get(&node.url, &format!("/v1/external/{call}")).unwrap()
 }
 
-fn rest(node: &Driven, call: &str, body: Value) -> (u16, Value) {
+fn rest(node: &Driven, call: &str, body: &Value) -> (u16, Value) {
     post(&format!("{}/v1/external/{call}", node.url), body.to_string().as_bytes(), None)
 }
 
@@ -252,28 +252,28 @@ fn post(url: &str, body: &[u8], token: Option<&str>) -> (u16, Value) {
 fn over_rest_a_block_is_made_judged_committed_taken_back_and_made_final() {
     let world = World::new();
     let one = world.start(0, &[]);
-    assert_eq!(rest(&one, "candidate", json!({})).0, 204, "nothing waits yet");
+    assert_eq!(rest(&one, "candidate", &json!({})).0, 204, "nothing waits yet");
     assert_eq!(rest_get(&one, "status").1, json!({ "head": null, "irreversible": 0, "waiting": 0 }));
     let _feed = world.feed(&one);
     let block = wait_for("a candidate of all chains", || {
-        let (status, block) = rest(&one, "candidate", json!({ "max_leaves": 9, "max_per_chain": 3 }));
+        let (status, block) = rest(&one, "candidate", &json!({ "max_leaves": 9, "max_per_chain": 3 }));
         (status == 200 && block["header"]["leaf_count"] == 9).then_some(block)
     });
-    assert_eq!(rest(&one, "validate", block.clone()), (200, json!({ "verdict": "valid" })));
+    assert_eq!(rest(&one, "validate", &block), (200, json!({ "verdict": "valid" })));
 
     let mut wrong = block.clone();
     wrong["header"]["state_root"] = format!("0x{}", "11".repeat(32)).into();
-    let (status, verdict) = rest(&one, "validate", wrong.clone());
+    let (status, verdict) = rest(&one, "validate", &wrong);
     assert_eq!(
         (status, &verdict["verdict"], &verdict["field"]),
         (200, &json!("invalid"), &json!("header.state_root"))
     );
     assert_eq!(verdict["expected"], block["header"]["state_root"]);
-    let (status, problem) = rest(&one, "commit", wrong);
+    let (status, problem) = rest(&one, "commit", &wrong);
     assert_eq!((status, &problem["field"]), (422, &json!("header.state_root")));
     assert_eq!(problem["type"], "urn:mainstem:problem:invalid-block");
 
-    let (status, head) = rest(&one, "commit", block.clone());
+    let (status, head) = rest(&one, "commit", &block);
     assert_eq!((status, &head["header"], &head["hash"]), (200, &block["header"], &block["hash"]));
     // Committed is not irreversible: nobody else sees it yet.
     assert_eq!(http::get(&one.node.api, "/v1/status")["head"], Value::Null);
@@ -281,27 +281,27 @@ fn over_rest_a_block_is_made_judged_committed_taken_back_and_made_final() {
     let proof = "/v1/proofs/7/1";
     assert_eq!(http::try_get(&one.node.api, proof).unwrap().0, 404);
 
-    let (status, after) = rest(&one, "rollback", json!({ "height": 0 }));
+    let (status, after) = rest(&one, "rollback", &json!({ "height": 0 }));
     assert_eq!((status, &after["head"]), (200, &Value::Null));
-    let (_, again) = rest(&one, "candidate", json!({ "max_leaves": 9, "max_per_chain": 3 }));
+    let (_, again) = rest(&one, "candidate", &json!({ "max_leaves": 9, "max_per_chain": 3 }));
     assert_eq!(again["hashes"], block["hashes"], "the same side blocks");
-    assert_eq!(rest(&one, "commit", again).0, 200);
-    assert_eq!(rest(&one, "finalize", json!({ "height": 1 })).1["irreversible"], 1);
+    assert_eq!(rest(&one, "commit", &again).0, 200);
+    assert_eq!(rest(&one, "finalize", &json!({ "height": 1 })).1["irreversible"], 1);
     wait_for("the API to show it", || (http::durable(&one.node.api, 7) == 3).then_some(()));
     http::get(&one.node.api, proof);
 
     // What cannot be is refused with the field and what would be right.
-    let (status, problem) = rest(&one, "rollback", json!({ "height": 0 }));
+    let (status, problem) = rest(&one, "rollback", &json!({ "height": 0 }));
     assert_eq!(
         (status, &problem["field"], &problem["first"], &problem["last"]),
         (400, &json!("height"), &json!(1), &json!(1))
     );
-    let (status, problem) = rest(&one, "commit", block);
+    let (status, problem) = rest(&one, "commit", &block);
     assert_eq!((status, &problem["type"]), (409, &json!("urn:mainstem:problem:not-on-head")));
-    assert_eq!(rest(&one, "candidate", json!({ "max_leaves": 0 })).1["field"], "max_leaves");
-    let (status, problem) = rest(&one, "candidate", json!({ "most": 1 }));
+    assert_eq!(rest(&one, "candidate", &json!({ "max_leaves": 0 })).1["field"], "max_leaves");
+    let (status, problem) = rest(&one, "candidate", &json!({ "most": 1 }));
     assert_eq!((status, problem["detail"].as_str().unwrap().contains("most")), (400, true), "{problem}");
-    assert_eq!(rest(&one, "no-such-call", json!({})).0, 404);
+    assert_eq!(rest(&one, "no-such-call", &json!({})).0, 404);
     let (status, problem) = post(&format!("{}/v1/external/commit", one.url), b"{\"header\": 7", None);
     assert_eq!((status, &problem["type"]), (400, &json!("urn:mainstem:problem:invalid-body")));
 }

@@ -108,7 +108,7 @@ fn one_proof_leads_over_three_levels_and_its_levels_cannot_be_exchanged() {
 
     // A block of the grandchild, named by its height.
     let id = GRANDCHILD.to_le_bytes().into_iter().chain(1_u64.to_le_bytes());
-    let id: String = id.map(|byte| format!("{byte:02x}")).collect();
+    let id = const_hex::encode(id.collect::<Vec<_>>());
     let block = proven(&main, dir.path(), &chain, &format!("0x{id}"));
     assert_eq!(block["transaction"]["proof"]["chain_id"], GRANDCHILD);
     assert_eq!(block["transaction"]["proof"]["block"]["height"], 1);

@@ -109,10 +109,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// What is said in the place of what is right.
+type Lie = fn(Answer) -> Answer;
+
 /// Answers with what is right, changed.
 struct Liar {
     honest: Arc<dyn Answers>,
-    lie: Arc<Mutex<fn(Answer) -> Answer>>,
+    lie: Arc<Mutex<Lie>>,
     /// Asked for in the place of what is asked, if there is one.
     other: Arc<Mutex<Option<Vec<u8>>>>,
 }
@@ -139,7 +142,7 @@ fn what_a_lying_node_answers_is_refused_and_not_shown() {
     let node = Node::start(&data.path(), None, &[]);
     let config = SimConfig { chains: vec![ChainId(7)], blocks_per_second: 100.0, ..SimConfig::default() };
     let source = SimSource::new(config, Arc::new(SystemClock(Instant::now())));
-    let lie: Arc<Mutex<fn(Answer) -> Answer>> = Arc::new(Mutex::new(|answer| answer));
+    let lie: Arc<Mutex<Lie>> = Arc::new(Mutex::new(|answer| answer));
     let other = Arc::new(Mutex::new(None));
     let liar = Liar { honest: source.answers(), lie: Arc::clone(&lie), other: Arc::clone(&other) };
     let mut config =
@@ -150,7 +153,7 @@ fn what_a_lying_node_answers_is_refused_and_not_shown() {
     let path = format!("/v1/proofs/tx/7/{}", sim_id(7, 20, 3));
     assert_eq!(http::get(&node.api, &path)["block"]["block"]["height"], 20, "the truth is told");
 
-    let lies: [fn(Answer) -> Answer; 6] = [
+    let lies: [Lie; 6] = [
         |answer| height(answer, |height| height - 1),
         |answer| data_of(answer, |data| data[0] ^= 1),
         |answer| data_of(answer, |data| data.push(0)),
@@ -190,7 +193,7 @@ fn height(answer: Answer, change: fn(u64) -> u64) -> Answer {
         Answer::Transaction { height, part } => {
             Answer::Transaction { height: Height(change(height.0)), part }
         }
-        other => other,
+        other @ Answer::Record(_) => other,
     }
 }
 

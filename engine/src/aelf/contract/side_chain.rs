@@ -149,9 +149,9 @@ mod tests {
             for blocks in 0..8 {
                 let mut chain = SideChain::new(deposit, price).unwrap();
                 let paid = chain.index(ALICE, blocks).unwrap();
-                let (mut left, mut fee, mut arrears) = (deposit as i64, 0, 0);
+                let (mut left, mut fee, mut arrears) = (deposit.cast_signed(), 0, 0);
                 for _ in 0..blocks {
-                    left -= price as i64;
+                    left -= price.cast_signed();
                     *(if left < 0 { &mut arrears } else { &mut fee }) += price;
                 }
                 assert_eq!((paid, chain.debt(), chain.balance()), (fee, arrears, deposit - fee));

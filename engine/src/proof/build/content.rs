@@ -32,9 +32,9 @@ fn section<R: BlockReader>(
     chain: ChainId,
     (main, head): (Height, Option<Height>),
 ) -> Result<Option<SectionProof>, ProofError> {
-    let Some((index, section)) = block.find(chain) else { return Ok(None) };
     // Fixed fields with a head, and more siblings than there can be.
     const OTHER_BYTES: usize = 32 + 2 * MainHeader::BYTES + 2 * 64 * 32;
+    let Some((index, section)) = block.find(chain) else { return Ok(None) };
     if 64 * section.count as usize + OTHER_BYTES > Document::MAX_BYTES {
         return Err(ProofError::TooLong { most: Document::MAX_BYTES });
     }

@@ -184,7 +184,7 @@ fn chain_tree<'a>(
 }
 
 /// The tree over the chain leaves; `None` if the main block lacks stored nodes.
-fn side_tree<'a>(block: &'a impl BlockView) -> Option<Stored<'a, impl Fn(usize, &mut [Hash]) + 'a>> {
+fn side_tree(block: &impl BlockView) -> Option<Stored<'_, impl Fn(usize, &mut [Hash])>> {
     let sections = block.section_count();
     let fill = move |leaf: usize, row: &mut [Hash]| {
         // One group of leaves at a time, so that nothing is allocated.
