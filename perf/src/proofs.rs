@@ -51,7 +51,8 @@ struct Chains {
 
 #[derive(Deserialize)]
 struct Chain {
-    chain_id: ChainId,
+    #[serde(rename = "chain_id")]
+    id: ChainId,
     first_height: Height,
     durable: Height,
 }
@@ -124,7 +125,7 @@ impl Proofs {
             for connection in &mut connections {
                 let chain = &chains[random.below(chains.len() as u64) as usize];
                 let height = chain.first_height.0 + random.below(chain.durable.0 + 1 - chain.first_height.0);
-                let path = format!("/v1/proofs/{}/{height}{head}", chain.chain_id.0);
+                let path = format!("/v1/proofs/{}/{height}{head}", chain.id.0);
                 connection.send(&path, self.binary)?;
             }
             for connection in &mut connections {

@@ -67,7 +67,7 @@ impl Client {
     pub(crate) fn document(&self, path: &str) -> Result<Document> {
         let url = format!("{}{path}", self.base);
         let request = self.agent.get(&url).header("accept", "application/octet-stream");
-        read(&url, self.answer(&url, request.call())?)
+        read(&url, Self::answer(&url, request.call())?)
     }
 
     /// `POST /v1/proofs`
@@ -76,7 +76,7 @@ impl Client {
         let blocks = blocks.iter().map(|&(chain, height)| WantedBlock { chain, height }).collect();
         let body = serde_json::to_vec(&Wanted { blocks, head })?;
         let request = self.agent.post(&url).header("accept", "application/octet-stream");
-        read(&url, self.answer(&url, request.send(&body[..]))?)
+        read(&url, Self::answer(&url, request.send(&body[..]))?)
     }
 
     /// Gets a path of the API. A problem that the node answers becomes an error with its detail.
@@ -95,7 +95,7 @@ impl Client {
 
     fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<Result<T, Problem>> {
         let url = format!("{}{path}", self.base);
-        let answer = self.answer(&url, self.agent.get(&url).call())?;
+        let answer = Self::answer(&url, self.agent.get(&url).call())?;
         answer
             .map(|body| {
                 serde_json::from_slice(&body).with_context(|| format!("{url}: not what a node answers"))
@@ -104,11 +104,7 @@ impl Client {
     }
 
     /// The body of an answer, or the problem that it tells.
-    fn answer(
-        &self,
-        url: &str,
-        response: Result<Response<Body>, ureq::Error>,
-    ) -> Result<Result<Vec<u8>, Problem>> {
+    fn answer(url: &str, response: Result<Response<Body>, ureq::Error>) -> Result<Result<Vec<u8>, Problem>> {
         let mut response = response.map_err(|error| {
             anyhow!("{url}: {error}; is the node running there? (--node names another, --data reads its directory)")
         })?;

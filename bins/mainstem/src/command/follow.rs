@@ -61,7 +61,7 @@ enum Step {
     /// This one continues it.
     On(MainHeader),
     /// The node has another history.
-    Rewritten(Rewrite),
+    Rewritten(Box<Rewrite>),
 }
 
 /// Two headers that cannot be of one history, as far as the node has shown.
@@ -126,7 +126,7 @@ impl Follow {
         let Document::Consistency(proof) = client.document(&path)? else {
             bail!("{path}: the node answered with a proof of another kind");
         };
-        let rewritten = |shown, reason| Ok(Step::Rewritten(Rewrite { kept, shown, reason }));
+        let rewritten = |shown, reason| Ok(Step::Rewritten(Box::new(Rewrite { kept, shown, reason })));
         if proof.from != kept {
             return rewritten(proof.from, format!("it has another main block {}", kept.height));
         }
