@@ -137,13 +137,14 @@ impl Proof {
             What::Consistency(from, to) => {
                 Document::Consistency(proof::build_consistency(&reader, *from, *to)?)
             }
-            What::All(chain, main) => match proof::build_chain(&reader, *chain, *main, self.head)? {
-                Some(whole) => Document::Chain(whole),
-                None => {
+            What::All(chain, main) => {
+                if let Some(whole) = proof::build_chain(&reader, *chain, *main, self.head)? {
+                    Document::Chain(whole)
+                } else {
                     let absence = proof::build_absence(&reader, *chain, *main, self.head)?;
                     Document::Absence(absence.context("the log contradicts itself; check it")?)
                 }
-            },
+            }
             What::Transaction(..) => {
                 bail!("a transaction is proven by a running node, which asks the chain's node")
             }
