@@ -58,20 +58,18 @@ impl Bed {
         let mut random = Random(3);
         let mains: Vec<Height> = (0..of(2_000)).map(|_| Height(1 + random.below(self.blocks))).collect();
         let content = |name, chain: ChainId, mains: &[Height]| {
-            self.row(name, mains, |main| {
-                Ok(match proof::build_chain(&self.reader, chain, *main, Some(newest))? {
-                    Some(proof) => Document::Chain(proof),
-                    None => {
-                        let none = proof::build_absence(&self.reader, chain, *main, Some(newest))?;
-                        Document::Absence(none.expect("it is there or it is not"))
-                    }
-                })
+            Self::row(name, mains, |main| {
+                if let Some(proof) = proof::build_chain(&self.reader, chain, *main, Some(newest))? {
+                    return Ok(Document::Chain(proof));
+                }
+                let none = proof::build_absence(&self.reader, chain, *main, Some(newest))?;
+                Ok(Document::Absence(none.expect("it is there or it is not")))
             })
         };
         content("all blocks of a chain, up to the newest header", chain(self.shape.chains / 2), &mains)?;
         let between = ChainId(chain(self.shape.chains / 2).0 + 1);
         content("no block of a chain, up to the newest header", between, &mains)?;
-        self.row("consistency, up to the newest header", &mains, |main| {
+        Self::row("consistency, up to the newest header", &mains, |main| {
             Ok(Document::Consistency(proof::build_consistency(&self.reader, *main, newest)?))
         })
     }
@@ -106,7 +104,7 @@ impl Bed {
 
     fn single(&self, name: &str, head: Option<Height>, count: usize) -> Result<()> {
         let blocks = self.wanted(count);
-        self.row(name, &blocks, |&(chain, height)| {
+        Self::row(name, &blocks, |&(chain, height)| {
             Ok(Document::Block(proof::build(&self.reader, chain, height, head)?))
         })
     }
@@ -118,12 +116,12 @@ impl Bed {
         let build = |blocks: &Vec<(ChainId, Height)>| {
             Ok(Document::Blocks(proof::build_many(&self.reader, blocks, Some(self.reader.head()))?))
         };
-        self.row(&format!("{wanted} blocks at random in one proof"), &sets, build)?;
+        Self::row(&format!("{wanted} blocks at random in one proof"), &sets, build)?;
         let run = (wanted as u64).min(self.blocks * u64::from(self.shape.per_chain));
         let sets: Vec<Vec<(ChainId, Height)>> = (0..times)
             .map(|_| (1..=run).map(|height| (chain(self.shape.chains / 3), Height(height))).collect())
             .collect();
-        self.row(&format!("{run} blocks of one chain in one proof"), &sets, build)
+        Self::row(&format!("{run} blocks of one chain in one proof"), &sets, build)
     }
 
     /// Blocks at random.
@@ -138,7 +136,7 @@ impl Bed {
     }
 
     /// Building, verifying, and the way over bytes, of what `build` makes of each of `asked`.
-    fn row<T>(&self, name: &str, asked: &[T], build: impl Fn(&T) -> Result<Document>) -> Result<()> {
+    fn row<T>(name: &str, asked: &[T], build: impl Fn(&T) -> Result<Document>) -> Result<()> {
         let documents: Vec<Document> = asked.iter().map(&build).collect::<Result<_>>()?;
         let bytes: Vec<Vec<u8>> = documents.iter().map(Document::to_bytes).collect();
         let json = |document: &Document| serde_json::to_vec(document).expect("a proof has a JSON form");

@@ -89,7 +89,9 @@ fn names(claim: &Claim, id: &[u8]) -> Result<(), String> {
 fn transaction_id(text: &str) -> Answer<Vec<u8>> {
     let digits = text.strip_prefix("0x").unwrap_or_default();
     let most = Question::MAX_ID_BYTES;
-    let bytes = (digits.len() <= 2 * most).then(|| const_hex::decode(digits).ok()).flatten();
+    // A second 0x would be read over.
+    let right = digits.len() <= 2 * most && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let bytes = right.then(|| const_hex::decode(digits).ok()).flatten();
     bytes.filter(|bytes| !bytes.is_empty()).ok_or_else(|| {
         let detail = format!("id: expected 0x and the hex digits of 1 to {most} bytes");
         Problem::parameter("id", text, detail)
