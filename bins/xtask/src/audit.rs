@@ -1,5 +1,4 @@
-//! `cargo xtask audit`: what we depend on, and whether that is known to be harmful; and that the verifier of proofs depends
-//! on nothing that takes std.
+//! `cargo xtask audit`: what we depend on, and whether that is known to be harmful.
 //!
 //! cargo-deny checks bans, licences and sources by `deny.toml`. cargo-audit holds Cargo.lock against a copy of the
 //! RustSec advisory database. The copy is a plain folder (with `crates/` in it): without a fetch, cargo-audit opens
@@ -16,8 +15,7 @@ use crate::workspace;
 
 pub(crate) const LONG: &str = "\
 Check licences, bans and sources of all dependencies (cargo-deny, by deny.toml), and known vulnerabilities \
-(cargo-audit, against a copy of the RustSec advisory database; nothing is fetched). Also compile engine/verify/no_std, which \
-fails when the crate that verifies proofs, or anything that it depends on, links std.
+(cargo-audit, against a copy of the RustSec advisory database; nothing is fetched).
 
 The two tools are built into target/tools the first time, which takes some ten minutes on two cores. That is why \
 this is not part of `cargo xtask test`. The database is a folder with `crates/` in it; it need not be a git \
@@ -51,7 +49,6 @@ pub(crate) fn audit(advisory_db: Option<&Path>) -> Result<ExitCode> {
     } else {
         steps.push(Step { name: "audit", about, work: Work::LeftOut("no advisory database"), hint: "" });
     }
-    steps.push(no_std());
     let code = step::run(steps);
     if db.is_none() {
         eprintln!(
@@ -59,20 +56,6 @@ pub(crate) fn audit(advisory_db: Option<&Path>) -> Result<ExitCode> {
         );
     }
     Ok(code)
-}
-
-/// Compiles a program without std that uses the crate `verify` with all its features.
-fn no_std() -> Step {
-    let mut command = workspace::cargo(&[
-        "check",
-        "--locked",
-        "--manifest-path",
-        "engine/verify/no_std/Cargo.toml",
-        "--target-dir",
-    ]);
-    command.arg(workspace::target("no_std"));
-    let hint = "a dependency of engine/verify has std: look at its features";
-    Step { name: "no_std", about: "the verifier of proofs links no std", work: Work::Program(command), hint }
 }
 
 /// The given folder, which must be a database, or the default one where it exists.

@@ -17,8 +17,8 @@ use crate::{asan, crash, disk, fuzz, peers, verifiers, workspace};
 pub(crate) const LONG: &str = "\
 Check everything that CI checks, in order, and stop at the first failure.
 
-Steps: fmt (formatting), peers (install real EVM nodes), clippy (lints; a warning is an error), build (all \
-targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
+Steps: fmt (formatting), no_std (the verifier of proofs and all that it depends on link no std), peers (install real \
+EVM nodes), clippy (lints; a warning is an error), build (all targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
 brings), verifiers (of proofs, in JavaScript and Solidity), crash (the log through simulated crashes, then with planted faults), disk (the log on real file \
 systems; left out with the reason where the machine cannot), asan (the log's tests under AddressSanitizer), fuzz \
 (the fuzz targets of the log and of what peers send, briefly), bench (each bench once, not measured), doc \
@@ -119,7 +119,7 @@ pub(crate) fn e2e(options: &E2eOptions) -> Result<ExitCode> {
 
 fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -> Vec<Step> {
     let peers = wanted_peers(options.without_peers, options.fast);
-    let mut steps = vec![fmt(), peers_step(peers), clippy()];
+    let mut steps = vec![fmt(), no_std(), peers_step(peers), clippy()];
     let about = "all targets, among them the programs that end-to-end tests start";
     steps.push(cargo_step("build", about, &["build", "--workspace", "--all-targets"], &[]));
     let about = "unit, property, documentation and end-to-end tests";
@@ -184,6 +184,18 @@ fn left_out_disk(options: &Options) -> Option<&'static str> {
 pub(crate) fn fmt() -> Step {
     let step = cargo_step("fmt", "every file is formatted by rustfmt", &["fmt", "--all", "--check"], &[]);
     Step { hint: "`cargo fmt --all` formats the files", ..step }
+}
+
+/// Compiles a program without std that uses the crate `verify` with all its features. In a folder of its own: there the
+/// dependencies have other features.
+fn no_std() -> Step {
+    let manifest = ["--manifest-path", "engine/verify/no_std/Cargo.toml", "--target-dir"];
+    let about = "the verifier of proofs links no std";
+    let mut step = cargo_step("no_std", about, &["check", "--locked"], &manifest);
+    if let Work::Program(command) = &mut step.work {
+        command.arg(workspace::target("no_std"));
+    }
+    Step { hint: "a dependency of engine/verify has std: look at its features", ..step }
 }
 
 pub(crate) fn clippy() -> Step {
@@ -340,6 +352,7 @@ mod tests {
             names(&steps),
             [
                 "fmt",
+                "no_std",
                 "peers",
                 "clippy",
                 "build",
@@ -363,7 +376,7 @@ mod tests {
     #[test]
     fn fast_leaves_out_the_slow_parts_only() {
         let steps = plan(&Options { fast: true, without_peers: false }, true, Some("--fast"));
-        assert_eq!(names(&steps), ["fmt", "clippy", "build", "test", "bench", "doc"]);
+        assert_eq!(names(&steps), ["fmt", "no_std", "clippy", "build", "test", "bench", "doc"]);
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
     }
 
@@ -373,8 +386,8 @@ mod tests {
         assert_eq!(
             names(&steps),
             [
-                "fmt", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz", "doc", "loom",
-                "shuttle"
+                "fmt", "no_std", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz",
+                "doc", "loom", "shuttle"
             ]
         );
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
