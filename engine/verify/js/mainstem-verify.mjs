@@ -13,7 +13,7 @@ import { header as evmHeader, readReceipt, trieValue } from "./evm.mjs";
 import { parseJson, toJsonText } from "./json.mjs";
 import { document as fromJson } from "./json-form.mjs";
 import { sha256 } from "./sha256.mjs";
-import { fold, foldMany, foldSteps, node, verifyConsistency } from "./tree.mjs";
+import { fold, foldFree, foldMany, foldSteps, verifyConsistency } from "./tree.mjs";
 
 export { HEADER_BYTES, ProofError, encode as toBytes, equal, hex, readReceipt, toJsonText as toJson, unhex };
 
@@ -264,15 +264,6 @@ function upToHead({ header, history_path, head }) {
   const root = foldSteps(historyLeaf(header.height, hash), header.height - 1n, head.height - 1n, history_path, "history_path");
   leadsTo(root, head.history_root, "history_path", "head.history_root");
   return { header, headerHash: hash, trusted: head, trustedHash: headerHash(head) };
-}
-
-/** A path whose sides do not follow. A sibling equal to the running hash completes an odd row: it is on the right. */
-function foldFree(leaf, path) {
-  must(path.length <= 32, "path", () => `${path.length} steps; at most 32`);
-  return path.reduce((below, step, i) => {
-    must(!(step.left && step.hash === below), `path[${i}].left`, "the copy that completes an odd row stands on the right");
-    return step.left ? node(step.hash, below) : node(below, step.hash);
-  }, leaf);
 }
 
 function checkHeader(header, field) {

@@ -31,6 +31,15 @@ export function foldSteps(leaf, index, size, steps, field) {
   return root;
 }
 
+/** A path whose sides do not follow. A sibling equal to the running hash completes an odd row: it is on the right. */
+export function foldFree(leaf, path) {
+  must(path.length <= 32, "path", () => `${path.length} steps; at most 32`);
+  return path.reduce((below, step, i) => {
+    must(!(step.left && step.hash === below), `path[${i}].left`, "the copy that completes an odd row stands on the right");
+    return step.left ? node(step.hash, below) : node(below, step.hash);
+  }, leaf);
+}
+
 /** How many nodes it takes to fold leaves of these indices (ascending) together. */
 export function countMissing(indices, size) {
   let missing = 0;

@@ -35,7 +35,7 @@ export function vectors() {
 }
 
 /** An AElf path: a row of odd length is completed by its last node. */
-function aelfPath(index, leaves) {
+export function aelfPath(index, leaves) {
   const steps = [];
   for (let row = leaves; row.length > 1 || steps.length === 0; index >>= 1) {
     if (row.length % 2) row = [...row, row.at(-1)];
