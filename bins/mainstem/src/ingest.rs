@@ -31,6 +31,10 @@ pub(crate) fn config(settings: &Ingest, identity: Identity) -> ServerConfig {
 
     config.max_refused_chains = settings.max_refused_chains;
 
+    config.max_questions = settings.max_questions;
+    config.answer_timeout = Duration::from_millis(settings.answer_timeout_ms);
+    config.answer_memory_bytes = settings.answer_memory.0 as usize;
+
     config.hello_timeout = Duration::from_millis(settings.hello_timeout_ms);
     config.frame_timeout = Duration::from_millis(settings.frame_timeout_ms);
     config.frame_least_rate = settings.frame_least_rate.0 as u32;
@@ -83,7 +87,7 @@ fn count(value: usize) -> u32 {
 
 /// Fields of the server's configuration whose settings have other names: those of sizes and times do without or with a
 /// unit.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 21] = [
     ("window_memory_bytes", "window_memory"),
     ("unproven_window_bytes", "unproven_window"),
     ("max_window_bytes", "max_window"),
@@ -93,6 +97,8 @@ const NAMES: [(&str, &str); 19] = [
     ("stream_window_bytes", "stream_window"),
     ("connection_window_bytes", "connection_window"),
     ("send_window_bytes", "send_window"),
+    ("answer_timeout", "answer_timeout_ms"),
+    ("answer_memory_bytes", "answer_memory"),
     ("hello_timeout", "hello_timeout_ms"),
     ("frame_timeout", "frame_timeout_ms"),
     ("control_timeout", "control_timeout_ms"),

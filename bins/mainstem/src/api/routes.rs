@@ -31,27 +31,27 @@ use super::problem::{self, Problem};
 use super::{aelf, headers, metrics, peers, proofs, transactions, views};
 use crate::node::EngineSlot;
 
-/// The routes, for those who ask for another.
+/// The routes with all parameters that they take, for those who ask for another. `docs/api.md` has the same.
 pub(super) const PATHS: [&str; 19] = [
     "GET /v1/status",
-    "GET /v1/chains",
+    "GET /v1/chains?after={id}&limit={n}",
     "GET /v1/chains/{id}",
     "GET /v1/chains/{id}/blocks/{height}",
     "GET /v1/blocks/{height|latest}",
-    "GET /v1/proofs/{chain}/{height}?head={height}",
-    "GET /v1/proofs/tx/{chain}/{id}?head={height}",
-    "GET /v1/headers?from={height}&limit={number}",
-    "POST /v1/proofs",
-    "GET /v1/consistency?from={height}&to={height}",
-    "GET /v1/blocks/{height}/chains/{chain}?head={height}",
+    "GET /v1/blocks/{height}/chains/{chain}?head={height}&format={json|binary}",
+    "GET /v1/headers?from={height}&limit={n}",
+    "GET /v1/proofs/{chain}/{height}?head={height}&format={json|binary}",
+    "GET /v1/proofs/tx/{chain}/{id}?head={height}&format={json|binary}",
+    "POST /v1/proofs?format={json|binary}",
+    "GET /v1/consistency?from={height}&to={height}&format={json|binary}",
     "POST /v1/verify",
-    "GET /v1/peers",
-    "GET /v1/peers/{session}",
+    "GET /v1/peers?after={session}&limit={n}",
+    "GET /v1/peers/{session}?after={id}&limit={n}",
     "GET /v1/refusals",
     "GET /metrics",
-    "GET /v1/aelf/parent-blocks/{chain}?from={height}&limit={1..=32}",
-    "/api/blockChain/...",
-    "/aelf/{chain}/api/blockChain/...",
+    "GET /v1/aelf/parent-blocks/{chain}?from={height}&limit={n}",
+    "/api/blockChain/..",
+    "/aelf/{chain}/api/blockChain/..",
 ];
 
 /// Elements in one answer with a list, unless asked for fewer.

@@ -370,6 +370,15 @@ fn metrics_count_what_the_engine_did() {
 }
 
 #[test]
+fn every_route_is_in_the_documentation_with_its_parameters() {
+    // In a table a bar ends a cell.
+    let documentation = include_str!("../../../../docs/api.md").replace("\\|", "|");
+    for path in routes::PATHS {
+        assert!(documentation.contains(&format!("`{path}`")), "{path}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said_to_be_missing_and_why() {
     let node = Fixture::new();
     let newest = node.reader.head();

@@ -42,7 +42,7 @@ async fn transaction<R: BlockReader>(
     node.registered(chain)?;
     let head = asked.height("head")?;
     let question = Question::Transaction { chain, id };
-    let found = node.questions.ask(&question).await.map_err(|why| unanswered(chain, why))?;
+    let found = node.questions.ask(&question).await.map_err(|why| unanswered(&question, why))?;
     let Found::Transaction { height, part } = found else {
         return Err(wrong(chain, "it answered another question"));
     };
@@ -99,7 +99,8 @@ fn transaction_id(text: &str) -> Answer<Vec<u8>> {
 }
 
 /// What is said where there is no answer.
-fn unanswered(chain: ChainId, why: Unanswered) -> Problem {
+fn unanswered(question: &Question, why: Unanswered) -> Problem {
+    let chain = question.chain();
     let problem = |status, kind, title, detail: String| {
         Problem::new(status, kind, title, detail).with("chain_id", chain.0)
     };
@@ -136,7 +137,7 @@ fn unanswered(chain: ChainId, why: Unanswered) -> Problem {
             problem(StatusCode::BAD_GATEWAY, "source-failed", "The source could not answer", detail)
         }
         Unanswered::Broken(_) => wrong(chain, &text),
-        Unanswered::Bad(_) => Problem::parameter("id", "", text),
+        Unanswered::Bad(_) => Problem::parameter("id", &const_hex::encode_prefixed(question.id()), text),
     }
 }
 

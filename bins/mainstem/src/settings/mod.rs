@@ -99,6 +99,16 @@ table::declare! {
         /// thousands that are not his.
         max_refused_chains: usize = 256, in 0..=16_384;
 
+        /// Questions to nodes at a time, over all sessions: where a transaction is, for a proof of it. Each is a request of
+        /// the API; one session is asked at most 16 at a time, further ones wait.
+        max_questions: usize = 1_024, in 1..=1_000_000;
+        /// How long a node may take over an answer, in milliseconds: it may have to ask a node of its own several times.
+        /// Nothing comes of more than api.timeout_ms.
+        answer_timeout_ms: u64 = 5_000, in 1..=3_600_000;
+        /// Memory for answers that are being received, over all sessions; one has a quarter of it. Most have some KiB, and
+        /// none more than 4 MiB.
+        answer_memory: ByteSize = ByteSize::mib(64), in ByteSize::mib(17)..=ByteSize::gib(64);
+
         /// A handshake, and after it a hello, takes no longer, in milliseconds: several round trips of the slowest path.
         hello_timeout_ms: u64 = 5_000, in 1..=3_600_000;
         /// A frame takes no longer from its first byte to its last, in milliseconds: by default 1 MiB at 1 Mbit/s.

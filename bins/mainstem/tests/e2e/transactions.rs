@@ -27,7 +27,7 @@ pub(crate) fn sim_id(chain: u32, height: u64, index: u32) -> String {
 }
 
 /// Status, kind of problem and detail.
-fn refused(node: &Node, path: &str) -> (u16, String, String) {
+pub(crate) fn refused(node: &Node, path: &str) -> (u16, String, String) {
     let (status, body) = http::try_get(&node.api, path).unwrap();
     let kind = body["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap().to_owned();
     (status, kind, body["detail"].as_str().unwrap_or_default().to_owned())

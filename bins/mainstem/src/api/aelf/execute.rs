@@ -15,8 +15,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
-use engine::aelf::status::Status;
-use engine::aelf::tree::fold;
+use engine::aelf::contract::{self, RootChoice};
 use engine::chain::{BlockView as _, ChainId, Hash, Height};
 use engine::merkle::path::Step;
 use engine::store::BlockReader;
@@ -255,34 +254,41 @@ impl<R: BlockReader> Views<'_, R> {
             })
             .collect();
         let id = <[u8; 32]>::try_from(id).ok().map(Hash);
-        let leads = |(id, steps): (Hash, Vec<Step>)| fold(Status::Mined.leaf(id), &steps) == root;
+        let leads = |(id, steps): (Hash, Vec<Step>)| contract::verify_transaction(root, id, &steps);
         Ok(id.zip(steps).is_some_and(leads))
     }
 
-    /// Which root a chain id selects, as AElf's contract does: it does nothing else.
+    /// The root that a chain id selects, as AElf's contract does: it does nothing else.
     fn recorded_root(&self, chain: ChainId, height: i64) -> Result<Hash, Refusal> {
+        let genesis = &self.aelf.node.genesis;
+        let (parent, is_child) = match self.view {
+            View::Main => (None, genesis.chain(chain).is_some()),
+            View::Side(_) => (Some(genesis.main.id), false),
+        };
+        let choice = RootChoice::of(chain, parent, is_child);
+        let recorded = match choice {
+            // Of the own block that indexed it, or, seen from a side chain, of its parent's.
+            RootChoice::Released => true,
+            RootChoice::AllSides => parent.is_some(),
+            // A main chain here has no transactions of its own.
+            RootChoice::Parent => false,
+        };
         let root = match u64::try_from(height) {
-            Ok(height) => View::Main.block(self.aelf, Height(height))?.map(|block| block.aelf_root),
-            Err(_) => None,
-        };
-        let root = root.filter(|root| *root != Hash::ZERO);
-        let known = |chain| self.aelf.node.genesis.chain(chain).is_some();
-        let root = match self.view {
-            // A child: the root of the own block that indexed it.
-            View::Main if known(chain) => {
-                return root.ok_or_else(|| {
-                    Refusal::assertion(format_args!("No side chain block is recorded at height {height}."))
-                });
+            Ok(height) if recorded => {
+                View::Main.block(self.aelf, Height(height))?.map(|block| block.aelf_root)
             }
-            // There is no parent that could have recorded a cousin.
-            View::Main => None,
-            // The parent itself: a main chain here has no transactions of its own.
-            View::Side(_) if chain == self.aelf.node.genesis.main.id => None,
-            // A cousin, or the own chain.
-            View::Side(_) => root,
+            _ => None,
         };
-        let text = format!("Parent chain block at height {height} is not recorded.");
-        root.ok_or_else(|| Refusal::assertion(text))
+        root.filter(|root| *root != Hash::ZERO).ok_or_else(|| match choice {
+            // AElf's contract says nothing more than that it failed.
+            RootChoice::Released => {
+                Refusal::assertion(format_args!("No side chain block is recorded at height {height}."))
+            }
+            // The height is the one that was asked for, also where it is below 0.
+            RootChoice::AllSides | RootChoice::Parent => {
+                Refusal::assertion(format_args!("Parent chain block at height {height} is not recorded."))
+            }
+        })
     }
 
     fn need_roots(&self) -> Result<(), Refusal> {

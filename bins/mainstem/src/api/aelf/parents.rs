@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::super::answer::busy;
 use super::super::params::{self, Params};
 use super::super::problem::Problem;
-use super::super::routes::unreadable;
+use super::super::routes::{gone, unreadable};
 use super::Aelf;
 
 /// Where it is.
@@ -69,11 +69,7 @@ pub(super) async fn parent_blocks<R: BlockReader>(
     let from =
         from.ok_or_else(|| Problem::parameter("from", "", "from: expected the first height wanted"))?;
     let node = &aelf.node;
-    if node.genesis.chain(chain).is_none() {
-        let detail = format!("chain {chain} is not registered here; GET /v1/chains lists those that are");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-chain", "No such chain", detail)
-            .with("chain_id", chain.0));
-    }
+    node.registered(chain)?;
     if !node.genesis.main.aelf_root {
         let detail = "the genesis document of this main chain lacks aelf_root = true";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no-aelf-root", "There are no AElf roots", detail));
@@ -81,10 +77,7 @@ pub(super) async fn parent_blocks<R: BlockReader>(
     let first = node.reader.base().first;
     if from < first {
         let detail = format!("main block {from} was pruned from this log, which begins with {first}");
-        return Err(Problem::new(StatusCode::GONE, "pruned", "The main block was pruned", detail)
-            .with("field", "from")
-            .with("value", from.0)
-            .with("first_block", first.0));
+        return Err(gone(from, first, detail));
     }
 
     let newest = node.reader.head();

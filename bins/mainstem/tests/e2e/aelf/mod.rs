@@ -1,9 +1,11 @@
-//! AElf's own clients, unmodified from npm, against a node of ours.
+//! AElf's own clients, unmodified from npm, against a node of ours; and what is served to AElf's side nodes.
 
 mod chain;
+mod side_node;
+mod transactions;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -65,12 +67,7 @@ impl World {
              [[chain]]\nid = \"tDVV\"\nname = \"one\"\nnodes = [\"{first}\"]\n\
              [[chain]]\nid = \"tDVW\"\nname = \"two\"\nnodes = [\"{second}\"]\n"
         );
-        let given = dir.path().join("genesis.toml");
-        fs::write(&given, document).unwrap();
-        let data = dir.path().join("data");
-        let (code, _, error) =
-            run(mainstem().arg("init").arg("--data").arg(&data).arg("--genesis").arg(given));
-        assert_eq!(code, 0, "{error}");
+        let data = init(dir.path(), &document);
         let node = Node::start(&data, None, &["--seal.max_per_chain", "8", "--seal.catch_up", "false"]);
 
         let mut clients = Vec::new();
@@ -94,7 +91,7 @@ impl World {
     }
 
     /// Has the clients make these calls; gives what each answered.
-    fn drive(&self, packages: &std::path::Path, calls: &[Value]) -> Vec<Value> {
+    fn drive(&self, packages: &path::Path, calls: &[Value]) -> Vec<Value> {
         let script = self.dir.path().join("calls.json");
         fs::write(&script, json!(calls).to_string()).unwrap();
         let driver = workspace().join("bins/mainstem/tests/e2e/aelf/driver.js");
@@ -126,6 +123,15 @@ impl World {
         let (root, path) = tree(all.iter().map(|(chain, height)| chain.tx_root(*height)).collect(), at);
         (main, root, path)
     }
+}
+
+/// Makes a data directory with this genesis document.
+fn init(dir: &path::Path, document: &str) -> PathBuf {
+    let (given, data) = (dir.join("genesis.toml"), dir.join("data"));
+    fs::write(&given, document).unwrap();
+    let (code, _, error) = run(mainstem().arg("init").arg("--data").arg(&data).arg("--genesis").arg(given));
+    assert_eq!(code, 0, "{error}");
+    data
 }
 
 /// A call of a view of the cross-chain contract.
