@@ -15,6 +15,7 @@ mod data_dir;
 mod external;
 mod ingest;
 mod keys;
+mod listen;
 mod logging;
 mod node;
 mod proc;

@@ -83,11 +83,11 @@ pub(super) fn sections(
         let field = |name: &str| format!("sections[{index}].{name}");
         let &ProposedSection { chain, count, first_height, parent } = section;
         if let Some(before) = before.filter(|before| *before >= chain) {
-            return Err(Verdict::invalid(field("chain"), &chain, &format_args!("one above {before}")));
+            return Err(Verdict::invalid(field("chain_id"), &chain, &format_args!("one above {before}")));
         }
         before = Some(chain);
         let Ok(position) = state.chains().binary_search_by_key(&chain, |known| known.id) else {
-            return Err(Verdict::invalid(field("chain"), &chain, &"a registered chain"));
+            return Err(Verdict::invalid(field("chain_id"), &chain, &"a registered chain"));
         };
         let known = &state.chains()[position];
         same_at(|| field("first_height"), first_height, known.indexed.next())?;

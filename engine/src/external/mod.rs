@@ -26,10 +26,10 @@
 //! write is final: from then on everything is refused, because nobody knows what is on the disk.
 
 mod branch;
-mod docket;
 mod error;
 mod judge;
 mod limits;
+mod pending;
 mod proposal;
 mod start;
 
@@ -50,9 +50,9 @@ use crate::state::{Genesis, State};
 use crate::store::{ReversibleStore, StoreError};
 use crate::sync::Doorbell;
 
-pub use docket::Docket;
 pub use error::{ExternalError, StartError};
 pub use limits::Limits;
+pub use pending::PendingProposals;
 pub use proposal::{Proposal, ProposedSection, Verdict};
 
 use branch::{Branch, Committed};

@@ -47,6 +47,12 @@ impl Proposal {
             tx_roots: columns.tx_roots.to_vec(),
         }
     }
+
+    /// What its columns and sections take in memory.
+    pub(super) fn heap_bytes(&self) -> usize {
+        (self.hashes.capacity() + self.tx_roots.capacity()) * size_of::<Hash>()
+            + self.sections.capacity() * size_of::<ProposedSection>()
+    }
 }
 
 /// What is said of a [`Proposal`].
@@ -67,7 +73,7 @@ pub enum Verdict {
         expected: String,
     },
     /// No refusal: nothing is wrong so far, but this node has not received all of it. To be judged again when it
-    /// has ([`super::Docket`]). The blocks are those that the header commits to, so its hash stands for all of it.
+    /// has ([`super::PendingProposals`]). The blocks are those that the header commits to, so its hash stands for all of it.
     #[error("chain {chain}: block {wanted} was not received yet; {received} is the newest one")]
     Behind {
         /// The first side chain that lacks blocks.

@@ -24,7 +24,7 @@ impl External {
     /// reversible; `clock` is the only time the engine knows.
     ///
     /// The waiter is rung when a lane has received something, and when a block was committed, taken back or finalized:
-    /// the time to ask a [`super::Docket`] again.
+    /// the time to ask a [`super::PendingProposals`] again.
     pub fn resume<R: BlockReader>(
         config: ExternalConfig,
         genesis: &Genesis,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::chain::{ChainId, ColumnsRef, Hash, Height, MainBlock, MainHeader, Timestamp};
-use engine::external::{Docket, ExternalError, Limits, Proposal, ProposedSection, Verdict};
+use engine::external::{ExternalError, Limits, PendingProposals, Proposal, ProposedSection, Verdict};
 use engine::store::BlockReader;
 use mainstem_engine as engine;
 
@@ -72,7 +72,7 @@ fn a_candidate_is_valid_on_another_node_and_not_after_any_single_change() {
     for section in 0..3 {
         let field = |name: &str| format!("sections[{section}].{name}");
         let last = if section == 2 { field("count") } else { "sections[2].count".into() };
-        check(&field("chain"), &|p| p.sections[section].chain = ChainId(1_000_000));
+        check(&field("chain_id"), &|p| p.sections[section].chain = ChainId(1_000_000));
         check(&field("first_height"), &|p| p.sections[section].first_height.0 += 1);
         check(&field("first_height"), &|p| p.sections[section].first_height.0 = 0);
         check(&field("first_height"), &|p| p.sections[section].first_height.0 = u64::MAX);
@@ -89,8 +89,8 @@ fn a_candidate_is_valid_on_another_node_and_not_after_any_single_change() {
     }
     // Other splits of the same columns: the first block of the second chain is taken for one of the first.
     check("sections[0].hashes[6]", &|p| p.hashes.swap(6, 7));
-    check("sections[1].chain", &|p| p.sections.swap(0, 1));
-    check("sections[1].chain", &|p| p.sections[1].chain = ChainId(1));
+    check("sections[1].chain_id", &|p| p.sections.swap(0, 1));
+    check("sections[1].chain_id", &|p| p.sections[1].chain = ChainId(1));
     check("header.chain_count", &|p| p.sections.truncate(2));
     check("header.leaf_count", &|p| p.hashes.truncate(20));
     check("tx_roots", &|p| p.tx_roots.truncate(20));
@@ -208,28 +208,60 @@ fn a_proposal_ahead_of_our_lanes_is_no_refusal_and_is_judged_again_when_they_cat
     assert_eq!(refused, Err(ExternalError::NotValid(behind(1, 4))));
 
     let ms = Duration::from_millis;
-    let mut docket = Docket::new(2);
-    let mut judge = |ticket, until| docket.judge(&other.external, proposal.clone(), ticket, until).unwrap();
+    let mut pending = PendingProposals::new(2, usize::MAX);
+    let mut judge = |ticket, until| pending.judge(&other.external, proposal.clone(), ticket, until).unwrap();
     assert_eq!(judge("first", ms(100)), None);
     assert_eq!(judge("hurry", ms(50)), None);
     assert_eq!(judge("no room", ms(100)), Some(("no room", behind(1, 4))));
-    assert_eq!((docket.len(), docket.due()), (2, Some(ms(50))));
-    assert_eq!(docket.judge_again(&other.external, ms(49)).unwrap(), []);
+    assert_eq!((pending.len(), pending.due()), (2, Some(ms(50))));
+    assert_eq!(pending.judge_again(&other.external, ms(49)).unwrap(), []);
     other.waiter.hear();
     other.send(1, 10);
     assert!(other.waiter.hear(), "a lane rings");
-    assert_eq!(docket.judge_again(&other.external, ms(50)).unwrap(), [("hurry", behind(2, 2))]);
+    assert_eq!(pending.judge_again(&other.external, ms(50)).unwrap(), [("hurry", behind(2, 2))]);
     other.send(2, 9);
-    assert_eq!(docket.judge_again(&other.external, ms(51)).unwrap(), []);
+    assert_eq!(pending.judge_again(&other.external, ms(51)).unwrap(), []);
     // Blocks that come and go beside it change nothing for it.
     other.commit(&other.candidate());
-    assert_eq!(docket.judge_again(&other.external, ms(51)).unwrap(), []);
+    assert_eq!(pending.judge_again(&other.external, ms(51)).unwrap(), []);
     other.external.rollback(Height(0)).unwrap();
-    assert_eq!(docket.judge_again(&other.external, ms(51)).unwrap(), []);
+    assert_eq!(pending.judge_again(&other.external, ms(51)).unwrap(), []);
     other.send(2, 12);
-    assert_eq!(docket.judge_again(&other.external, ms(52)).unwrap(), [("first", Verdict::Valid)]);
-    assert!(docket.is_empty() && docket.due().is_none());
+    assert_eq!(pending.judge_again(&other.external, ms(52)).unwrap(), [("first", Verdict::Valid)]);
+    assert!(pending.is_empty() && pending.due().is_none());
     other.external.commit(&proposal).unwrap();
+}
+
+#[test]
+fn waiting_proposals_have_so_many_bytes_together_and_what_does_not_fit_is_answered_at_once() {
+    let genesis = genesis(1);
+    let (one, other) = (Node::new(&genesis, config(100)), Node::new(&genesis, config(100)));
+    one.send(1, 90);
+    let proposal = |max_leaves| {
+        let limits = Limits { max_leaves, ..ALL };
+        Proposal::of(&one.external.candidate(Hash::ZERO, limits).unwrap())
+    };
+    let until = Duration::from_secs(1);
+    // As many bytes as a large one has, found out by one that has room for it.
+    let mut roomy = PendingProposals::new(9, usize::MAX);
+    assert_eq!(roomy.judge(&other.external, proposal(80), 0, until).unwrap(), None);
+    let budget = roomy.bytes();
+    assert!((80 * 64..80 * 64 + 1024).contains(&budget), "{budget}");
+
+    let mut pending = PendingProposals::new(9, budget);
+    let (small, large) = (proposal(1), proposal(80));
+    assert_eq!(pending.judge(&other.external, small, 1, until).unwrap(), None);
+    let held = pending.bytes();
+    let Some((2, Verdict::Behind { .. })) = pending.judge(&other.external, large.clone(), 2, until).unwrap()
+    else {
+        panic!("there is no room for it")
+    };
+    assert_eq!((pending.len(), pending.bytes()), (1, held), "it is not kept");
+    // Whoever is answered gives its bytes back.
+    assert_eq!(pending.judge_again(&other.external, until).unwrap().len(), 1);
+    assert_eq!((pending.len(), pending.bytes()), (0, 0));
+    assert_eq!(pending.judge(&other.external, large, 3, until).unwrap(), None);
+    assert_eq!(pending.bytes(), budget);
 }
 
 #[test]
@@ -265,11 +297,11 @@ fn a_proposal_that_had_to_wait_is_refused_when_other_blocks_come_than_it_names()
     lane.push(super::SESSION, Height(10), parent, columns, Duration::ZERO).unwrap();
     let proposal = Proposal::of(&one.candidate());
     assert_eq!(one.external.validate(&proposal).unwrap(), Verdict::Valid);
-    let mut docket = Docket::new(1);
+    let mut pending = PendingProposals::new(1, usize::MAX);
     let until = Duration::from_secs(1);
-    assert_eq!(docket.judge(&other.external, proposal, (), until).unwrap(), None);
+    assert_eq!(pending.judge(&other.external, proposal, (), until).unwrap(), None);
     other.send(1, 10);
-    let decided = docket.judge_again(&other.external, Duration::ZERO).unwrap();
+    let decided = pending.judge_again(&other.external, Duration::ZERO).unwrap();
     let [((), Verdict::Invalid { field, got, .. })] = &decided[..] else { panic!("{decided:?}") };
     assert_eq!((field, got), (&"sections[0].hashes[8]".to_owned(), &lie.to_string()));
 }
@@ -285,13 +317,13 @@ fn a_waiting_proposal_whose_parent_is_taken_back_is_judged_by_that() {
     other.commit(&first);
     one.send(1, 8);
     let proposal = Proposal::of(&one.candidate());
-    let mut docket = Docket::new(1);
+    let mut pending = PendingProposals::new(1, usize::MAX);
     let until = Duration::from_secs(1);
-    assert_eq!(docket.judge(&other.external, proposal, (), until).unwrap(), None);
+    assert_eq!(pending.judge(&other.external, proposal, (), until).unwrap(), None);
     other.waiter.hear();
     other.external.rollback(Height(0)).unwrap();
     assert!(other.waiter.hear(), "a rollback rings");
-    let decided = docket.judge_again(&other.external, Duration::ZERO).unwrap();
+    let decided = pending.judge_again(&other.external, Duration::ZERO).unwrap();
     let unknown = Verdict::UnknownParent { parent: first.hash, irreversible: Height(0), head: Height(0) };
     assert_eq!(decided, [((), unknown)]);
 }

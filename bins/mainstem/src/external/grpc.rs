@@ -13,6 +13,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+use super::places::Place;
 use super::rest::LONGEST_WAIT;
 use super::{Driver, Wanted};
 
@@ -64,6 +65,7 @@ impl MainChain for Service {
         &self,
         request: Request<wire::ValidateRequest>,
     ) -> Result<Response<wire::Verdict>, Status> {
+        let place = place(&request)?;
         let wire::ValidateRequest { block, wait_ms } = request.into_inner();
         let wait = Duration::from_millis(wait_ms.into());
         if wait > LONGEST_WAIT {
@@ -73,13 +75,14 @@ impl MainChain for Service {
         }
         let proposal = proposal(block)?;
         let hash = proposal.header.hash();
-        let verdict = self.0.validate(proposal, wait).await.map_err(refused)?;
+        let verdict = self.0.validate(proposal, place, wait).await.map_err(refused)?;
         Ok(Response::new(judged(hash, verdict)))
     }
 
     async fn commit(&self, request: Request<wire::CommitRequest>) -> Result<Response<wire::Head>, Status> {
+        let place = place(&request)?;
         let proposal = proposal(request.into_inner().block)?;
-        let head = self.0.commit(proposal).await.map_err(refused)?;
+        let head = self.0.commit(proposal, place).await.map_err(refused)?;
         Ok(Response::new(head.into()))
     }
 
@@ -136,13 +139,19 @@ fn refused(error: ExternalError) -> Status {
             Status::invalid_argument(text)
         }
         ExternalError::NotValid(Verdict::Behind { .. }) => Status::unavailable(text),
-        ExternalError::NothingWaits { .. }
-        | ExternalError::NotOnHead { .. }
-        | ExternalError::NotValid(Verdict::UnknownParent { .. }) => Status::failed_precondition(text),
+        ExternalError::NotOnHead { .. } | ExternalError::NotValid(Verdict::UnknownParent { .. }) => {
+            Status::failed_precondition(text)
+        }
         ExternalError::TooDeep { .. } => Status::resource_exhausted(text),
         ExternalError::NoSuchBlock { .. } => Status::out_of_range(text),
-        ExternalError::Failed { .. } => Status::internal(text),
+        // That nothing waits is an answer of `Driver::candidate`, and never refused.
+        ExternalError::Failed { .. } | ExternalError::NothingWaits { .. } => Status::internal(text),
     }
+}
+
+fn place<T>(request: &Request<T>) -> Result<Place, Status> {
+    let place = request.extensions().get::<Place>().cloned();
+    place.ok_or_else(|| Status::internal("the call has no place: please report it"))
 }
 
 fn hash(field: &str, bytes: &[u8]) -> Result<Hash, Status> {

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use engine::chain::Hash;
 use engine::clock::Clock;
-use engine::external::{Docket, External, Proposal};
+use engine::external::{External, PendingProposals, Proposal};
 use engine::sync::{Doorbell, Waiter};
 
-use super::MOST_WAITING;
 use super::verdicts::Verdicts;
+use super::{MOST_WAITING, MOST_WAITING_BYTES};
 
 /// How long it looks away at most. What it is rung for does not wait so long; that time is up for a proposal does.
 const LONGEST: Duration = Duration::from_millis(500);
@@ -21,8 +21,8 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// How long it looks away at least: ingest rings for each section.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Proposals on their way to the thread.
-const QUEUE: usize = 16;
+/// Proposals on their way to the thread: no more than can be judged at a time.
+const QUEUE: usize = 8;
 
 pub(super) struct Judge {
     /// `None` once it is to end.
@@ -45,7 +45,7 @@ impl Judge {
         let waiting = Arc::new(AtomicUsize::new(0));
         let (count, bell) = (Arc::clone(&waiting), external.doorbell());
         let thread = thread::Builder::new().name("judge".into()).spawn(move || {
-            let mut docket: Docket<Hash> = Docket::new(MOST_WAITING);
+            let mut pending: PendingProposals<Hash> = PendingProposals::new(MOST_WAITING, MOST_WAITING_BYTES);
             loop {
                 // Before the look: what is rung for is seen now, and later rings are heard anew.
                 waiter.hear();
@@ -56,20 +56,20 @@ impl Judge {
                         Err(TryRecvError::Disconnected) => return,
                     };
                     let (hash, until) = (proposal.header.hash(), clock.monotonic() + patience);
-                    match docket.judge(&external, proposal, hash, until) {
+                    match pending.judge(&external, proposal, hash, until) {
                         Ok(None) => {}
                         Ok(Some((hash, verdict))) => verdicts.tell(hash, verdict),
                         // The engine has failed, and says so to whoever asks next.
                         Err(_) => return,
                     }
                 }
-                match docket.judge_again(&external, clock.monotonic()) {
+                match pending.judge_again(&external, clock.monotonic()) {
                     Ok(decided) => {
                         decided.into_iter().for_each(|(hash, verdict)| verdicts.tell(hash, verdict));
                     }
                     Err(_) => return,
                 }
-                count.store(docket.len(), Ordering::Relaxed);
+                count.store(pending.len(), Ordering::Relaxed);
                 thread::sleep(GLANCE);
                 waiter.wait(LONGEST);
             }

@@ -7,8 +7,10 @@
 //! Candidates, verdicts, commits and rollbacks come over an address of their own ([`server`]), never over the API that the
 //! world may read. That one shows what can no longer be taken back ([`Settled`]).
 
+mod connection;
 mod grpc;
 mod judge;
+mod places;
 mod rest;
 mod server;
 mod settled;
@@ -32,6 +34,7 @@ pub(crate) use server::{Config, Server};
 pub(crate) use settled::Settled;
 
 use judge::Judge;
+use places::Place;
 use verdicts::Verdicts;
 
 /// How long a proposal waits for our lanes: as long as one of AElf lives.
@@ -39,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How many wait at a time.
 const MOST_WAITING: usize = 256;
+
+/// How many bytes they have together; one of 262,144 side blocks, as many as `seal.max_leaves` is by default, has 16.8 MB.
+const MOST_WAITING_BYTES: usize = 256 << 20;
 
 /// What both protocols do.
 #[derive(Clone)]
@@ -103,15 +109,18 @@ impl Driver {
     }
 
     /// Judges a block. If our lanes are behind, it is judged again when they are not, and this waits for that for as long
-    /// as `wait`.
-    pub(crate) async fn validate(
+    /// as `wait`, without its place.
+    async fn validate(
         &self,
         proposal: Proposal,
+        place: Place,
         wait: Duration,
     ) -> Result<Verdict, ExternalError> {
         let hash = proposal.header.hash();
-        let judged =
-            self.run(move |external| external.validate(&proposal).map(|verdict| (verdict, proposal)));
+        let judged = self.run(move |external| {
+            let _place = place;
+            external.validate(&proposal).map(|verdict| (verdict, proposal))
+        });
         let (verdict, proposal) = judged.await?;
         if !matches!(verdict, Verdict::Behind { .. }) {
             return Ok(verdict);
@@ -144,8 +153,12 @@ impl Driver {
     }
 
     /// Commits the block after the head.
-    pub(crate) async fn commit(&self, proposal: Proposal) -> Result<Head, ExternalError> {
-        self.run(move |external| external.commit(&proposal)).await
+    async fn commit(&self, proposal: Proposal, place: Place) -> Result<Head, ExternalError> {
+        self.run(move |external| {
+            let _place = place;
+            external.commit(&proposal)
+        })
+        .await
     }
 
     /// Takes back all blocks above `to`.

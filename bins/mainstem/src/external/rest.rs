@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use engine::chain::{ChainId, Hash, Height, MainHeader};
 use engine::external::{ExternalError, Proposal, ProposedSection, Verdict};
 use engine::pipeline::Head;
@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 use crate::api::params::{self, Params};
 use crate::api::problem::Problem;
 
+use super::places::Place;
 use super::{Driver, Wanted};
 
 /// The longest that a call waits for a verdict.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-pub(super) fn routes(driver: Driver, longest_body: usize) -> Router {
+pub(super) fn routes(driver: Driver) -> Router {
     Router::new()
         .route("/v1/external/status", get(status))
         .route("/v1/external/candidate", post(candidate))
@@ -33,7 +34,6 @@ pub(super) fn routes(driver: Driver, longest_body: usize) -> Router {
         .route("/v1/external/rollback", post(rollback))
         .route("/v1/external/finalize", post(finalize))
         .route("/v1/{*rest}", any(no_route))
-        .layer(DefaultBodyLimit::max(longest_body))
         .with_state(driver)
 }
 
@@ -115,10 +115,15 @@ async fn candidate(State(driver): State<Driver>, uri: Uri, body: Body) -> Answer
     })
 }
 
-async fn validate(State(driver): State<Driver>, uri: Uri, body: Body) -> Answer<Json<VerdictView>> {
+async fn validate(
+    State(driver): State<Driver>,
+    Extension(place): Extension<Place>,
+    uri: Uri,
+    body: Body,
+) -> Answer<Json<VerdictView>> {
     let wait = wait(&uri)?;
     let block: Block = read(&arrived(body)?)?;
-    let verdict = driver.validate(block.into(), wait).await.map_err(refused)?;
+    let verdict = driver.validate(block.into(), place, wait).await.map_err(refused)?;
     Ok(Json(verdict.into()))
 }
 
@@ -132,10 +137,15 @@ async fn verdict(State(driver): State<Driver>, hash: Params<String>, uri: Uri) -
     Ok(Json(verdict.into()))
 }
 
-async fn commit(State(driver): State<Driver>, uri: Uri, body: Body) -> Answer<Json<HeadView>> {
+async fn commit(
+    State(driver): State<Driver>,
+    Extension(place): Extension<Place>,
+    uri: Uri,
+    body: Body,
+) -> Answer<Json<HeadView>> {
     params::query(&uri, &[])?;
     let block: Block = read(&arrived(body)?)?;
-    let head = driver.commit(block.into()).await.map_err(refused)?;
+    let head = driver.commit(block.into(), place).await.map_err(refused)?;
     Ok(Json(head.into()))
 }
 
@@ -177,7 +187,8 @@ fn wait(uri: &Uri) -> Answer<Duration> {
 fn arrived(body: Body) -> Answer<Bytes> {
     body.map_err(|error| match error.status() {
         status @ StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = "the body is longer than any main block of this chain (its setting seal.max_leaves)";
+            let detail =
+                "the body is longer than any that this call takes; the setting seal.max_leaves bounds blocks";
             Problem::new(status, "body-too-large", "The body is too long", detail)
         }
         status => Problem::new(status, "invalid-body", "The body did not arrive", error.body_text()),
@@ -206,9 +217,6 @@ fn refused(error: ExternalError) -> Problem {
             new(StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter is not valid")
                 .with("field", *key)
                 .with("value", *value)
-        }
-        ExternalError::NothingWaits { .. } => {
-            new(StatusCode::CONFLICT, "nothing-waits", "No side block waits")
         }
         ExternalError::NotOnHead { head, height, .. } => {
             new(StatusCode::CONFLICT, "not-on-head", "The block does not follow the head")
@@ -240,7 +248,8 @@ fn refused(error: ExternalError) -> Problem {
                 .with("first", first.0)
                 .with("last", last.0)
         }
-        ExternalError::Failed { .. } => {
+        // That nothing waits is an answer of `Driver::candidate`, and never refused.
+        ExternalError::Failed { .. } | ExternalError::NothingWaits { .. } => {
             new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The node has failed")
         }
     }

@@ -10,11 +10,14 @@ use crate::chain::{ChainId, Height};
 use super::{External, ExternalError, Proposal, Verdict};
 
 /// Proposals that wait, each with whatever its owner needs to answer with. No thread of its own: whoever owns it waits at
-/// the bell that came with the [`External`], or for a little while, and calls [`Docket::judge_again`].
+/// the bell that came with the [`External`], or for a little while, and calls [`PendingProposals::judge_again`].
 #[derive(Debug)]
-pub struct Docket<T> {
+pub struct PendingProposals<T> {
     most: usize,
+    most_bytes: usize,
     waiting: Vec<Waiting<T>>,
+    /// Of them all.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -27,14 +30,16 @@ struct Waiting<T> {
     wanted: Height,
     /// [`External::changes`] just before it was last looked whether its parent is there.
     changes: u64,
+    /// What it weighs.
+    bytes: usize,
     /// When it is answered in any case, by the engine's monotonic clock.
     until: Duration,
 }
 
-impl<T> Docket<T> {
-    /// One with room for `most` proposals.
-    pub fn new(most: usize) -> Self {
-        Self { most, waiting: Vec::new() }
+impl<T> PendingProposals<T> {
+    /// Room for `most` proposals of `most_bytes` bytes together, by what they weigh in memory.
+    pub fn new(most: usize, most_bytes: usize) -> Self {
+        Self { most, most_bytes, waiting: Vec::new(), bytes: 0 }
     }
 
     /// How many wait.
@@ -42,18 +47,24 @@ impl<T> Docket<T> {
         self.waiting.len()
     }
 
+    /// How many bytes they weigh.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Until when whoever waits longest is willing to wait: [`Docket::judge_again`] answers it then.
+    /// Until when whoever waits longest is willing to wait: [`PendingProposals::judge_again`] answers it then.
     pub fn due(&self) -> Option<Duration> {
         self.waiting.iter().map(|waiting| waiting.until).min()
     }
 
     /// Judges a proposal. The verdict comes back with the ticket, at once, unless it is that our lanes are behind: then
-    /// the proposal waits until they are not, or to the time `until`. If there is no room for it, it is answered so, too.
+    /// the proposal waits until they are not, or to the time `until`. If there is no room for it, it is answered so, too,
+    /// and not kept.
     pub fn judge(
         &mut self,
         external: &External,
@@ -63,9 +74,13 @@ impl<T> Docket<T> {
     ) -> Result<Option<(T, Verdict)>, ExternalError> {
         let changes = external.changes();
         let verdict = external.validate(&proposal)?;
+        let bytes = size_of::<Waiting<T>>() + proposal.heap_bytes();
+        let room = self.waiting.len() < self.most && bytes <= self.most_bytes - self.bytes;
         match verdict {
-            Verdict::Behind { chain, wanted, .. } if self.waiting.len() < self.most => {
-                self.waiting.push(Waiting { proposal, ticket, verdict, chain, wanted, changes, until });
+            Verdict::Behind { chain, wanted, .. } if room => {
+                self.bytes += bytes;
+                let waiting = Waiting { proposal, ticket, verdict, chain, wanted, changes, bytes, until };
+                self.waiting.push(waiting);
                 Ok(None)
             }
             verdict => Ok(Some((ticket, verdict))),
@@ -97,7 +112,8 @@ impl<T> Docket<T> {
                     index += 1;
                 }
                 _ => {
-                    let Waiting { ticket, verdict, .. } = self.waiting.swap_remove(index);
+                    let Waiting { ticket, verdict, bytes, .. } = self.waiting.swap_remove(index);
+                    self.bytes -= bytes;
                     decided.push((ticket, verdict));
                 }
             }
