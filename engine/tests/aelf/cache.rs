@@ -1,10 +1,10 @@
-//! The cache: scripts of operations, threads, registration.
+//! The cache: scripts of operations, which a lane follows too, threads, registration.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread;
 
-use engine::aelf::cache::{Cache, ChainCache};
+use engine::aelf::cache::Cache;
 use engine::aelf::data::{BlockData, SideBlockData};
 use engine::aelf::{BATCH, CACHE_BLOCKS, chain_id};
 use engine::chain::{ChainId, Hash, Height};
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::form::read;
+use crate::twin::Twins;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,7 +76,7 @@ fn number(target: Option<Height>) -> i64 {
     target.map_or(-1, |height| height.0.cast_signed())
 }
 
-fn block(chain: u32, height: u64, has_root: bool) -> BlockData {
+pub(crate) fn block(chain: u32, height: u64, has_root: bool) -> BlockData {
     BlockData::Side(SideBlockData {
         chain: ChainId(chain),
         height: Height(height),
@@ -106,29 +107,29 @@ pub(crate) fn run(file: Value) -> usize {
 
 impl Script {
     fn run(&self) -> usize {
-        let mut cache = ChainCache::new(ChainId(self.chain_id), Height(self.initial_target));
+        let mut twins = Twins::new(ChainId(self.chain_id), Height(self.initial_target));
         let mut checks = 0;
         for op in &self.ops {
             checks += 1;
             match *op {
                 Op::Add { height, chain_id, has_root, expect } => {
-                    assert_eq!(cache.add(block(chain_id, height, has_root)), expect, "add {height}");
+                    assert_eq!(twins.add(height, chain_id, has_root), expect, "add {height}");
                 }
                 Op::AddRange { from, to, chain_id, has_root, accepted_from } => {
                     for height in from..=to {
                         let expected = accepted_from != 0 && height >= accepted_from;
-                        assert_eq!(cache.add(block(chain_id, height, has_root)), expected, "add {height}");
+                        assert_eq!(twins.add(height, chain_id, has_root), expected, "add {height}");
                     }
                     checks += (to - from) as usize;
                 }
                 Op::Take { height, size_limited, expect } => {
-                    let height = Height(height);
+                    let (height, cache) = (Height(height), &twins.cache);
                     let taken = if size_limited { cache.take_limited(height) } else { cache.take(height) };
                     assert_eq!(taken.is_some(), expect, "take {height}");
                     assert!(taken.is_none_or(|block| block.height() == height));
                 }
-                Op::Target { expect } => assert_eq!(number(cache.target()), expect),
-                Op::Clear { height } => cache.clear(Height(height)),
+                Op::Target { expect } => assert_eq!(number(twins.cache.target()), expect),
+                Op::Clear { height } => twins.clear(height),
             }
         }
         checks

@@ -13,6 +13,7 @@ mod indexing;
 mod merkle;
 mod pipeline;
 mod small;
+mod twin;
 mod validation;
 mod verification;
 mod weaknesses;
