@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine::chain::{BlockView, ChainId, Height};
+use engine::chain::{ChainId, Height};
 use engine::pipeline::{Head, HeadSink};
 use engine::store::{Base, BlockReader, StoreError};
 
@@ -64,32 +64,50 @@ impl<R: BlockReader> BlockReader for Settled<R> {
     }
 
     fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, StoreError> {
-        let mut newest = self.reader.chain_head(chain)?;
-        // Down over the sections that may be taken back; none when durable blocks are final.
-        while let Some(height) = newest {
-            let Some(main) = self.reader.locate(chain, height)?.filter(|main| !self.sees(*main)) else {
-                break;
-            };
-            let Some(block) = self.reader.block(main)? else { break };
-            let first = block.find(chain).map(|(_, section)| section.first_height);
-            block.intact()?;
-            // The block before it, if that is indexed.
-            let before = first.map(Height::previous).filter(|before| before.0 > 0 && *before < height);
-            newest = match before {
-                Some(before) if self.is_indexed(chain, before)? => Some(before),
-                _ => None,
-            };
+        for _ in 0..TRIES {
+            let Some(newest) = self.reader.chain_head(chain)? else { return Ok(None) };
+            if self.is_settled(chain, newest)? {
+                return Ok(Some(newest));
+            }
+            // A chain's heights stand in the log in their order: halve the way to the first that may be taken back.
+            let (mut low, mut high) = (0, newest.0);
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                if self.is_reversible(chain, Height(middle))? {
+                    high = middle;
+                } else {
+                    low = middle;
+                }
+            }
+            if low > 0 && self.is_settled(chain, Height(low))? {
+                return Ok(Some(Height(low)));
+            }
+            // Nothing before the first that may be taken back, unless that was taken back while it was looked for: what
+            // was not there any more looked like what is below the chain's first height.
+            if self.is_reversible(chain, Height(high))? {
+                return Ok(None);
+            }
         }
-        Ok(newest)
+        // Taken back again and again: what was pruned is not.
+        Ok(self.reader.base().head(chain).map(|head| head.height))
     }
 }
 
 impl<R: BlockReader> Settled<R> {
-    fn is_indexed(&self, chain: ChainId, height: Height) -> Result<bool, StoreError> {
+    /// Whether the height is in the log, and may be taken back.
+    fn is_reversible(&self, chain: ChainId, height: Height) -> Result<bool, StoreError> {
+        Ok(self.reader.locate(chain, height)?.is_some_and(|main| !self.sees(main)))
+    }
+
+    /// Whether the height was indexed, and will never be taken back.
+    fn is_settled(&self, chain: ChainId, height: Height) -> Result<bool, StoreError> {
         let pruned = || self.reader.base().head(chain).is_some_and(|head| head.height >= height);
-        Ok(self.reader.locate(chain, height)?.is_some() || pruned())
+        Ok(self.reader.locate(chain, height)?.is_some_and(|main| self.sees(main)) || pruned())
     }
 }
+
+/// How often a chain's head is looked for anew because blocks were taken back meanwhile.
+const TRIES: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -101,8 +119,13 @@ mod tests {
 
     /// Main blocks 1 to 4, each with two blocks of chain 7, from height 5 on.
     fn store() -> MemoryStore {
+        of(4)
+    }
+
+    /// As many main blocks.
+    fn of(blocks: u64) -> MemoryStore {
         let mut store = MemoryStore::default();
-        for height in 1..=4_u64 {
+        for height in 1..=blocks {
             let mut block: MainBlock = engine::pipeline::Sealer::blank();
             block.header.height = Height(height);
             for hash in [Hash([height as u8; 32]), Hash([height as u8 + 100; 32])] {
@@ -141,5 +164,66 @@ mod tests {
         }
         let whole = Settled::whole(store().reader());
         assert_eq!((whole.head(), whole.chain_head(ChainId(7)).unwrap()), (Height(4), Some(Height(12))));
+    }
+
+    /// A log that is taken back to main block 1 when its chain head has been looked up.
+    #[derive(Clone)]
+    struct TakenBack<R> {
+        before: R,
+        after: R,
+        back: Arc<AtomicU64>,
+    }
+
+    impl<R: BlockReader> TakenBack<R> {
+        fn now(&self) -> &R {
+            if self.back.load(Ordering::SeqCst) == 0 { &self.before } else { &self.after }
+        }
+    }
+
+    impl<R: BlockReader> BlockReader for TakenBack<R> {
+        type Block<'a> = R::Block<'a>;
+
+        fn head(&self) -> Height {
+            self.now().head()
+        }
+
+        fn base(&self) -> Arc<Base> {
+            self.now().base()
+        }
+
+        fn block(&self, height: Height) -> Result<Option<Self::Block<'_>>, StoreError> {
+            self.now().block(height)
+        }
+
+        fn locate(&self, chain: ChainId, height: Height) -> Result<Option<Height>, StoreError> {
+            self.now().locate(chain, height)
+        }
+
+        fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, StoreError> {
+            let head = self.now().chain_head(chain);
+            self.back.store(1, Ordering::SeqCst);
+            head
+        }
+    }
+
+    #[test]
+    fn a_height_that_is_taken_back_while_it_is_looked_for_is_not_told() {
+        for (irreversible, head) in [(0, None), (1, Some(Height(6)))] {
+            let (before, after) = (of(4).reader(), of(1).reader());
+            let (reader, _announced) =
+                Settled::up_to(TakenBack { before, after, back: Arc::default() }, Height(irreversible));
+            assert_eq!(reader.chain_head(ChainId(7)).unwrap(), head, "{irreversible}");
+        }
+    }
+
+    #[test]
+    fn a_chain_that_has_only_what_may_be_taken_back_has_no_head() {
+        for (blocks, irreversible) in [(1, 0), (4, 0), (40, 0)] {
+            let (reader, _announced) = Settled::up_to(of(blocks).reader(), Height(irreversible));
+            assert_eq!(reader.chain_head(ChainId(7)).unwrap(), None);
+            assert_eq!(reader.chain_head(ChainId(8)).unwrap(), None);
+        }
+        let (reader, _announced) = Settled::up_to(of(40).reader(), Height(17));
+        assert_eq!(reader.chain_head(ChainId(7)).unwrap(), Some(Height(4 + 2 * 17)));
     }
 }

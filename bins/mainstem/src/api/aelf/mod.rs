@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -121,14 +122,25 @@ fn json<T: Serialize>(headers: &HeaderMap, value: &T) -> Answer {
     Ok(([(header::CONTENT_TYPE, kind(takes(headers, "text/plain")))], body).into_response())
 }
 
+/// JSON that may be long: it counts.
+fn long_json<T: Serialize>(headers: &HeaderMap, budget: &Budget, value: &T) -> Answer {
+    let body = serde_json::to_vec(value).map_err(Refusal::internal)?;
+    let body = counted(budget, body)?;
+    Ok(([(header::CONTENT_TYPE, kind(takes(headers, "text/plain")))], body).into_response())
+}
+
+fn counted(budget: &Budget, bytes: Vec<u8>) -> Result<Body, Refusal> {
+    budget.body(bytes).ok_or_else(|| {
+        Refusal::because(Code::Internal, "other long answers are on their way; ask again later")
+    })
+}
+
 /// A text as it is to those who take plain text, or do not care; as JSON to the others. A long one counts.
 fn text(headers: &HeaderMap, budget: &Budget, text: String) -> Answer {
     let anything = !headers.contains_key(header::ACCEPT) || takes(headers, "*/*");
     let plain = anything || takes(headers, "text/plain");
     let text = if plain { text } else { serde_json::to_string(&text).map_err(Refusal::internal)? };
-    let body = budget.body(text.into_bytes()).ok_or_else(|| {
-        Refusal::because(Code::Internal, "other long answers are on their way; ask again later")
-    })?;
+    let body = counted(budget, text.into_bytes())?;
     Ok(([(header::CONTENT_TYPE, kind(plain))], body).into_response())
 }
 

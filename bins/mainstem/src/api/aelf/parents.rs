@@ -20,10 +20,13 @@ use super::Aelf;
 pub(super) const PATH: &str = "/v1/aelf/parent-blocks/{chain}";
 
 /// Blocks in one answer, as AElf gives them.
-const MAX_BLOCKS: u64 = 32;
+const MAX_BLOCKS: usize = 32;
 
 /// Paths in one answer: of 40 steps each, 12 MiB of JSON.
 const MAX_PATHS: usize = 4_096;
+
+/// Leaves of the trees that are built for one answer, but for its first block: each takes the time of two hashes.
+const MAX_LEAVES: u64 = 262_144;
 
 /// Some main blocks.
 #[derive(Serialize, Debug)]
@@ -49,6 +52,27 @@ struct Indexed {
     paths: Vec<Vec<Step>>,
 }
 
+/// What an answer has come to.
+#[derive(Debug, Default)]
+struct Size {
+    paths: usize,
+    leaves: u64,
+}
+
+impl Size {
+    /// Counts a block of so many paths in a tree of so many leaves, if the answer takes that, too. A first one it takes:
+    /// the client has to get on.
+    fn takes(&mut self, paths: usize, leaves: u64) -> bool {
+        let all = self.paths.saturating_add(paths);
+        let sum = self.leaves.saturating_add(leaves);
+        if all > MAX_PATHS || (sum > MAX_LEAVES && self.leaves > 0) {
+            return false;
+        }
+        (self.paths, self.leaves) = (all, sum);
+        true
+    }
+}
+
 pub(super) async fn parent_blocks<R: BlockReader>(
     State(aelf): State<Arc<Aelf<R>>>,
     chain: Params<String>,
@@ -60,10 +84,7 @@ pub(super) async fn parent_blocks<R: BlockReader>(
         if name == "from" {
             from = Some(params::height("from", &value)?);
         } else {
-            limit = params::digits(&value).filter(|n| (1..=MAX_BLOCKS).contains(n)).ok_or_else(|| {
-                let detail = format!("limit: expected a number from 1 to {MAX_BLOCKS}");
-                Problem::parameter("limit", &value, detail)
-            })?;
+            limit = params::limit(&value, MAX_BLOCKS)?;
         }
     }
     let from =
@@ -81,8 +102,8 @@ pub(super) async fn parent_blocks<R: BlockReader>(
     }
 
     let newest = node.reader.head();
-    let (mut blocks, mut paths, mut height) = (Vec::new(), 0, from);
-    while height <= newest && (blocks.len() as u64) < limit {
+    let (mut blocks, mut size, mut height) = (Vec::new(), Size::default(), from);
+    while height <= newest && blocks.len() < limit {
         let Some(block) = node.reader.block(height).map_err(unreadable)? else {
             // Pruned a moment ago: the next request hears of it.
             break;
@@ -103,10 +124,11 @@ pub(super) async fn parent_blocks<R: BlockReader>(
                 detail,
             ));
         }
-        if paths + count > MAX_PATHS {
+        // Of a block without the chain no tree is needed.
+        let leaves = if section.is_some() { main.leaf_count } else { 0 };
+        if !size.takes(count, leaves) {
             break;
         }
-        paths += count;
         let indexed = match section {
             None => None,
             Some(section) => {
@@ -129,4 +151,24 @@ pub(super) async fn parent_blocks<R: BlockReader>(
     let body = serde_json::to_vec(&ParentBlocks { blocks, next }).map_err(Problem::internal)?;
     let body = node.answers.body(body).ok_or_else(busy)?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_before_too_many_paths_and_before_too_many_leaves() {
+        let mut size = Size::default();
+        assert!(size.takes(MAX_PATHS - 1, MAX_LEAVES - 10));
+        assert!(!size.takes(2, 2), "paths");
+        assert!(!size.takes(1, 11), "leaves");
+        assert!(size.takes(0, 0) && size.takes(1, 10));
+        assert!(size.takes(0, 0), "a block without the chain costs nothing");
+        assert!(!size.takes(0, 1) && !size.takes(1, 0));
+        // Larger than that alone: taken as the first one, and then no other.
+        let mut size = Size::default();
+        assert!(size.takes(0, 0) && size.takes(1, MAX_LEAVES + 1));
+        assert!(!size.takes(1, 1));
+    }
 }

@@ -53,7 +53,18 @@ impl View {
         match self {
             Self::Main => Ok(aelf.node.reader.head()),
             Self::Side(chain) => {
-                let head = aelf.node.reader.chain_head(chain).map_err(Refusal::unreadable)?;
+                let registered = aelf.node.genesis.chain(chain).zip(aelf.node.cache.lane(chain));
+                let Some((side, lane)) = registered else { return Ok(Height::default()) };
+                let indexed = Height(lane.cursors().indexed);
+                if indexed < side.first_height {
+                    return Ok(Height::default());
+                }
+                let reader = &aelf.node.reader;
+                if reader.locate(chain, indexed).map_err(Refusal::unreadable)?.is_some() {
+                    return Ok(indexed);
+                }
+                // Pruned; or the lane has moved on and readers are told so in a moment.
+                let head = reader.chain_head(chain).map_err(Refusal::unreadable)?;
                 Ok(head.unwrap_or_default())
             }
         }
