@@ -167,10 +167,13 @@ impl Client {
         let _ = self.link.take().map(Join::wait);
         // The link was its last source; what has come is taken and settled. It says itself when it panics.
         let _ = self.follower.take().map(JoinHandle::join);
-        // They end with the link, when what they were asked last is answered; a panic they survive.
-        for thread in self.answering.drain(..) {
-            let _ = thread.join();
+        // They end with the link, when what they were asked last is answered; a panic they survive. Who is in a call of
+        // its source for long is left to it: nobody hears the answer.
+        let deadline = Instant::now() + ANSWER_GRACE;
+        while self.answering.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+            std::thread::sleep(DRAIN_STEP);
         }
+        self.answering.clear();
     }
 }
 
@@ -211,6 +214,9 @@ pub enum ClientError {
         expected: &'static str,
     },
 }
+
+/// How long those who answer questions may still take when all else has ended.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether everything is durable. Only while stopping.
 const DRAIN_STEP: Duration = Duration::from_millis(2);

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use engine::chain::ChainId;
+use engine::lane::SessionId;
 use engine::proof::Transaction;
 use engine::source::{Answer, NoAnswer, Question};
 use quinn::{Connection, ReadError, RecvStream};
@@ -127,13 +128,14 @@ impl Questions {
         let _room = asking.room.try_acquire().map_err(|_| Unanswered::Busy(asking.most))?;
         let deadline = Instant::now() + shared.config.answer_timeout;
         let speaker = shared.speaker(question.chain());
-        let mut asked = speaker.iter().map(|session| session.id.0).collect::<Vec<_>>();
-        let mut session = speaker;
+        let first = speaker.as_ref().map(|session| session.id);
+        let mut standbys = None;
+        let mut next = speaker;
         let mut last = None;
         for _ in 0..MAX_NODES {
-            let Some(next) = session.take().or_else(|| shared.other(question.chain(), &asked)) else { break };
-            asked.push(next.id.0);
-            match self.ask_one(&next, question, bytes.clone(), deadline).await {
+            let standbys = || standbys.get_or_insert_with(|| shared.standbys(question.chain(), first)).next();
+            let Some(session) = next.take().or_else(standbys) else { break };
+            match self.ask_one(&session, question, bytes.clone(), deadline).await {
                 Ok(body) => return answer(body),
                 Err(why @ (Unanswered::TooSlow(_) | Unanswered::Node(NoAnswer::Unknown))) => return Err(why),
                 // Of several reasons the first one is told: it is the speaker's, if there is one.
@@ -274,22 +276,17 @@ impl Shared {
         self.sessions.get(self.parts.cache.lane(chain)?.speaker_session()?.0)
     }
 
-    /// The oldest session that has named a chain and is not among `asked`. Looks at all of them: only where the
-    /// speaker does not answer.
-    fn other(&self, chain: ChainId, asked: &[u64]) -> Option<Arc<Session>> {
-        let mut after = 0;
-        loop {
-            let (page, more) = self.sessions.page(after, PAGE);
-            after = page.last()?.id.0;
-            let fits =
-                |session: &Arc<Session>| !asked.contains(&session.id.0) && session.chains().serves(chain);
-            if let Some(found) = page.into_iter().find(fits) {
-                return Some(found);
-            }
-            if !more {
-                return None;
-            }
-        }
+    /// The sessions that have named a chain, without its speaker, oldest first. Looks at those of the chain's own nodes
+    /// only, however many there are in all.
+    fn standbys(
+        &self,
+        chain: ChainId,
+        speaker: Option<SessionId>,
+    ) -> impl Iterator<Item = Arc<Session>> + use<> {
+        let sessions = self.sessions.of_keys(&self.parts.keys.of_chain(chain));
+        sessions
+            .into_iter()
+            .filter(move |session| Some(session.id) != speaker && session.chains().serves(chain))
     }
 }
 
@@ -306,9 +303,6 @@ fn answer(body: Body) -> Result<Answer, Unanswered> {
 
 /// How many nodes of a chain are asked one question at most, one after the other.
 const MAX_NODES: usize = 4;
-
-/// Sessions looked at under one lock.
-const PAGE: usize = 256;
 
 /// Bytes of an answer that are taken at a time.
 const CHUNK: usize = 64 << 10;

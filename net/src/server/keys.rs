@@ -1,9 +1,9 @@
 //! Which keys are let in, and which registered key each stands for. Changes while the server runs.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
-use engine::chain::NodeKey;
+use engine::chain::{ChainId, NodeKey};
 use engine::state::SideChain;
 use tokio::sync::Notify;
 
@@ -16,6 +16,8 @@ use crate::identity::KnownKeys;
 #[derive(Debug)]
 pub struct NodeKeys {
     registered: HashSet<NodeKey>,
+    /// The keys that each chain is registered with.
+    chains: HashMap<ChainId, Box<[NodeKey]>>,
     changes: RwLock<KeyChanges>,
     /// Rung after a change. Of servers that are gone nothing is left but the weak reference.
     watchers: Mutex<Vec<Weak<Notify>>>,
@@ -35,6 +37,7 @@ impl NodeKeys {
     pub fn new(chains: &[SideChain]) -> Arc<Self> {
         Arc::new(Self {
             registered: chains.iter().flat_map(|side| side.nodes.iter().copied()).collect(),
+            chains: chains.iter().map(|side| (side.id, side.nodes.clone().into())).collect(),
             changes: RwLock::default(),
             watchers: Mutex::default(),
         })
@@ -57,6 +60,17 @@ impl NodeKeys {
         }
         let key = changes.stands_for.get(presented).unwrap_or(presented);
         self.registered.contains(key).then_some(*key)
+    }
+
+    /// The keys that a node of a chain may present: those of the registry, and those that stand for one of them.
+    pub(super) fn of_chain(&self, chain: ChainId) -> Vec<NodeKey> {
+        let registered = self.chains.get(&chain).map_or(&[][..], |keys| keys);
+        let changes = self.changes();
+        let stand_ins = changes.stands_for.iter().filter(|(_, key)| registered.contains(key));
+        let mut keys: Vec<_> = registered.iter().chain(stand_ins.map(|(new, _)| new)).copied().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 
     /// Whether the operator has struck the key off.
@@ -90,7 +104,7 @@ impl KnownKeys for NodeKeys {
 
 #[cfg(test)]
 mod tests {
-    use engine::chain::{ChainId, Height};
+    use engine::chain::Height;
     use engine::quorum::FinalityRule;
 
     use super::*;
@@ -125,6 +139,16 @@ mod tests {
             (Some(OLD), None),
             "each set is the whole truth"
         );
+    }
+
+    #[test]
+    fn the_keys_of_a_chain_are_the_registered_ones_and_those_that_stand_for_them() {
+        let keys = keys();
+        assert_eq!(keys.of_chain(ChainId(1)), [OLD]);
+        assert!(keys.of_chain(ChainId(2)).is_empty());
+        let stands_for = [(NEW, OLD), (STRANGER, NEW), (OLD, OLD)].into();
+        keys.set(KeyChanges { stands_for, ..KeyChanges::default() });
+        assert_eq!(keys.of_chain(ChainId(1)), [OLD, NEW]);
     }
 
     #[test]

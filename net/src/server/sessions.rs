@@ -163,6 +163,14 @@ impl Sessions {
         (page, rest.next().is_some())
     }
 
+    /// Those that presented one of these keys, the oldest first.
+    pub(super) fn of_keys(&self, keys: &[NodeKey]) -> Vec<Arc<Session>> {
+        let open = self.open();
+        let mut numbers: Vec<_> = keys.iter().filter_map(|key| open.keys.get(key)).flatten().collect();
+        numbers.sort_unstable();
+        numbers.iter().filter_map(|number| open.sessions.get(*number)).cloned().collect()
+    }
+
     pub(super) fn get(&self, number: u64) -> Option<Arc<Session>> {
         self.open().sessions.get(&number).cloned()
     }

@@ -195,6 +195,43 @@ fn questions_that_are_never_answered_hold_up_neither_blocks_nor_the_connection()
 }
 
 #[test]
+fn a_source_that_never_answers_does_not_keep_a_client_from_stopping() {
+    let node = identity(1);
+    let main = Main::start(&[side(1, &[&node])], 64);
+    let asker = Asker::of(&main);
+    let oracle = Arc::new(Oracle::default());
+    let mut config = main.client(&node);
+    config.answers = Some(Arc::clone(&oracle) as Arc<dyn Answers>);
+    let (client, _) = start(config, &World::new(&[1], 5));
+    wait_durable(&main, 1, 5);
+    let asked = ask_on(&asker.reactor.handle(), &asker.questions, 1, WAITS);
+    wait_until("the source is in the call", || oracle.asked.load(Ordering::Relaxed) == 1);
+    let (stopped, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(client);
+        let _ = stopped.send(());
+    });
+    assert!(done.recv_timeout(Duration::from_secs(30)).is_ok(), "the client waits for the call");
+    assert!(asked.wait().unwrap().is_err());
+    oracle.open();
+    main.shutdown();
+}
+
+#[test]
+fn a_session_of_another_chain_is_not_asked_though_its_key_may_name_this_one() {
+    let (one, both) = (identity(1), identity(2));
+    let main = Main::start(&[side(1, &[&one, &both]), side(2, &[&both])], 64);
+    let asker = Asker::of(&main);
+    let mut config = main.client(&both);
+    config.answers = Some(Arc::new(Oracle::default()));
+    let (_client, _) = start(config, &World::new(&[2], 5));
+    wait_durable(&main, 2, 5);
+    assert_eq!(asker.ask(2, 9), found(9));
+    assert_eq!(asker.ask(1, 9), Err(Unanswered::NotConnected));
+    main.shutdown();
+}
+
+#[test]
 fn many_questions_at_once_are_all_answered() {
     let node = identity(1);
     let main = Main::start_with(&[side(1, &[&node])], 64, Stored::default(), |config| {
