@@ -40,7 +40,7 @@ async fn accept(listener: TcpListener, taken: mpsc::Sender<Connection>) {
     loop {
         match listener.accept().await {
             Ok((stream, addr)) => {
-                let Some(slot) = Slot::take(&counts, addr.ip().to_canonical()) else {
+                let Some(slot) = Slot::take(&counts, addr.ip(), MAX_CONNECTIONS, MAX_PER_IP) else {
                     tracing::debug!(%addr, "a connection too many was closed");
                     continue;
                 };
@@ -58,23 +58,26 @@ async fn accept(listener: TcpListener, taken: mpsc::Sender<Connection>) {
     }
 }
 
-type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+/// How many there are of each address.
+pub(super) type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// One of those that there may be.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     counts: Counts,
     ip: IpAddr,
 }
 
 impl Slot {
-    fn take(counts: &Counts, ip: IpAddr) -> Option<Self> {
+    /// Takes one of `most`, if this address has fewer than `most_per_ip`.
+    pub(super) fn take(counts: &Counts, ip: IpAddr, most: usize, most_per_ip: usize) -> Option<Self> {
+        let ip = ip.to_canonical();
         let mut table = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.values().sum::<usize>() >= MAX_CONNECTIONS {
+        if table.values().sum::<usize>() >= most {
             return None;
         }
         let of_ip = table.entry(ip).or_default();
-        if *of_ip >= MAX_PER_IP {
+        if *of_ip >= most_per_ip {
             return None;
         }
         *of_ip += 1;
@@ -143,18 +146,23 @@ const MAX_PER_IP: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
     fn connections_are_bounded_for_each_address_and_in_all() {
         let counts = Counts::default();
         let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
-        let mut slots: Vec<_> = (0..MAX_PER_IP).map(|_| Slot::take(&counts, ip(1)).unwrap()).collect();
-        assert!(Slot::take(&counts, ip(1)).is_none());
-        slots.extend((2..).map_while(|last| Slot::take(&counts, ip(last))));
+        let take = |last| Slot::take(&counts, ip(last), MAX_CONNECTIONS, MAX_PER_IP);
+        let mut slots: Vec<_> = (0..MAX_PER_IP).map(|_| take(1).unwrap()).collect();
+        assert!(take(1).is_none());
+        let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
+        assert!(Slot::take(&counts, mapped, MAX_CONNECTIONS, MAX_PER_IP).is_none(), "the same address");
+        slots.extend((2..).map_while(take));
         assert_eq!(slots.len(), MAX_CONNECTIONS);
         slots.pop();
-        assert!(Slot::take(&counts, ip(200)).is_some());
+        assert!(take(200).is_some());
         slots.clear();
         assert!(counts.lock().unwrap().is_empty());
     }

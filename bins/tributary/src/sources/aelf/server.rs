@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout_at;
 
 use super::Shared;
-use super::incoming::Incoming;
+use super::incoming::{Counts, Incoming, Slot};
 use super::parent::{ParentApi, ParentError};
 
 /// Answers until it is stopped.
@@ -33,7 +33,8 @@ pub(super) async fn serve(
         shared,
         parent,
         initialization,
-        requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+        requests: Counts::default(),
+        reading: Arc::new(Semaphore::new(MAX_REQUESTS)),
         refused: Mutex::default(),
     });
     let basic = BasicCrossChainRpcServer::from_arc(Arc::clone(&rpc));
@@ -60,8 +61,10 @@ struct Rpc {
     shared: Arc<Shared>,
     parent: ParentApi,
     initialization: Option<ChainInitializationData>,
-    /// Requests for blocks that are being answered.
-    requests: Arc<Semaphore>,
+    /// Requests for blocks that are being answered, by who asks.
+    requests: Counts,
+    /// Those of them for which the main chain's API is being read.
+    reading: Arc<Semaphore>,
     /// Whose handshake was refused last: a node asks again all the time.
     refused: Mutex<Option<(IpAddr, i32)>>,
 }
@@ -99,7 +102,21 @@ impl Rpc {
         None
     }
 
-    async fn parent_blocks(&self, request: &CrossChainRequest) -> Result<Blocks, Status> {
+    async fn parent_blocks(
+        &self,
+        remote: Option<SocketAddr>,
+        request: &CrossChainRequest,
+    ) -> Result<Blocks, Status> {
+        // Connections over TCP have one.
+        let ip = remote.ok_or_else(|| Status::internal("the request has no address"))?.ip().to_canonical();
+        if let Some(node) = self.shared.config.node
+            && node.ip().to_canonical() != ip
+        {
+            return Err(Status::permission_denied(format!(
+                "blocks are given to the node at {} only",
+                node.ip()
+            )));
+        }
         if !self.is_ours(request.chain_id) {
             return Err(self.other_chain(request.chain_id));
         }
@@ -114,13 +131,18 @@ impl Rpc {
             // A node that shook hands with the program that ran here before does so again after an error.
             return Err(Status::unavailable("nobody has shaken hands here yet: shake hands first"));
         }
-        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
-            return Err(Status::resource_exhausted("too many requests at once"));
-        };
+        let too_many = || Status::resource_exhausted("too many requests at once");
+        let slot = Slot::take(&self.requests, ip, MAX_ANSWERS, MAX_PER_IP).ok_or_else(too_many)?;
+        let reading = Arc::clone(&self.reading).try_acquire_owned().map_err(|_| too_many())?;
         let parent = self.parent.clone();
         // Held by the thread: nobody who breaks off makes room for more threads.
-        let read = tokio::task::spawn_blocking(move || (parent.blocks(from), permit)).await;
-        let (blocks, permit) = read.map_err(|_| Status::internal("reading the main chain failed"))?;
+        let read = tokio::task::spawn_blocking(move || {
+            let blocks = parent.blocks(from);
+            drop(reading);
+            (blocks, slot)
+        })
+        .await;
+        let (blocks, slot) = read.map_err(|_| Status::internal("reading the main chain failed"))?;
         let blocks = blocks.map_err(|error| {
             tracing::warn!(%error, from, "the main chain's blocks cannot be served");
             refusal(&error)
@@ -133,7 +155,7 @@ impl Rpc {
                     break;
                 }
             }
-            drop(permit);
+            drop(slot);
         });
         Ok(ReceiverStream::new(receiver))
     }
@@ -178,7 +200,7 @@ impl ParentChainRpc for Rpc {
         &self,
         request: Request<CrossChainRequest>,
     ) -> Result<Response<Blocks>, Status> {
-        self.parent_blocks(request.get_ref()).await.map(Response::new)
+        self.parent_blocks(request.remote_addr(), request.get_ref()).await.map(Response::new)
     }
 
     async fn request_chain_initialization_data_from_parent_chain(
@@ -198,8 +220,12 @@ impl ParentChainRpc for Rpc {
     }
 }
 
-/// Requests for blocks at once: each holds a page of the main chain and a thread while that is read.
+/// Requests for blocks for which the main chain is read at once, each by a thread.
 pub(super) const MAX_REQUESTS: usize = 4;
+/// Requests for blocks at once: each holds a page of the main chain until that is taken.
+const MAX_ANSWERS: usize = 8;
+/// Of one address. A node asks one after the other.
+const MAX_PER_IP: usize = 2;
 const MAX_CALLS_PER_CONNECTION: usize = 16;
 /// All requests are a few numbers.
 const MAX_REQUEST_BYTES: usize = 4 << 10;
