@@ -41,10 +41,7 @@ async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> 
         if name == "from" {
             from = params::height("from", &value)?;
         } else {
-            limit = params::digits(&value).filter(|n| (1..=MAX_HEADERS).contains(n)).ok_or_else(|| {
-                let detail = format!("limit: expected a number from 1 to {MAX_HEADERS}");
-                Problem::parameter("limit", &value, detail)
-            })?;
+            limit = params::limit(&value, MAX_HEADERS)?;
         }
     }
     let head = node.reader.head();

@@ -73,13 +73,17 @@ pub(crate) fn page<T>(
         if name == "after" {
             after = Some(read("after", &value)?);
         } else {
-            limit = digits(&value).filter(|n| (1..=MAX_PAGE).contains(n)).ok_or_else(|| {
-                let detail = format!("limit: expected a number from 1 to {MAX_PAGE}");
-                Problem::parameter("limit", &value, detail)
-            })?;
+            limit = self::limit(&value, MAX_PAGE)?;
         }
     }
     Ok((after, limit))
+}
+
+/// The parameter `limit`: how many elements of a list are wanted.
+pub(crate) fn limit(text: &str, most: usize) -> Result<usize, Problem> {
+    digits(text).filter(|n| (1..=most).contains(n)).ok_or_else(|| {
+        Problem::parameter("limit", text, format!("limit: expected a number from 1 to {most}"))
+    })
 }
 
 /// A number in decimal digits and nothing else (`+5` is not a number here).

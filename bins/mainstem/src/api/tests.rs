@@ -379,6 +379,34 @@ fn every_route_is_in_the_documentation_with_its_parameters() {
 }
 
 #[test]
+fn every_kind_of_problem_is_in_the_documentation() {
+    let table = include_str!("../../../../docs/api.md").split("## Errors").nth(1).unwrap();
+    let sources = [
+        include_str!("answer.rs"),
+        include_str!("headers.rs"),
+        include_str!("params.rs"),
+        include_str!("peers.rs"),
+        include_str!("problem.rs"),
+        include_str!("proofs.rs"),
+        include_str!("routes.rs"),
+        include_str!("transactions.rs"),
+        include_str!("aelf/parents.rs"),
+    ];
+    // Where a status is written, the kind is what follows.
+    let after_status = sources.iter().flat_map(|source| source.split("StatusCode::").skip(1));
+    let kinds: Vec<_> = after_status
+        .filter_map(|rest| {
+            let rest = rest.trim_start_matches(|letter: char| letter.is_ascii_uppercase() || letter == '_');
+            rest.strip_prefix(',')?.trim_start().strip_prefix('"')?.split('"').next()
+        })
+        .collect();
+    assert!(kinds.len() > 15 && kinds.contains(&"too-many-blocks"), "{kinds:?}");
+    for kind in kinds {
+        assert!(table.contains(&format!("`{kind}`")), "{kind}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said_to_be_missing_and_why() {
     let node = Fixture::new();
     let newest = node.reader.head();
