@@ -9,6 +9,7 @@ use engine::chain::Height;
 pub mod aelf;
 pub mod evm;
 pub mod file;
+mod http;
 pub mod mainstem;
 pub mod sim;
 

@@ -106,9 +106,10 @@ impl Answers for NodeAnswers {
         }
         // No other length is an AElf transaction's.
         let id = Hash(question.id().try_into().map_err(|_| NoAnswer::Unknown)?);
+        let now = Self { web: self.web.for_an_answer(), chain: self.chain };
         match question {
-            Question::Transaction { .. } => self.transaction(id),
-            Question::Record { .. } => self.result(id).map(|(body, _)| Answer::Record(body)),
+            Question::Transaction { .. } => now.transaction(id),
+            Question::Record { .. } => now.result(id).map(|(body, _)| Answer::Record(body)),
         }
     }
 }

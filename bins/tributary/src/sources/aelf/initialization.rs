@@ -255,9 +255,10 @@ initial_issues = [{ address = "0xa0349382b89d5f207276f0983a041e5a113134b897888e3
 
     #[test]
     fn addresses_are_those_of_aelf() {
-        let file: serde_json::Value =
-            serde_json::from_str(include_str!("../../../tests/vectors/aelf_from_tests_chain_id.json"))
-                .unwrap();
+        let file: serde_json::Value = serde_json::from_str(include_str!(
+            "../../../../../engine/tests/vectors/aelf_from_tests_chain_id.json"
+        ))
+        .unwrap();
         for case in file["addresses_base58check"].as_array().unwrap() {
             let bytes = const_hex::decode(case["bytes_hex"].as_str().unwrap()).unwrap();
             assert_eq!(read_address(case["address"].as_str().unwrap()).unwrap(), *bytes);

@@ -329,8 +329,6 @@ impl Drop for Running {
 
 /// The id of the chain `AELF`.
 pub const AELF: ChainId = ChainId(9_992_731);
-/// Most blocks of one answer (AElf `MaximalIndexingCount`).
-const MAX_INDEXING_COUNT: u64 = 32;
 const WORKERS: usize = 2;
 /// How long a trouble may last before it is told.
 const GRACE: Duration = Duration::from_secs(3);

@@ -5,11 +5,11 @@ use std::time::Duration;
 use aelf::acs7::{CrossChainExtraData, ParentChainBlockData};
 use aelf::prost::Message as _;
 use aelf::{MerklePath, MerklePathNode};
+use engine::aelf::server;
 use engine::chain::{ChainId, Hash, Height, MainHeader};
 use engine::merkle::node;
 use serde::Deserialize;
 
-use super::MAX_INDEXING_COUNT;
 use super::web::{Web, WebError};
 
 /// Reads `/v1/aelf/parent-blocks/{chain}` of a main chain's node.
@@ -72,7 +72,7 @@ impl ParentApi {
 
     /// The main blocks from `from` on, at most 32 and as many as there are. It takes as long as the request.
     pub(super) fn blocks(&self, from: u64) -> Result<Vec<ParentChainBlockData>, ParentError> {
-        let mut limit = MAX_INDEXING_COUNT;
+        let mut limit = server::MAX_BLOCKS;
         loop {
             let path = format!("/v1/aelf/parent-blocks/{}?from={from}&limit={limit}", self.chain.0);
             match self.web.get(&path, MAX_PAGE_BYTES) {
@@ -87,10 +87,12 @@ impl ParentApi {
     fn page(&self, body: &[u8], from: u64) -> Result<Vec<ParentChainBlockData>, ParentError> {
         let page: Page =
             serde_json::from_slice(body).map_err(|error| ParentError::Form(error.to_string()))?;
-        let mut blocks = Vec::with_capacity(page.blocks.len().min(MAX_INDEXING_COUNT as usize));
+        let highest = from.saturating_add(page.blocks.len() as u64).saturating_sub(1);
+        let heights = server::heights(Height(from), Height(highest));
+        let mut blocks = Vec::with_capacity(page.blocks.len().min(server::MAX_BLOCKS as usize));
         let mut before: Option<Hash> = None;
         let mut next_own: Option<u64> = None;
-        for (height, block) in (from..).zip(&page.blocks).take(MAX_INDEXING_COUNT as usize) {
+        for (height, block) in heights.zip(&page.blocks) {
             let header = &block.header;
             let wrong = |field, got: String, expected: String| {
                 Err(ParentError::Wrong { height, field, got, expected })

@@ -12,12 +12,13 @@ use aelf::side_chain_rpc_client::SideChainRpcClient;
 use aelf::tonic::transport::{Channel, Endpoint};
 use aelf::tonic::{Code, Status};
 use aelf::{CrossChainRequest, HandShake};
+use engine::aelf::server;
 use engine::chain::{ChainId, Hash, Height};
 use tokio::time::timeout;
 
 use super::peers::Pick;
 use super::window::{Block, Put, Wanted};
-use super::{MAX_INDEXING_COUNT, Problem, Shared, Trouble};
+use super::{Problem, Shared, Trouble};
 use crate::sources::shorten;
 
 /// Asks whichever node is to be asked, for ever.
@@ -149,7 +150,7 @@ impl Node {
             }
             height += 1;
         }
-        round.more = height - wanted.from >= MAX_INDEXING_COUNT;
+        round.more = height - wanted.from >= server::MAX_BLOCKS;
         Ok(round)
     }
 }

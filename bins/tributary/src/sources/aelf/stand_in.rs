@@ -1,10 +1,11 @@
 //! An AElf side node, as far as its parent sees it: what it serves, whom it calls back, how it asks in rounds, and the
-//! cache that it asks for. It follows AElf's own rules, also where these are odd: one deadline over a whole stream,
-//! callers by IPv4 alone, the first address that claims a chain keeps it. And for what wraps it: a small HTTP server.
+//! cache that it asks for. Its rules are those of `engine::aelf`, also where these are odd: callers by IPv4 alone. So is one
+//! deadline over a whole stream, and that the first address that claims a chain keeps it. And for what wraps it: a small
+//! HTTP server.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -21,6 +22,10 @@ use aelf::tonic::transport::server::TcpIncoming;
 use aelf::tonic::transport::{Channel, Endpoint, Server};
 use aelf::tonic::{Request, Response, Status, async_trait};
 use aelf::{CrossChainRequest, HandShake, HandShakeReply};
+use engine::aelf::cache::ChainCache;
+use engine::aelf::data::{BlockData, ParentBlockData};
+use engine::aelf::server;
+use engine::chain::{ChainId, Hash, Height};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -58,7 +63,7 @@ pub(super) struct Chain {
     lib: AtomicU64,
     fault: Mutex<Fault>,
     /// Who shook hands, by chain id: the first address stays.
-    clients: Mutex<HashMap<i32, String>>,
+    clients: Mutex<HashMap<i32, SocketAddr>>,
     pub(super) handshakes: AtomicU64,
     pub(super) requests: AtomicU64,
 }
@@ -122,7 +127,7 @@ impl StandIn {
             parent,
             channel: None,
             connected: false,
-            cache: Cache::new(super::AELF.0.cast_signed(), 1),
+            cache: Cache::new(super::AELF, Height(1)),
             deadline: CONNECTION_TIMEOUT,
         }
     }
@@ -254,15 +259,11 @@ impl BasicCrossChainRpc for Chain {
         self.handshakes.fetch_add(1, Ordering::SeqCst);
         let peer = request.remote_addr().map(peer_text).unwrap_or_default();
         let hello = request.into_inner();
-        let status = match callback(&peer) {
-            Some((ip, _)) => {
-                let to = format!("{ip}:{}", hello.listening_port);
-                self.clients.lock().unwrap().entry(hello.chain_id).or_insert(to);
-                HandShakeStatus::Success
-            }
-            None => HandShakeStatus::InvalidHandshakeRequest,
-        };
-        Ok(Response::new(HandShakeReply { status: status.into() }))
+        let (status, to) = server::handshake(&peer, u16::try_from(hello.listening_port).unwrap());
+        if let Some(to) = to {
+            self.clients.lock().unwrap().entry(hello.chain_id).or_insert(to);
+        }
+        Ok(Response::new(HandShakeReply { status: status as i32 }))
     }
 }
 
@@ -280,7 +281,7 @@ impl SideChainRpc for Chain {
         };
         let (lib, fault) = (self.lib.load(Ordering::SeqCst), *self.fault.lock().unwrap());
         let (sender, receiver) = mpsc::channel(40);
-        for height in (from..).take(MAXIMAL_INDEXING_COUNT).take_while(|height| is_served(lib, *height)) {
+        for height in server::irreversible_heights(Height(from), Height(lib)) {
             if matches!(fault, Fault::Silent(at) if height >= at) {
                 // Kept, so that the stream does not end.
                 tokio::spawn(async move { sender.closed().await });
@@ -292,20 +293,6 @@ impl SideChainRpc for Chain {
     }
 }
 
-/// Whether an irreversible block above the first one is there.
-pub(super) fn lib_exists(lib: u64) -> bool {
-    lib > 1
-}
-
-/// Whether a height is irreversible.
-pub(super) fn is_irreversible(lib: u64, height: u64) -> bool {
-    lib >= height
-}
-
-fn is_served(lib: u64, height: u64) -> bool {
-    lib_exists(lib) && is_irreversible(lib, height)
-}
-
 /// How AElf's gRPC library writes an address.
 fn peer_text(addr: SocketAddr) -> String {
     match addr {
@@ -314,50 +301,44 @@ fn peer_text(addr: SocketAddr) -> String {
     }
 }
 
-/// Whom to call back: exactly three parts, an address and a port.
-pub(super) fn callback(peer: &str) -> Option<(IpAddr, u16)> {
-    match peer.split(':').collect::<Vec<_>>()[..] {
-        [_, ip, port] => Some((ip.parse().ok()?, port.parse().ok()?)),
-        _ => None,
-    }
-}
-
-/// The blocks of one other chain that a node has received: strictly by height, at most 1,024.
+/// The main chain's blocks that a node has received, by AElf's rules.
 #[derive(Debug)]
 pub(super) struct Cache {
-    chain: i32,
-    target: i64,
+    rules: ChainCache,
+    /// What is in it, as it came.
     pub(super) blocks: BTreeMap<i64, ParentChainBlockData>,
 }
 
 impl Cache {
-    fn new(chain: i32, target: i64) -> Self {
-        Self { chain, target, blocks: BTreeMap::new() }
+    fn new(chain: ChainId, target: Height) -> Self {
+        Self { rules: ChainCache::new(chain, target), blocks: BTreeMap::new() }
     }
 
     /// The next height, unless it is full.
     pub(super) fn wanted(&self) -> Option<i64> {
-        (self.blocks.len() < CACHE_CAPACITY).then_some(self.target)
+        self.rules.target().map(|height| height.0.cast_signed())
     }
 
     fn add(&mut self, block: ParentChainBlockData) -> bool {
-        let fits = self.wanted() == Some(block.height)
-            && block.height >= 1
-            && block.chain_id == self.chain
-            && block.transaction_status_merkle_tree_root.is_some();
-        if fits {
-            self.target = block.height + 1;
+        let root = block.transaction_status_merkle_tree_root.as_ref();
+        let added = self.rules.add(BlockData::Parent(ParentBlockData {
+            chain: ChainId(block.chain_id.cast_unsigned()),
+            height: Height(block.height.cast_unsigned()),
+            status_root: root.and_then(aelf::Hash::bytes).map(Hash),
+            side_root: None,
+            paths: BTreeMap::new(),
+            extra_data: BTreeMap::new(),
+        }));
+        if added {
             self.blocks.insert(block.height, block);
         }
-        fits
+        added
     }
 
     /// What was indexed up to a height is needed no more.
     pub(super) fn clear(&mut self, height: i64) {
-        self.blocks.retain(|at, _| *at > height);
-        if self.blocks.is_empty() {
-            self.target = height + 1;
-        }
+        self.rules.clear(Height(height.cast_unsigned()));
+        self.blocks.retain(|at, _| self.rules.take(Height(at.cast_unsigned())).is_some());
     }
 }
 
@@ -404,6 +385,4 @@ impl Drop for Http {
     }
 }
 
-const MAXIMAL_INDEXING_COUNT: usize = 32;
-const CACHE_CAPACITY: usize = 1_024;
 const CONNECTION_TIMEOUT: Duration = Duration::from_millis(500);

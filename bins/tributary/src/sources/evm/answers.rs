@@ -153,9 +153,10 @@ impl EvmAnswers {
 
 impl Answers for EvmAnswers {
     fn answer(&self, question: &Question) -> Result<Answer, NoAnswer> {
+        let now = Self { rpc: self.rpc.for_an_answer(), finality: self.finality };
         match question {
-            Question::Transaction { id, .. } => self.transaction(id),
-            Question::Record { id, .. } => self.record(id),
+            Question::Transaction { id, .. } => now.transaction(id),
+            Question::Record { id, .. } => now.record(id),
         }
     }
 }

@@ -9,19 +9,20 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use ureq::Agent;
+use ureq::RequestBuilder;
 use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::typestate::WithBody;
 
+use crate::sources::http::{self, Http, HttpError};
 use crate::sources::shorten;
 
 /// An EVM node's endpoint. Cloning shares its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Rpc {
-    agent: Agent,
+    http: Http,
     url: Arc<str>,
     shown: Arc<str>,
     headers: Arc<[(HeaderName, HeaderValue)]>,
-    timeout: Duration,
     max_response_bytes: u64,
 }
 
@@ -34,47 +35,23 @@ impl Rpc {
         timeout: Duration,
         max_response_bytes: u64,
     ) -> Result<Self, String> {
-        let refuse = |why: &str| {
-            format!(
-                "{:?} is no URL of a JSON-RPC endpoint: {why}, as in http://127.0.0.1:8545",
-                shorten(url, 100)
-            )
-        };
-        let uri: Uri = url.parse().map_err(|error| refuse(&format!("{error}; expected http or https")))?;
-        match uri.scheme_str() {
-            Some("http" | "https") => {}
-            _ => return Err(refuse("expected http:// or https://")),
-        }
-        if uri.host().is_none_or(str::is_empty) {
-            return Err(refuse("expected a host"));
-        }
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(refuse(
-                "a user and password go into a header, `Authorization: Basic ...`, not into the URL",
-            ));
-        }
+        let uri = http::parse(url).map_err(|why| {
+            let url = shorten(url, 100);
+            format!("{url:?} is no URL of a JSON-RPC endpoint: {why}, as in http://127.0.0.1:8545")
+        })?;
         let headers = headers.iter().map(|header| parse_header(header)).collect::<Result<_, _>>()?;
-        let mut config = Agent::config_builder();
-        if matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]")) {
-            // A proxy named by the environment is meant for other machines.
-            config = config.proxy(None);
-        }
-        let agent = config
-            // The body of a refusal says more than its number: read it.
-            .http_status_as_error(false)
-            .timeout_global(Some(timeout))
-            .max_redirects(0)
-            .user_agent(concat!("tributary/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
         Ok(Self {
-            agent,
+            http: Http::new(&uri, timeout),
             url: url.into(),
             shown: without_secrets(&uri).into(),
             headers,
-            timeout,
             max_response_bytes,
         })
+    }
+
+    /// The same for one answer to the main chain.
+    pub(super) fn for_an_answer(&self) -> Self {
+        Self { http: self.http.for_an_answer(), ..self.clone() }
     }
 
     /// The URL as it may be shown: without a password and without the keys that providers put into paths.
@@ -93,18 +70,18 @@ impl Rpc {
 
     /// Sends a body, which is a call or a batch, and returns the answer's.
     pub(super) fn post(&self, body: &str) -> Result<Vec<u8>, CallError> {
-        let mut request = self.agent.post(&*self.url).content_type("application/json");
-        for (name, value) in self.headers.iter() {
-            request = request.header(name, value);
-        }
-        let mut response = request.send(body).map_err(|error| self.transport(error))?;
-        let status = response.status().as_u16();
-        let limit = if status == 200 { self.max_response_bytes } else { MAX_REFUSAL_BYTES };
-        let read = response.body_mut().with_config().limit(limit).read_to_vec();
+        let headers = |request: RequestBuilder<WithBody>| {
+            self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+        };
+        let reply = self.http.post(&self.url, headers, body, self.max_response_bytes);
+        let http::Reply { status, body } = reply.map_err(|error| match error {
+            HttpError::Timeout(time) => CallError::Timeout(time),
+            HttpError::TooLong(limit) => CallError::TooLarge { limit },
+            HttpError::Unreachable(error) => CallError::Unreachable(error),
+        })?;
         if status == 200 {
-            return read.map_err(|error| self.transport(error));
+            return Ok(body);
         }
-        let body = read.unwrap_or_default();
         // Some nodes send a proper JSON-RPC error together with a status of 4xx or 5xx.
         if let Ok(Reply { error: Some(error), .. }) = serde_json::from_slice(&body)
             && !matches!(status, 401 | 403 | 413 | 429)
@@ -112,15 +89,6 @@ impl Rpc {
             return Err(CallError::Rpc(error));
         }
         Err(CallError::Status { status, text: shorten(&String::from_utf8_lossy(&body), 200) })
-    }
-
-    fn transport(&self, error: ureq::Error) -> CallError {
-        match error {
-            ureq::Error::Timeout(_) => CallError::Timeout(self.timeout),
-            ureq::Error::BodyExceedsLimit(limit) => CallError::TooLarge { limit },
-            ureq::Error::Io(error) => CallError::Unreachable(error.to_string()),
-            error => CallError::Unreachable(error.to_string()),
-        }
     }
 }
 
@@ -326,8 +294,6 @@ fn parse_header(header: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 const METHOD_NOT_FOUND: i64 = -32601;
 const INVALID_PARAMS: i64 = -32602;
-/// What is read of a refusal's body, to show the beginning.
-const MAX_REFUSAL_BYTES: u64 = 64 << 10;
 /// Parts of a path this long are taken for keys (Infura: 32 digits, Alchemy: 32 letters).
 const LENGTH_OF_A_SECRET: usize = 16;
 

@@ -35,7 +35,7 @@ impl ChildAnswers {
         } else {
             format!("/v1/proofs/tx/{}/{}", chain.0, alloy_primitives::hex::encode_prefixed(rest))
         };
-        let document = self.api.proof(&path).map_err(none)?;
+        let document = self.api.for_an_answer().proof(&path).map_err(none)?;
         // Whoever asks verifies again, and more. But a node that is wrong should be known here, where it can be mended.
         document.verify().map_err(|error| NoAnswer::Failed(format!("its proof does not verify: {error}")))?;
         let (nested, header) = match document {

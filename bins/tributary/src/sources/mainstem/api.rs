@@ -7,9 +7,8 @@ use engine::chain::{ChainId, Hash, Height, MainHeader};
 use engine::proof::Document;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use ureq::Agent;
-use ureq::http::Uri;
 
+use crate::sources::http::{Http, Reply, parse_base};
 use crate::sources::shorten;
 
 /// Most headers that are asked for at once: as many as a node gives.
@@ -18,15 +17,11 @@ const MAX_HEADERS: usize = 256;
 /// The longest page of headers that is read: a header has less than 1 KiB.
 const MAX_PAGE_BYTES: u64 = 1 << 20;
 
-/// What is read of a refusal.
-const MAX_REFUSAL_BYTES: u64 = 16 << 10;
-
 /// A node's API. Cloning shares its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Api {
-    agent: Agent,
+    http: Http,
     base: Arc<str>,
-    timeout: Duration,
 }
 
 /// What `GET /v1/headers` answers: durable headers, by height, without gaps, each following the one before it.
@@ -58,7 +53,7 @@ struct Head {
 /// Why the node gives nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
-    #[error("no answer ({0})")]
+    #[error("{0}")]
     Unreachable(String),
     #[error("HTTP status {status}: {detail}")]
     Refused {
@@ -96,30 +91,13 @@ struct Problem {
 
 impl Api {
     pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, String> {
-        let uri: Option<Uri> = url.parse().ok();
-        let fits = |uri: &Uri| {
-            matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|host| !host.is_empty())
-                && uri.query().is_none()
-                && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-        };
-        let Some(uri) = uri.filter(fits) else {
-            let url = shorten(url, 100);
-            return Err(format!("--node {url:?} is no URL; expected one such as http://127.0.0.1:9480"));
-        };
-        let mut config = Agent::config_builder();
-        if matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]")) {
-            // A proxy named by the environment is meant for other machines.
-            config = config.proxy(None);
-        }
-        let agent = config
-            .http_status_as_error(false)
-            .timeout_global(Some(timeout))
-            .max_redirects(0)
-            .user_agent(concat!("tributary/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
-        Ok(Self { agent, base: url.trim_end_matches('/').into(), timeout })
+        let http = Http::new(&parse_base(url, "--node")?, timeout);
+        Ok(Self { http, base: url.trim_end_matches('/').into() })
+    }
+
+    /// The same for one answer to the main chain.
+    pub(super) fn for_an_answer(&self) -> Self {
+        Self { http: self.http.for_an_answer(), base: Arc::clone(&self.base) }
     }
 
     /// Where it is.
@@ -157,19 +135,12 @@ impl Api {
     }
 
     fn get(&self, path: &str, accept: &str, most: u64) -> Result<Vec<u8>, ApiError> {
-        let failed = |error| match error {
-            ureq::Error::Timeout(_) => ApiError::Unreachable(format!("not within {:?}", self.timeout)),
-            error => ApiError::Unreachable(error.to_string()),
-        };
-        let request = self.agent.get(format!("{}{path}", self.base)).header("accept", accept);
-        let mut response = request.call().map_err(failed)?;
-        let status = response.status().as_u16();
-        let most = if status == 200 { most } else { MAX_REFUSAL_BYTES };
-        let body = response.body_mut().with_config().limit(most).read_to_vec();
+        let reply = self.http.get(&format!("{}{path}", self.base), Some(accept), most);
+        let Reply { status, body } = reply.map_err(|error| ApiError::Unreachable(error.to_string()))?;
         if status == 200 {
-            return body.map_err(failed);
+            return Ok(body);
         }
-        let problem: Problem = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
+        let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
         let kind = problem.kind.rsplit(':').next().unwrap_or_default();
         Err(ApiError::Refused { status, kind: shorten(kind, 60), detail: shorten(&problem.detail, 300) })
     }
