@@ -106,11 +106,16 @@ class Input {
 
 function readDocument(input, level = 0) {
   must(level <= MAX.levels, "proof", `more than ${MAX.levels} levels`);
-  const version = input.u8("version");
-  must(version === 1, "version", () => `version ${version} is not known; expected 1`);
+  const version = readVersion(input, "version");
   const kind = input.u8("kind");
   must(kind < KINDS.length, "kind", () => `${kind} is not known`);
   return kind === 0 ? readBlock(input, version) : { version, kind: KINDS[kind], ...READ[KINDS[kind]](input, level) };
+}
+
+function readVersion(input, field) {
+  const version = input.u8(field);
+  must(version === 1, field, () => `version ${version} is not known; expected 1`);
+  return version;
 }
 
 function readBlock(input, version) {
@@ -135,9 +140,10 @@ const READ = {
     const type = input.u8("transaction.type");
     must(type > 0 && type < TYPES.length, "transaction.type", () => `${type} is not known`);
     const transaction = { type: TYPES[type], ...READ_PART[TYPES[type]](input, level) };
-    const block = readDocument(input);
-    must(block.kind === undefined, "block.kind", "expected a block proof");
-    return { transaction, block };
+    // Nothing else is read there, and so nothing that has another in it.
+    const version = readVersion(input, "block.version");
+    must(input.u8("block.kind") === 0, "block.kind", "expected a block proof");
+    return { transaction, block: readBlock(input, version) };
   },
   blocks(input) {
     const main_blocks = input.times(input.u32("main_blocks"), (i) => {

@@ -10,12 +10,13 @@ export function rlpItem(bytes, field) {
   return item;
 }
 
-/** The items of an RLP list, all of `bytes`. */
-export function rlpList(bytes, field) {
+/** The items of an RLP list, all of `bytes`. Of more than `most` items it is refused before they take memory. */
+export function rlpList(bytes, most, field) {
   const { list, payload } = rlpItem(bytes, field);
   must(list, field, "no RLP list");
   const items = [];
   for (let at = 0; at < payload.length; ) {
+    must(items.length < most, field, () => `an RLP list of more than ${most} items`);
     const { item, next } = rlpAt(payload, at, field);
     items.push(item);
     at = next;
@@ -67,9 +68,16 @@ export function rlpInteger(value) {
 /** Bytes of a header's first fifteen fields, which all forks have; `undefined`: any string. Forks add fields behind these. */
 const HEADER = [32, 32, 20, 32, 32, 32, 256, undefined, undefined, undefined, undefined, undefined, undefined, 32, 8];
 
+/** No header has so many fields: an item has a byte, and a header at most 4096. */
+const MAX_FIELDS = 4096;
+/** The most items of a node: 16 children of a branch, and its value. */
+const MAX_ITEMS = 17;
+/** The most bytes of a hex-prefix: the flags, and a key of 32 bytes. */
+const MAX_PREFIX = 33;
+
 /** What is needed of a block header. */
 export function header(bytes, field) {
-  const items = rlpList(bytes, field);
+  const items = rlpList(bytes, MAX_FIELDS, field);
   HEADER.forEach((length, i) => fixed(items[i], length ?? items[i]?.payload.length, `${field}[${i}]`));
   return {
     hash: hex(keccak256(bytes)),
@@ -95,9 +103,11 @@ export function trieValue(root, index, nodes, field) {
       must(used === 0 || bytes.length >= 32, here, "a node of less than 32 bytes, which stands in the one above");
       used += 1;
     }
-    const items = rlpList(bytes, here);
+    const items = rlpList(bytes, MAX_ITEMS, here);
     let child;
     if (items.length === 17) {
+      for (const item of items.slice(0, 16)) must(isEmpty(item) || isChild(item), here, NO_CHILD);
+      must(isEmpty(items[16]), here, "a branch with a value");
       must(at < key.length, here, "the key ends in a branch");
       child = items[key[at]];
       at += 1;
@@ -109,38 +119,46 @@ export function trieValue(root, index, nodes, field) {
       if (leaf) {
         must(at === key.length, here, "a leaf of a shorter key");
         must(used === nodes.length, `${field}[${used}]`, "a node after the leaf");
-        must(!items[1].list, here, "a leaf without a value");
+        must(!items[1].list && items[1].payload.length > 0, here, "a leaf without a value");
         return items[1].payload;
       }
       must(nibbles.length > 0, here, "an extension by nothing");
       child = items[1];
     }
-    if (child.list) must(child.raw.length < 32, here, "a child of 32 bytes or more stands in its parent");
-    else next = hex(fixed(child, 32, `${here}: child`));
+    must(isChild(child), here, NO_CHILD);
     embedded = child.list ? child.raw : undefined;
+    if (!embedded) next = hex(child.payload);
   }
 }
 
+const NO_CHILD = "a child is the hash of a node, or the node itself where that has less than 32 bytes";
+const isEmpty = ({ list, payload }) => !list && payload.length === 0;
+const isChild = ({ list, payload, raw }) => (list ? raw.length < 32 : payload.length === 32);
+
 function hexPrefix({ list, payload }, field) {
   must(!list && payload.length > 0 && payload[0] < 0x40, field, "no hex-prefix");
+  must(payload.length <= MAX_PREFIX, field, () => `a hex-prefix of more than ${MAX_PREFIX} bytes`);
   const [odd, leaf] = [(payload[0] & 0x10) !== 0, (payload[0] & 0x20) !== 0];
   must(odd || (payload[0] & 15) === 0, field, "a hex-prefix has a shorter form");
   const nibbles = Array.from(payload.subarray(1)).flatMap((byte) => [byte >> 4, byte & 15]);
   return { leaf, nibbles: odd ? [payload[0] & 15, ...nibbles] : nibbles };
 }
 
+/** The fewest bytes of a log: those of the list, the address, no topics, no data. */
+const MIN_LOG = 24;
+
 /** A proven receipt (EIP-2718), read: { type, status, gasUsed, logs: [{ address, topics, data }] }. */
 export function readReceipt(bytes, field = "receipt") {
   const type = bytes[0] < 0x80 ? bytes[0] : 0;
-  const items = rlpList(bytes[0] < 0x80 ? bytes.subarray(1) : bytes, field);
+  const items = rlpList(bytes[0] < 0x80 ? bytes.subarray(1) : bytes, 4, field);
   must(items.length === 4 && items[3].list, field, "a receipt has status, gas, bloom and logs");
-  const logs = rlpList(items[3].raw, `${field}.logs`).map((log, i) => {
+  const logs = rlpList(items[3].raw, Math.floor(items[3].payload.length / MIN_LOG), `${field}.logs`).map((log, i) => {
     const here = `${field}.logs[${i}]`;
-    const parts = rlpList(log.raw, here);
+    const parts = rlpList(log.raw, 3, here);
     must(parts.length === 3 && parts[1].list && !parts[2].list, here, "a log has address, topics and data");
     return {
       address: hex(fixed(parts[0], 20, `${here}.address`)),
-      topics: rlpList(parts[1].raw, here).map((topic) => hex(fixed(topic, 32, `${here}.topics`))),
+      topics: rlpList(parts[1].raw, 4, here).map((topic) => hex(fixed(topic, 32, `${here}.topics`))),
       data: hex(parts[2].payload),
     };
   });

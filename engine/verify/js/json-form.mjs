@@ -40,9 +40,8 @@ const list = (item) => (value, field) => {
   return value.map((each, i) => item(each, `${field}[${i}]`));
 };
 
-/** A field that may be left out, or be null. */
-const optional = (item) =>
-  Object.assign((value, field) => (value === null || value === undefined ? undefined : item(value, field)), { optional });
+/** A field that may be left out, and is not null: no document has two forms. */
+const optional = (item) => Object.assign((value, field) => item(value, field), { optional: true });
 
 /** A field that must be there, and may be null. */
 const nullable = (item) => (value, field) => (value === null ? null : item(value, field));
@@ -54,8 +53,9 @@ const object = (fields) => (value, field) => {
   for (const name of Object.keys(value)) must(Object.hasOwn(fields, name), at(name), "no such field");
   const read = {};
   for (const [name, item] of Object.entries(fields)) {
-    must(name in value || item.optional, at(name), "missing");
-    read[name] = item(value[name], at(name));
+    const given = Object.hasOwn(value, name);
+    must(given || item.optional, at(name), "missing");
+    read[name] = given ? item(value[name], at(name)) : undefined;
   }
   return read;
 };

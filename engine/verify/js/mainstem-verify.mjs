@@ -13,7 +13,7 @@ import { header as evmHeader, readReceipt, trieValue } from "./evm.mjs";
 import { parseJson, toJsonText } from "./json.mjs";
 import { document as fromJson } from "./json-form.mjs";
 import { sha256 } from "./sha256.mjs";
-import { fold, foldFree, foldMany, foldSteps, verifyConsistency } from "./tree.mjs";
+import { fold, foldAelf, foldFree, foldMany, foldSteps, verifyConsistency } from "./tree.mjs";
 
 export { HEADER_BYTES, ProofError, encode as toBytes, equal, hex, readReceipt, toJsonText as toJson, unhex };
 
@@ -41,18 +41,28 @@ export function parse(given) {
  * under and its `headerHash` (of a consistency proof: `from`; none of several main blocks); and the header that everything rests on:
  * `trusted`, with `trustedHash`. It is `head` (or `to`) where there is one.
  *
- * With `trusted` (0x and 64 digits, or 32 bytes) one of the two must have that hash; the result's `trusted` is that one. Of a
+ * With `trusted` (0x and 64 digits, or 32 bytes; `undefined` is refused) one of the two must have that hash; the result's `trusted` is that one. Of a
  * consistency proof by its `from` that means: `to` rewrites nothing before it. Who made `to` is another question: anyone can make a
  * header that continues another.
  */
-export function verify(document, { trusted } = {}) {
+export function verify(document, options = {}) {
+  // A hash that was lost somewhere on the way must not mean "whatever it ends in".
+  if (!("trusted" in options)) return verifyAny(document, 0);
+  const hash = given(options.trusted, "trusted");
+  const ends = ending(document);
+  must(ends.includes(hash), "trusted", () => `ends in header ${ends.at(-1)}, which is not the trusted ${hash}`);
   const result = verifyAny(document, 0);
-  if (trusted === undefined) return result;
-  const hash = given(trusted, "trusted");
   // What is under this header is so whatever came later.
   if (hash === result.headerHash) return { ...result, trusted: result.header, trustedHash: hash };
   must(hash === result.trustedHash, "trusted", () => `ends in header ${result.trustedHash}, which is not the trusted ${hash}`);
   return result;
+}
+
+/** The hashes of the headers of which one is to be trusted, the newest one last: known before anything else is hashed. */
+function ending(document) {
+  const { header, head, from, to, main_blocks } = document.kind === "transaction" ? document.block : document;
+  const single = main_blocks?.length === 1 ? main_blocks[0].header : undefined;
+  return [from, header ?? single, to ?? head].filter((one) => one !== undefined).map(headerHash);
 }
 
 function given(hash, field) {
@@ -188,7 +198,7 @@ const KINDS = {
 const PARTS = {
   aelf({ id, path }, { block }) {
     const leaf = hex(sha256(unhex(id), new TextEncoder().encode("Mined")));
-    leadsTo(foldFree(leaf, path), block.tx_root, "path", "block.tx_root");
+    leadsTo(foldAelf(leaf, path), block.tx_root, "path", "block.tx_root");
     return { id };
   },
 

@@ -31,8 +31,14 @@ export function foldSteps(leaf, index, size, steps, field) {
   return root;
 }
 
-/** A path whose sides do not follow. A sibling equal to the running hash completes an odd row: it is on the right. */
+/** A path whose sides do not follow. */
 export function foldFree(leaf, path) {
+  must(path.length <= 32, "path", () => `${path.length} steps; at most 32`);
+  return path.reduce((below, step) => (step.left ? node(step.hash, below) : node(below, step.hash)), leaf);
+}
+
+/** As `foldFree`, in AElf's tree: a sibling equal to the running hash completes an odd row, and so is on the right. */
+export function foldAelf(leaf, path) {
   must(path.length <= 32, "path", () => `${path.length} steps; at most 32`);
   return path.reduce((below, step, i) => {
     must(!(step.left && step.hash === below), `path[${i}].left`, "the copy that completes an odd row stands on the right");

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use verify::chain::Hash;
-use verify::proof::{BlockContent, Document, Nested, Transaction};
+use verify::proof::{BlockContent, Document, Nested, SimPart, Transaction};
 
-use super::evm::EvmBlock;
+use super::evm::{self, EvmBlock};
 use super::{
     Sample, Section, World, aelf_part, aelf_tree, digest, nested, section, sim_data, sim_part, sim_tree,
     transaction,
@@ -236,6 +236,25 @@ pub fn samples() -> Vec<Sample> {
         });
     }
     all
+}
+
+/// Documents that are right, though of blocks that no honest chain makes, or of which a changed one says the same.
+pub fn odd() -> Vec<Sample> {
+    let data = vec![b"twice".to_vec(); 2];
+    let block = BlockContent { hash: digest(b"twice"), tx_root: sim_tree(&data).root() };
+    let mut world = World::new(MAIN);
+    world.seal(&[(SIM, Section { first: 1, blocks: vec![block] })].into());
+    // Only in AElf's tree a copy has no place of its own.
+    let second = Transaction::Sim(SimPart { data: data[1].clone(), path: sim_tree(&data).path(1) });
+    let equal = transaction(&world, second, (SIM, 1), None);
+
+    // A trie whose root is a branch, and its leaf in it: values are longer than that in any real one.
+    let leaf = evm::rlp_list(&[evm::rlp(&[0x30]), evm::rlp(b"short")]);
+    let inside = evm::by_hand(0, vec![evm::branch(&[(8, leaf), (3, evm::rlp(&[7; 32]))])]);
+    vec![
+        Sample::new("simulated transaction 1 of 2 equal ones", Document::Transaction(equal)),
+        Sample::new("EVM receipt in a node that stands in its parent", inside),
+    ]
 }
 
 /// A simulated transaction under `levels` main chains, each a side chain of the next.

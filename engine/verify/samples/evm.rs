@@ -10,7 +10,10 @@ use alloy_trie::proof::ProofRetainer;
 use alloy_trie::root::adjust_index_for_rlp;
 use alloy_trie::{HashBuilder, Nibbles};
 use verify::chain::Hash;
-use verify::proof::{BlockContent, EvmPart, Transaction};
+use verify::proof::{BlockContent, Document, EvmPart, Transaction};
+
+use super::accepted::{EVM, MAIN};
+use super::{Section, World};
 
 pub struct EvmBlock {
     pub header: Header,
@@ -61,6 +64,41 @@ impl EvmBlock {
     pub fn transaction(&self, index: usize, transaction: bool, receipt: bool) -> Transaction {
         Transaction::Evm(self.part(index, transaction, receipt))
     }
+}
+
+/// A receipt's proof from nodes that someone made up, of a block that has their trie.
+pub fn by_hand(index: u32, nodes: Vec<Vec<u8>>) -> Document {
+    let root = alloy_primitives::keccak256(&nodes[0]);
+    let header = Header { receipts_root: root, ..EvmBlock::new(103, 1, true).header };
+    let content = BlockContent { hash: Hash(header.hash_slow().0), tx_root: Hash(root.0) };
+    let mut world = World::new(MAIN);
+    world.seal(&[(EVM, Section { first: 103, blocks: vec![content] })].into());
+    let header = alloy_rlp::encode(&header);
+    let part = EvmPart { header, index, transaction: None, receipt: Some(nodes) };
+    Document::Transaction(super::transaction(&world, Transaction::Evm(part), (EVM, 103), None))
+}
+
+/// The RLP of a string.
+pub fn rlp(bytes: &[u8]) -> Vec<u8> {
+    alloy_rlp::encode(bytes)
+}
+
+/// The RLP of a list of items.
+pub fn rlp_list(items: &[Vec<u8>]) -> Vec<u8> {
+    let payload = items.concat();
+    let mut out = Vec::new();
+    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+    out.extend(payload);
+    out
+}
+
+/// A branch with what stands in some of its slots; 16 is that of the value.
+pub fn branch(slots: &[(usize, Vec<u8>)]) -> Vec<u8> {
+    let mut items = vec![vec![0x80]; 17];
+    for (place, item) in slots {
+        items[*place].clone_from(item);
+    }
+    rlp_list(&items)
 }
 
 /// The root of the trie over `values`, and the nodes that lead to one of them.

@@ -1,11 +1,13 @@
 //! Documents that someone forged, or wrote wrong: each must be refused, whatever its reader trusts.
 
+use alloy_primitives::keccak256;
 use serde_json::{Value, json};
 use verify::chain::{ChainId, Hash, Height};
 use verify::proof::{AelfPart, Document, EvmPart, Nested, SimPart, Transaction, TransactionProof};
 use verify::tree::{Step, node};
 
 use super::accepted::{AELF, EVM, INNERMOST, MIDDLE, SIM, evm_blocks, levels, worlds};
+use super::evm::{self, branch, rlp, rlp_list};
 use super::{
     AelfTree, BlockContent, Section, World, aelf_ids, aelf_part, digest, nested, section, sim_data, sim_part,
     transaction,
@@ -27,7 +29,8 @@ pub fn refused() -> Vec<Refused> {
     trees(&mut list);
     blocks(&mut list);
     transactions(&mut list);
-    evm(&mut list);
+    evm_blocks_of_others(&mut list);
+    nodes(&mut list);
     many(&mut list);
     histories(&mut list);
     wholes(&mut list);
@@ -304,7 +307,7 @@ fn transactions(list: &mut List) {
     );
 }
 
-fn evm(list: &mut List) {
+fn evm_blocks_of_others(list: &mut List) {
     let [.., main] = worlds();
     let blocks = evm_blocks();
     let document = |part: EvmPart, height| {
@@ -376,6 +379,123 @@ fn evm(list: &mut List) {
         sealed(103, Hash([5; 32])),
         "the header's receipts root is tx_root",
     );
+}
+
+/// Nodes that hash to what names them, and that no trie has.
+fn nodes(list: &mut List) {
+    let value = rlp(&[0xab; 40]);
+    // Its key is 8, 0: under the slot 8 of a branch the leaf of a 0 is left.
+    let index = 0;
+    let leaf = |prefix: &[u8]| rlp_list(&[rlp(prefix), value.clone()]);
+    let named = |node: &[u8]| rlp(keccak256(node).as_slice());
+    let below = leaf(&[0x30]);
+    let one = "a node has one canonical form";
+    let mut add = |name, nodes: Vec<Vec<u8>>, reason| list.add(name, evm::by_hand(index, nodes), reason);
+
+    add("evm: a hex-prefix with padding", vec![leaf(&[0x2f, 0x80])], "the padding of a hex-prefix is 0");
+    add("evm: a hex-prefix with unknown flags", vec![leaf(&[0x60, 0x80])], "a hex-prefix has two flags");
+    add("evm: an empty hex-prefix", vec![leaf(&[])], "a hex-prefix has its flags");
+    let long = [&[0x20, 0x80][..], &[0; 32]].concat();
+    add("evm: a leaf with a key of 34 bytes", vec![leaf(&long)], "the key is rlp(index)");
+    let long = [&[0x00, 0x80][..], &[0; 32]].concat();
+    add(
+        "evm: an extension with a key of 34 bytes",
+        vec![rlp_list(&[rlp(&long), named(&below)]), below.clone()],
+        "the key is rlp(index)",
+    );
+    add("evm: a leaf of a longer key", vec![leaf(&[0x20, 0x80, 0x00])], "the key is rlp(index)");
+    add("evm: a leaf of a shorter key", vec![leaf(&[0x38])], "the key is rlp(index)");
+    add(
+        "evm: a leaf with an empty value",
+        vec![rlp_list(&[rlp(&[0x20, 0x80]), rlp(&[])])],
+        "a leaf has a value",
+    );
+    let listed = rlp_list(&[rlp(&[0x20, 0x80]), rlp_list(std::slice::from_ref(&value))]);
+    add("evm: a leaf with a list for a value", vec![listed], "the value is a string");
+
+    let with = |slot, item: Vec<u8>| vec![branch(&[(8, named(&below)), (slot, item)]), below.clone()];
+    add("evm: a branch with a value", with(16, rlp(b"value")), "no key ends in a branch");
+    add("evm: a string in another slot of a branch", with(3, rlp(b"short")), "a child is a hash, or a list");
+    add("evm: a byte in another slot of a branch", with(3, vec![5]), "a child is a hash, or a list");
+    let of = |length: usize| rlp_list(&[rlp(&[0x30]), rlp(&vec![0xab; length - 3])]);
+    for (length, name) in [
+        (32, "evm: a node of 32 bytes in another slot of a branch"),
+        (33, "evm: a node of 33 bytes in another slot of a branch"),
+        (60, "evm: a node of 60 bytes in another slot of a branch"),
+    ] {
+        let node = of(length.min(56));
+        let node = if length == 60 { below.clone() } else { node };
+        add(name, with(15, node), "a child of 32 bytes or more is named by its hash");
+    }
+    for (length, name) in
+        [(32, "evm: a node of 32 bytes in its parent"), (33, "evm: a node of 33 bytes in its parent")]
+    {
+        let node = branch(&[(8, of(length))]);
+        add(name, vec![node], "a child of 32 bytes or more is named by its hash");
+    }
+    let short = of(31);
+    add(
+        "evm: a node of 31 bytes named by its hash",
+        vec![branch(&[(8, named(&short))]), short],
+        "a child of less than 32 bytes stands in its parent",
+    );
+    let below_both = leaf(&[0x20]);
+    let extended = |prefix: &[u8], child: Vec<u8>| rlp_list(&[rlp(prefix), child]);
+    add(
+        "evm: an extension by nothing",
+        vec![extended(&[0x00], named(&leaf(&[0x20, 0x80]))), leaf(&[0x20, 0x80])],
+        "an extension has nibbles",
+    );
+    add(
+        "evm: an extension with padding",
+        vec![extended(&[0x01, 0x80], named(&below_both)), below_both.clone()],
+        "the padding of a hex-prefix is 0",
+    );
+    add("evm: an extension to nothing", vec![extended(&[0x18], rlp(&[]))], "an extension has a child");
+    add(
+        "evm: an extension to a string",
+        vec![extended(&[0x18], rlp(b"short"))],
+        "a child is a hash, or a list",
+    );
+    add(
+        "evm: an extension to a node of 32 bytes that stands in it",
+        vec![extended(&[0x18], of(32))],
+        "a child of 32 bytes or more is named by its hash",
+    );
+    let last = branch(&[(0, named(&below_both))]);
+    add(
+        "evm: a key that ends in a branch",
+        vec![extended(&[0x00, 0x80], named(&last)), last, below_both],
+        "no key ends in a branch",
+    );
+
+    let spelt = |items: &[Vec<u8>]| {
+        let payload = items.concat();
+        [&[0xf9, 0, payload.len() as u8][..], &payload].concat()
+    };
+    let right = [rlp(&[0x20, 0x80]), value.clone()];
+    add("evm: a list with a longer length", vec![spelt(&right)], one);
+    let longer = [&[0xb8, 40][..], &[0xab; 40]].concat();
+    add("evm: a value with a longer length", vec![rlp_list(&[right[0].clone(), longer])], one);
+    add("evm: a value of one byte with a length", vec![rlp_list(&[right[0].clone(), vec![0x81, 5]])], one);
+    let loose = branch(&[(8, named(&below)), (3, vec![0xf8, 1, 0x80])]);
+    add("evm: another slot with a longer length", vec![loose, below.clone()], one);
+    add(
+        "evm: a node with a byte more",
+        vec![[&leaf(&[0x20, 0x80])[..], &[0]].concat()],
+        "a node is one list",
+    );
+    add("evm: a node that is a string", vec![rlp(&[0xab; 40])], "a node is a list");
+    for (count, name) in [
+        (1, "evm: a node of one item"),
+        (3, "evm: a node of three items"),
+        (16, "evm: a node of 16 items"),
+        (18, "evm: a node of 18 items"),
+    ] {
+        let mut items = vec![rlp(&[]); count];
+        items[0] = value.clone();
+        add(name, vec![rlp_list(&items)], "a node has 2 or 17 items");
+    }
 }
 
 fn many(list: &mut List) {
@@ -686,4 +806,97 @@ fn forms(list: &mut List) {
     let mut json = serde_json::to_value(&documents[5].1).unwrap();
     json.as_object_mut().unwrap().remove("before");
     list.json("absence: no word about the neighbour before", json, "null must be said");
+    // A transaction proof where the block proof should be, and one in that, and so on.
+    let piece = [&[1, 1, 3][..], &[0; 4], &[0], &[0; 4]].concat();
+    list.binary(
+        "transaction: in place of its block proof, 5000 deep",
+        piece.repeat(5000),
+        "block is a block proof",
+    );
+    spellings(list, &documents);
+}
+
+/// Other spellings in JSON of what is right.
+fn spellings(list: &mut List, documents: &[(&'static str, Document); 6]) {
+    let json = |number: usize| serde_json::to_value(&documents[number].1).unwrap();
+    let mut change = |name, number: usize, place: &str, to: &dyn Fn(&Value) -> Value, reason| {
+        let mut json = json(number);
+        let value = json.pointer_mut(place).unwrap();
+        *value = to(value);
+        list.json(name, json, reason);
+    };
+    let values = |value: &Value| Value::Array(value.as_object().unwrap().values().cloned().collect());
+    // In the order of the fields, which is not that of an object here.
+    let fields = |names: &'static [&'static str]| {
+        move |value: &Value| Value::Array(names.iter().map(|name| value[name].clone()).collect())
+    };
+    let object = "what has fields is an object";
+    let step = fields(&["hash", "left"]);
+    change("block: a step as a list", 0, "/chain_path/0", &step, object);
+    change("transaction: a step as a list", 1, "/transaction/path/0", &step, object);
+    let chain = fields(&["first_height", "count", "index"]);
+    change("block: chain as a list", 0, "/chain", &chain, object);
+    change("transaction: the block's chain as a list", 1, "/block/chain", &chain, object);
+    let block = fields(&["height", "hash", "tx_root"]);
+    change("block: block as a list", 0, "/block", &block, object);
+    let header = fields(&[
+        "version",
+        "chain_id",
+        "height",
+        "time",
+        "parent",
+        "side_root",
+        "chain_count",
+        "leaf_count",
+        "ops_root",
+        "state_root",
+        "history_root",
+        "aelf_root",
+    ]);
+    change("block: header as a list", 0, "/header", &header, object);
+    change("consistency: from as a list", 3, "/from", &header, object);
+    change("chain: a block as a list", 4, "/blocks/0", &fields(&["hash", "tx_root"]), object);
+    change("absence: a neighbour as a list", 5, "/before", &values, object);
+    change(
+        "blocks: a main block as a list",
+        2,
+        "/main_blocks/0",
+        &fields(&["header", "chains", "nodes"]),
+        object,
+    );
+    let text = |value: &Value| Value::from(value.to_string());
+    let number = "a chain id is a number";
+    change("block: a chain id as a text", 0, "/chain_id", &text, number);
+    change("block: a header's chain id as a text", 0, "/header/chain_id", &text, number);
+    change("transaction: a chain id as letters", 1, "/block/chain_id", &|_| json!("tDVV"), number);
+    change("absence: a neighbour's chain id as a text", 5, "/before/chain_id", &text, number);
+    change("blocks: a chain id as a text", 2, "/main_blocks/0/chains/0/chain_id", &text, number);
+    let none = |_: &Value| Value::Null;
+    change("block: chain_path null", 0, "/chain_path", &none, "only a neighbour may be null");
+    let mut add = |name, number: usize, field: &str, value: Value| {
+        let mut json = json(number);
+        json[field] = value;
+        list.json(name, json, "what is not there is left out: only a neighbour may be null");
+    };
+    for (number, name) in
+        [(0, "block: kind null"), (4, "chain: head null"), (5, "absence: history_path null")]
+    {
+        let field = name.split_whitespace().nth(1).unwrap();
+        add(name, number, field, Value::Null);
+    }
+    let mut json = json(1);
+    json["block"]["head"] = Value::Null;
+    list.json("transaction: head null", json, "what is not there is left out: only a neighbour may be null");
+    let [.., main] = worlds();
+    let mut json = serde_json::to_value(Document::Block(main.proof(8, 1, None))).unwrap();
+    (json["head"], json["history_path"]) = (Value::Null, Value::Null);
+    list.json(
+        "block: head and history_path null",
+        json,
+        "what is not there is left out: only a neighbour may be null",
+    );
+    let part = Transaction::Evm(evm_blocks()[0].part(0, false, true));
+    let mut json = serde_json::to_value(transaction(&main, part, (EVM, 100), None)).unwrap();
+    json["transaction"]["transaction"] = Value::Null;
+    list.json("evm: transaction null", json, "what is not there is left out: only a neighbour may be null");
 }

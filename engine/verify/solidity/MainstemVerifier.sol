@@ -424,7 +424,7 @@ library MainstemVerifier {
     {
         need(pos, 32, end);
         proven.id = bytes32(word(pos));
-        (lead.txRoot, next) = freePath(sha256(bytes.concat(proven.id, "Mined")), pos + 32, end);
+        (lead.txRoot, next) = freePath(sha256(bytes.concat(proven.id, "Mined")), true, pos + 32, end);
     }
 
     function simPart(uint256 pos, uint256 end, Lead memory lead, TransactionProof memory proven)
@@ -439,11 +439,16 @@ library MainstemVerifier {
         need(pos, 4 + length, end);
         proven.data = Slice(pos + 4, length);
         bytes32 leaf = sha256(bytes.concat(hex"10", copy(pos + 4, length)));
-        (lead.txRoot, next) = freePath(leaf, pos + 4 + length, end);
+        (lead.txRoot, next) = freePath(leaf, false, pos + 4 + length, end);
     }
 
-    /// A path that says on which side siblings stand. One equal to the running hash completes an odd row: it stands on the right.
-    function freePath(bytes32 leaf, uint256 pos, uint256 end) private view returns (bytes32 root, uint256 next) {
+    /// A path that says on which side siblings stand. In AElf's tree, one equal to the running hash completes an odd row: it stands on
+    /// the right.
+    function freePath(bytes32 leaf, bool aelf, uint256 pos, uint256 end)
+        private
+        view
+        returns (bytes32 root, uint256 next)
+    {
         need(pos, 5, end);
         uint256 steps = u8(pos);
         uint256 sides = u32(pos + 1);
@@ -454,7 +459,7 @@ library MainstemVerifier {
         for (; steps > 0; --steps) {
             bytes32 sibling = bytes32(word(next));
             if (sides & 1 == 1) {
-                if (sibling == root) revert WrongHash("path", sibling, root);
+                if (aelf && sibling == root) revert WrongHash("path", sibling, root);
                 root = node(sibling, root);
             } else {
                 root = node(root, sibling);
@@ -514,8 +519,7 @@ library MainstemVerifier {
         }
     }
 
-    /// The value at `index` in the Merkle-Patricia trie under `root`. Each of the nodes at `pos` is used, and none is left over. Nodes of
-    /// less than 32 bytes, which stand in their parents, are refused: no transaction and no receipt is so short.
+    /// The value at `index` in the Merkle-Patricia trie under `root`. Each of the nodes at `pos` is used, and none is left over.
     function walk(bytes32 field, bytes32 root, uint256 index, uint256 pos, uint256 end)
         private
         pure
@@ -524,50 +528,85 @@ library MainstemVerifier {
         need(pos, 1, end);
         uint256 nodes = u8(pos);
         if (nodes == 0 || nodes > 32) revert WrongValue(field, nodes);
-        (uint256 key, uint256 nibbles) = keyOf(index);
         next = pos + 1;
-        for (; nodes > 0; --nodes) {
-            need(next, 4, end);
-            uint256 length = u32(next);
-            need(next, 4 + length, end);
-            pos = next + 4;
-            next = pos + length;
-            same(field, keccak(pos, length), root);
-            (uint256 items, uint256 first, uint256 other) =
-                split(pos, next, nibbles == 0 ? 16 : (key >> (4 * (nibbles - 1))) & 15);
-            if (items == 17) {
-                if (nibbles == 0) revert WrongRlp(field);
-                --nibbles;
-                (pos, length,) = text(other, next);
-            } else if (items == 2) {
-                bool leaf;
-                (leaf, nibbles) = prefix(field, first, next, key, nibbles);
-                (,, other) = text(first, next);
-                (pos, length,) = text(other, next);
-                if (leaf) {
-                    if (nibbles != 0 || nodes != 1 || length == 0) revert WrongRlp(field);
-                    return (Slice(pos, length), next);
-                }
-            } else {
-                revert WrongRlp(field);
+        uint256 nibbles;
+        (index, nibbles) = keyOf(index);
+        // What leads on: 32 bytes are the hash of the next node, fewer are that node itself.
+        uint256 length = 32;
+        while (true) {
+            if (length == 32) {
+                if (nodes == 0) revert WrongRlp(field);
+                --nodes;
+                need(next, 4, end);
+                length = u32(next);
+                need(next, 4 + length, end);
+                pos = next + 4;
+                next = pos + length;
+                same(field, keccak(pos, length), root);
             }
-            if (length != 32) revert WrongRlp(field);
-            root = bytes32(word(pos));
+            bool leaf;
+            (leaf, nibbles, pos, length) = below(field, pos, pos + length, index, nibbles);
+            if (leaf) {
+                if (nibbles != 0 || nodes != 0) revert WrongRlp(field);
+                return (Slice(pos, length), next);
+            }
+            if (length == 32) {
+                root = bytes32(word(pos));
+                // What is shorter than a hash stands in its parent.
+                if (nodes > 0 && u32(next) < 32) revert WrongRlp(field);
+            }
         }
-        revert WrongRlp(field);
     }
 
-    /// How many items the list has, where its first one is, and where the one is whose number is asked for.
+    /// What is below a node, for a key of which so many nibbles are left: the value of a leaf, the hash of a child, or a child of less than
+    /// 32 bytes, which stands in its parent.
+    function below(bytes32 field, uint256 pos, uint256 end, uint256 key, uint256 nibbles)
+        private
+        pure
+        returns (bool leaf, uint256 left, uint256 start, uint256 length)
+    {
+        {
+            (uint256 items, uint256 first, uint256 found, bool children) =
+                split(pos, end, nibbles == 0 ? 16 : (key >> (4 * (nibbles - 1))) & 15);
+            if (items == 17) {
+                if (nibbles == 0 || !children) revert WrongRlp(field);
+                (left, start) = (nibbles - 1, found);
+            } else {
+                if (items != 2) revert WrongRlp(field);
+                (leaf, left) = prefix(field, first, end, key, nibbles);
+                (,, start) = text(first, end);
+            }
+        }
+        (bool list, uint256 payload, uint256 size, uint256 next) = rlp(start, end);
+        if (leaf ? list || size == 0 : list ? next - start > 31 : size != 32) revert WrongRlp(field);
+        (start, length) = list ? (start, next - start) : (payload, size);
+    }
+
+    /// How many items the list has, where its first one is, and where the one is whose number is asked for; and whether they are the
+    /// children of a branch: each nothing, a hash or a list of less than 32 bytes, with nothing behind them.
     function split(uint256 pos, uint256 end, uint256 wanted)
         private
         pure
-        returns (uint256 items, uint256 first, uint256 found)
+        returns (uint256 items, uint256 first, uint256 found, bool children)
     {
         pos = openList(pos, end);
-        first = pos;
+        (first, children) = (pos, true);
         for (; pos < end; ++items) {
+            if (items == 17) revert WrongRlp("items");
             if (items == wanted) found = pos;
-            (,,, pos) = rlp(pos, end);
+            uint256 head = u8(pos);
+            uint256 next;
+            if (head == 0x80 || head == 0xa0) {
+                // Nothing, or a hash: what most are.
+                next = pos + 1 + (head & 0x7f);
+                if (next > end) revert WrongRlp("cut off");
+                if (items == 16 && head != 0x80) children = false;
+            } else {
+                bool list;
+                (list,,, next) = rlp(pos, end);
+                if (items == 16 || !list || next - pos > 31) children = false;
+            }
+            pos = next;
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use alloy_primitives::keccak256;
-use alloy_rlp::{Decodable as _, EMPTY_STRING_CODE, Header};
+use alloy_rlp::{Decodable as _, EMPTY_LIST_CODE, EMPTY_STRING_CODE, Header};
 use alloy_trie::Nibbles;
 use alloy_trie::nodes::{RlpNode, TrieNode};
 
@@ -29,6 +29,14 @@ pub enum TrieError {
         node: usize,
         /// What is wrong with it.
         error: alloy_rlp::Error,
+    },
+    /// A node that has a shorter or another form: each has exactly one.
+    #[error("node {node}: expected {expected}")]
+    Form {
+        /// Which node.
+        node: usize,
+        /// What would be right.
+        expected: &'static str,
     },
     /// The trie has nothing under the key.
     #[error("node {node}: nothing stands at this index")]
@@ -175,6 +183,7 @@ fn walk(root: Hash, index: u32, nodes: &[Vec<u8>]) -> Result<Vec<u8>, TrieError>
         if !rest.is_empty() {
             return Err(TrieError::Rlp { node: number, error: alloy_rlp::Error::UnexpectedLength });
         }
+        canonical(&node, bytes).map_err(|expected| TrieError::Form { node: number, expected })?;
         let nothing = TrieError::Nothing { node: number };
         expected = match node {
             TrieNode::EmptyRoot => return Err(nothing),
@@ -203,8 +212,38 @@ fn walk(root: Hash, index: u32, nodes: &[Vec<u8>]) -> Result<Vec<u8>, TrieError>
                 child.ok_or(nothing)?.clone()
             }
         };
-        if expected[..] == [EMPTY_STRING_CODE] {
-            return Err(TrieError::Nothing { node: number });
+    }
+}
+
+/// That a node is written as any trie has it, down to the slots beside the way: of two verifiers none may take what the other
+/// refuses. What is wrong otherwise, as what would be right.
+fn canonical(node: &TrieNode, bytes: &[u8]) -> Result<(), &'static str> {
+    let right = match node {
+        TrieNode::EmptyRoot => true,
+        TrieNode::Leaf(leaf) => {
+            if leaf.value.is_empty() {
+                return Err("a leaf with a value");
+            }
+            true
         }
+        TrieNode::Extension(extension) => is_named(&extension.child),
+        TrieNode::Branch(branch) => branch.stack.iter().all(is_named),
+    };
+    if !right {
+        return Err("each child by its hash of 32 bytes, or itself, a list of less than 32 bytes");
+    }
+    // What reading passes over, the padding of a hex-prefix for one, shows when it is written again.
+    if alloy_rlp::encode(node) != bytes {
+        return Err("its one canonical form");
+    }
+    Ok(())
+}
+
+/// Whether a child is its hash, or itself, shorter than that.
+fn is_named(child: &RlpNode) -> bool {
+    match child[..] {
+        [first, ..] if first == EMPTY_STRING_CODE + 32 => child.len() == 33,
+        [first, ..] => first >= EMPTY_LIST_CODE && child.len() < 32,
+        [] => false,
     }
 }

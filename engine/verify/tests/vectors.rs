@@ -10,7 +10,7 @@ mod samples;
 use serde::Deserialize;
 use serde_json::Value;
 use verify::chain::Hash;
-use verify::proof::{Claim, Document, Transaction, TransactionProof, VerifyError};
+use verify::proof::{Claim, Document, ParseError, Transaction, TransactionProof, VerifyError};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -33,6 +33,7 @@ struct Refused {
     json: Option<Value>,
     binary: Option<String>,
     reason: String,
+    error: String,
 }
 
 fn vectors() -> Vectors {
@@ -81,15 +82,32 @@ fn what_was_forged_is_refused() {
             (None, Some(binary)) => const_hex::decode(binary).unwrap(),
             _ => panic!("{}: one form", case.name),
         };
-        let refused = match Document::parse(&bytes) {
-            Err(error) => error.to_string(),
-            Ok(document) => match document.verify() {
-                Err(error) => error.to_string(),
-                Ok(_) => panic!("{}: accepted, though {}", case.name, case.reason),
-            },
+        let Some(refused) = file::refusal(&bytes) else {
+            panic!("{}: accepted, though {}", case.name, case.reason)
         };
-        println!("{}: {refused}", case.name);
-        assert!(!refused.is_empty());
+        assert!(refused.len() <= 1024, "{}: {refused}", case.name);
+        assert!(!case.error.is_empty() && refused.starts_with(&case.error), "{}: {refused}", case.name);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_briefly_whatever_is_repeated() {
+    let long = "\u{1f9ea}".repeat(100_000);
+    for json in [
+        format!(r#"{{"{long}": 1}}"#),
+        format!(r#"{{"kind": "{long}"}}"#),
+        format!(r#"{{"version": "{long}"}}"#),
+        format!(r#"{{"kind": "absence", "version": 1, "{long}": 1}}"#),
+        format!(r#"{{"kind": "transaction", "transaction": {{"type": "{long}"}}}}"#),
+        format!(r#"{{"kind": "transaction", "transaction": {{"{long}": 1}}}}"#),
+        format!(r#"{{"chain_id": "{long}"}}"#),
+        format!(r#"{{"block": {{"hash": "{long}"}}}}"#),
+    ] {
+        let Err(ParseError::Json(error)) = Document::parse(json.as_bytes()) else {
+            panic!("{}", &json[..40])
+        };
+        let place = error.contains(" at line 1 column ") || error.starts_with("kind: ");
+        assert!(error.len() <= 512 && place, "{error}");
     }
 }
 

@@ -30,6 +30,12 @@ fn main() {
         seed("forgery", &name, &[which, 100, 0, 0, 3]);
         seed("forgery", &format!("{name}_two"), &[which, 1, 1, 2, 1, 200, 0, 5, 0]);
     }
+    // What errors repeat must not be as long as who wrote it likes.
+    let long = "\u{1f9ea}".repeat(600);
+    seed("proof_json", "long_name", format!(r#"{{"{long}":1}}"#).as_bytes());
+    seed("proof_json", "long_text", format!(r#"{{"version":"{long}"}}"#).as_bytes());
+    // A transaction proof in place of the block proof of another, and so on.
+    seed("proof_bytes", "deep", &[1, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(100));
 }
 
 fn seed(target: &str, name: &str, bytes: &[u8]) {

@@ -30,7 +30,7 @@ export function vectors() {
     accepted: accepted.map(({ name, json, binary, trusted }) => ({
       name: `vectors: ${name}`, document: parse(text(json)), json: text(json), binary: unhex(binary), trusted,
     })),
-    refused: refused.map(({ name, json, binary, reason }) => ({ name, given: json === undefined ? unhex(binary) : text(json), reason })),
+    refused: refused.map(({ name, json, binary, reason, error }) => ({ name, given: json === undefined ? unhex(binary) : text(json), reason, error })),
   };
 }
 

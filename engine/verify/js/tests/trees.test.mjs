@@ -7,7 +7,7 @@ import test from "node:test";
 import { hex } from "../bytes.mjs";
 import { ProofError, parse, toJson, verify } from "../mainstem-verify.mjs";
 import { sha256 } from "../sha256.mjs";
-import { fold, foldFree, foldMany, foldSteps, verifyConsistency } from "../tree.mjs";
+import { fold, foldAelf, foldMany, foldSteps, verifyConsistency } from "../tree.mjs";
 import { aelfPath } from "./cases.mjs";
 import { Random, ZERO, consistency, fabricate, missing } from "./maker.mjs";
 
@@ -69,7 +69,7 @@ test("each tree begins each larger one", () => {
 test("paths of AElf lead to the root that AElf says", () => {
   for (const { n, aelf_root } of trees) {
     const all = leaves(n);
-    for (const index of [0, n >> 1, n - 1]) assert.equal(foldFree(all[index], aelfPath(index, all)), aelf_root, `${index} of ${n}`);
+    for (const index of [0, n >> 1, n - 1]) assert.equal(foldAelf(all[index], aelfPath(index, all)), aelf_root, `${index} of ${n}`);
   }
   let tried = 0;
   for (const { leaf_count, root, paths } of read("aelf_gen_merkle.json").cases) {
@@ -77,11 +77,11 @@ test("paths of AElf lead to the root that AElf says", () => {
     for (const { index, path } of paths) {
       const given = steps(path);
       assert.deepEqual(given, aelfPath(index, all), `${index} of ${leaf_count}`);
-      assert.equal(foldFree(all[index], given), bare(root), `${index} of ${leaf_count}`);
+      assert.equal(foldAelf(all[index], given), bare(root), `${index} of ${leaf_count}`);
       given.reduce((below, step, i) => {
         // The same root is reached from the place of a copy, where nothing stands.
-        if (step.hash === below) assert.throws(() => foldFree(all[index], given.with(i, { ...step, left: true })), { field: `path[${i}].left` });
-        return foldFree(below, [step]);
+        if (step.hash === below) assert.throws(() => foldAelf(all[index], given.with(i, { ...step, left: true })), { field: `path[${i}].left` });
+        return foldAelf(below, [step]);
       }, all[index]);
       tried += 1;
     }

@@ -51,6 +51,7 @@ each("what is right is accepted in both forms", ({ document, json, binary, trust
 });
 
 each("with any bit flipped it is refused", ({ name, document, trusted }) => {
+  if (hasTwoForms(name)) return;
   const bytes = toBytes(document);
   const step = name.startsWith("commitments") || ALL ? 1 : Math.floor(bytes.length / 25) | 1;
   for (let bit = 0; bit < bytes.length * 8; bit += step) {
@@ -61,6 +62,7 @@ each("with any bit flipped it is refused", ({ name, document, trusted }) => {
 });
 
 each("with any field changed it is refused", ({ name, document, json, trusted }) => {
+  if (hasTwoForms(name)) return;
   const original = parseJson(json);
   const step = name.startsWith("commitments") || ALL ? 1 : Math.floor(json.length / 300) | 1;
   let tried = 0;
@@ -72,10 +74,49 @@ each("with any field changed it is refused", ({ name, document, json, trusted })
   assert(tried > 20);
 });
 
-test("what is to be refused is refused", () => {
-  for (const { name, given, reason } of refused) assert.equal(accepts(given), false, `${name}: ${reason}`);
-  assert(refused.length > 100);
+test("what is to be refused is refused, for the same field as Mainstem itself refuses it for", () => {
+  let compared = 0;
+  for (const { name, given, reason, error } of refused) {
+    const field = refusal(given);
+    assert(field, `${name}: ${reason}`);
+    const own = fieldOf(error);
+    // What starts with no 1 is no binary form, and so is read as JSON.
+    if (own === undefined || OTHER_FIELD.includes(name) || ["document", "JSON"].includes(field)) continue;
+    compared += 1;
+    const same = [field, `${field}.`, `${field}[`].some((start) => own.startsWith(start)) || field.startsWith(own);
+    assert(same || (error.includes("`") && field.endsWith(`.${own}`)), `${name}: ${field}, ${error}`);
+  }
+  assert(refused.length > 190 && compared > 110, `${compared} of ${refused.length}`);
 });
+
+/** Of these both see something wrong, and name another part of it. */
+const OTHER_FIELD = [
+  "blocks: several main blocks without a head", "transaction: the fields of another type", "mainstem: nine levels, binary",
+  "transaction: in place of its block proof, 5000 deep", "transaction: an unused side bit",
+];
+
+/** The field that an error of the vectors starts with, in our words; `undefined` where it has other words. */
+function fieldOf(error) {
+  const [, named] = /^no proof in JSON: (?:missing|unknown) field `(.*)`$/.exec(error) ?? [];
+  if (named) return named;
+  const way = error.replace(/^no proof in binary form: /, "").replace(/: node (\d+): .*/, "[$1]").replaceAll(": ", ".");
+  return way.includes(" ") ? undefined : way;
+}
+
+function refusal(given) {
+  try {
+    verify(parse(given));
+    return undefined;
+  } catch (error) {
+    assert(error instanceof ProofError && error.field.length > 0, error);
+    return error.field;
+  }
+}
+
+/** Of two equal siblings it is all the same on which side each is. */
+function hasTwoForms(name) {
+  return name.includes("of 2 equal ones");
+}
 
 /** A test of all cases. What fails names the case. */
 function each(claim, check) {
@@ -141,6 +182,22 @@ test("proofs of one thing do not pass for another", () => {
     }
   }
   assert(tried > 100);
+});
+
+test("a trusted hash that is missing is not one that is not asked for", () => {
+  const { document, trusted } = cases.find(({ name }) => name === "block, far head");
+  assert.equal(verify(document).trustedHash, trusted);
+  assert.equal(verify(document, {}).trustedHash, trusted);
+  for (const lost of [undefined, null, "", "0x", 0]) assert.throws(() => verify(document, { trusted: lost }), { field: "trusted" });
+});
+
+test("who trusts another header is told so before the rest is looked at", () => {
+  for (const { name, document, trusted } of cases) {
+    if (document.kind !== "transaction") continue;
+    const broken = { ...document, transaction: { type: "aelf", id: trusted, path: [] } };
+    assert.throws(() => verify(broken, { trusted: `0x${"11".repeat(32)}` }), { field: "trusted" }, name);
+    assert.throws(() => verify(broken, { trusted }), { field: "transaction.path" }, name);
+  }
 });
 
 test("a header below the head may be what is trusted", () => {

@@ -28,10 +28,16 @@ pub struct Proof {
     /// The main block's header.
     pub header: MainHeader,
     /// From the header to the `history_root` of `head`.
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, deserialize_with = "super::json::given", skip_serializing_if = "Option::is_none")
+    )]
     pub history_path: Option<Vec<Step>>,
     /// A later header.
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, deserialize_with = "super::json::given", skip_serializing_if = "Option::is_none")
+    )]
     pub head: Option<MainHeader>,
 }
 

@@ -1,5 +1,5 @@
 //! The JSON form of proofs (`docs/protocol.md`, section "Proofs"). Strict: a field that is missing, unknown or given twice
-//! is refused.
+//! is refused, and so is whatever [`Strict`] says.
 //!
 //! Proofs of type `mainstem` hold proofs: how deep they go is bounded while they are read, before they are followed.
 
@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::chain::{ChainId, Hash, Height, MainHeader};
 use crate::tree::Step;
 
+use super::strict::Strict;
 use super::{
     AbsenceProof, AelfPart, BlockContent, BlocksProof, ChainPart, ConsistencyProof, Document, EvmPart,
     ManyBlock, Neighbour, Nested, Proof, ProvenBlock, SectionProof, SimPart, Transaction, TransactionProof,
@@ -31,7 +32,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, String> {
         kind: Option<Cow<'a, str>>,
     }
     fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+        let mut input = serde_json::Deserializer::from_slice(bytes);
+        let read = T::deserialize(Strict(&mut input));
+        read.and_then(|read| input.end().map(|()| read)).map_err(|error| short(&error))
     }
     match read::<Kind<'_>>(bytes)?.kind.as_deref() {
         None => read(bytes).map(Document::Block),
@@ -45,6 +48,28 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, String> {
             kind.chars().take(40).collect::<String>()
         )),
     }
+}
+
+/// What is wrong, in at most [`MAX_ERROR_BYTES`]: names and texts of the document are repeated in it, and whoever wrote that may
+/// have made them as long as documents are.
+fn short(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if text.len() <= MAX_ERROR_BYTES {
+        return text;
+    }
+    let place = format!(".. at line {} column {}", error.line(), error.column());
+    let end = text.floor_char_boundary(MAX_ERROR_BYTES - place.len());
+    format!("{}{place}", &text[..end])
+}
+
+/// The longest text of what is wrong with a document's JSON.
+const MAX_ERROR_BYTES: usize = 512;
+
+/// A field that may be left out and, unlike what an `Option` is by itself, not null: no document has two forms.
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// JSON with `"version"`, `"kind"` and the fields. `?` behind a field: it is left out when it is none.
@@ -75,7 +100,7 @@ macro_rules! json_of_kind {
                     kind: Cow<'a, str>,
                     // So that null must be said.
                     $(#[serde(deserialize_with = "Deserialize::deserialize")] $field: $of,)*
-                    $(#[serde(default)] $optional: Option<$may>,)*
+                    $(#[serde(default, deserialize_with = "given")] $optional: Option<$may>,)*
                 }
                 let fields = Fields::deserialize(deserializer)?;
                 is_kind(&fields.kind, $kind)?;

@@ -13,6 +13,8 @@ mod error;
 #[cfg(feature = "serde")]
 mod json;
 mod many;
+#[cfg(feature = "serde")]
+mod strict;
 mod transaction;
 
 use crate::chain::{Hash, Height, MainHeader};
