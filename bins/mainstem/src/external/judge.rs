@@ -21,8 +21,8 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// How long it looks away at least: ingest rings for each section.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Proposals on their way to the thread: no more than can be judged at a time.
-const QUEUE: usize = 8;
+/// Proposals on their way to the thread, which has one more in its hands: 8 beside those that wait.
+const QUEUE: usize = 7;
 
 pub(super) struct Judge {
     /// `None` once it is to end.

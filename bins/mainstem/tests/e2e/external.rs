@@ -66,8 +66,12 @@ impl World {
 
     /// Sends the same simulated chains to a node, as fast as it takes them.
     fn feed(&self, node: &Driven) -> Process {
+        self.feed_chains(node, CHAINS)
+    }
+
+    fn feed_chains(&self, node: &Driven, chains: &str) -> Process {
         let mut command = tributary();
-        command.args(["sim", "--main", &node.node.ingest, "--main-key", &node.node.key, "--chain", CHAINS]);
+        command.args(["sim", "--main", &node.node.ingest, "--main-key", &node.node.key, "--chain", chains]);
         command.args(["--rate", "0", "--key"]).arg(self.dir.path().join("node.key"));
         Process::start("tributary sim", &mut command)
     }
@@ -229,6 +233,50 @@ fn a_proposal_that_the_lanes_lag_behind_of_is_judged_again_when_they_catch_up() 
     assert_eq!(rest_get(&one, &format!("verdicts/{hash}")).0, 404);
 }
 
+#[test]
+fn calls_are_answered_while_more_validates_wait_for_lanes_than_there_are_places() {
+    let world = World::new();
+    let (mut one, mut two) = (world.start(0, &[]), world.start(1, &[]));
+    // Two never hears of chain 100, and so is behind of each of these.
+    let _feeds = [world.feed(&one), world.feed_chains(&two, "7")];
+    wait_for("nine blocks of each chain", || {
+        let block = world.candidate(&mut one, 9);
+        (block.hashes.len() == 3 * 9 * 32).then_some(())
+    });
+    let (mut over_grpc, mut over_rest) = (Vec::new(), Vec::new());
+    for most in 1..=9 {
+        if most <= 5 {
+            let (block, mut calls) = (world.candidate(&mut one, most), two.calls.clone());
+            over_grpc.push(world.runtime.spawn(async move {
+                let request = wire::ValidateRequest { block: Some(block), wait_ms: 60_000 };
+                calls.validate(request).await.unwrap().into_inner().verdict.unwrap()
+            }));
+        } else {
+            let (_, block) = rest(&one, "candidate", &json!({ "max_per_chain": most }));
+            let url = format!("{}/v1/external/validate?wait_ms=60000", two.url);
+            over_rest.push(std::thread::spawn(move || post(&url, block.to_string().as_bytes(), None)));
+        }
+        wait_for("it to wait", || (world.status(&mut two).waiting == most).then_some(()));
+    }
+
+    let block = world.candidate(&mut two, 3);
+    assert_eq!(world.validate(&mut two, &block, 0), Verdict::Valid(wire::Valid {}));
+    world.commit(&mut two, &block).unwrap();
+    world.rollback(&mut two, 0).unwrap();
+    world.commit(&mut two, &block).unwrap();
+    assert_eq!(world.status(&mut two).waiting, 9, "they wait still");
+    // What they stand on is no parent any more: now each is answered, too.
+    assert_eq!(world.finalize(&mut two, 1).unwrap().irreversible, 1);
+    for waiting in over_grpc {
+        let verdict = world.runtime.block_on(waiting).unwrap();
+        assert!(matches!(verdict, Verdict::UnknownParent(_)), "{verdict:?}");
+    }
+    for waiting in over_rest {
+        let (status, verdict) = waiting.join().unwrap();
+        assert_eq!((status, &verdict["verdict"]), (200, &json!("unknown-parent")));
+    }
+}
+
 fn rest_get(node: &Driven, call: &str) -> (u16, Value) {
     http::try_get(&node.url, &format!("/v1/external/{call}")).unwrap()
 }
@@ -273,6 +321,11 @@ fn over_rest_a_block_is_made_judged_committed_taken_back_and_made_final() {
     assert_eq!((status, &problem["field"]), (422, &json!("header.state_root")));
     assert_eq!(problem["type"], "urn:mainstem:problem:invalid-block");
 
+    // A field is named as in the block that was sent.
+    let mut wrong = block.clone();
+    wrong["sections"][1]["chain_id"] = 8.into();
+    assert_eq!(rest(&one, "validate", &wrong).1["field"], "sections[1].chain_id");
+
     let (status, head) = rest(&one, "commit", &block);
     assert_eq!((status, &head["header"], &head["hash"]), (200, &block["header"], &block["hash"]));
     // Committed is not irreversible: nobody else sees it yet.
@@ -301,7 +354,17 @@ fn over_rest_a_block_is_made_judged_committed_taken_back_and_made_final() {
     assert_eq!(rest(&one, "candidate", &json!({ "max_leaves": 0 })).1["field"], "max_leaves");
     let (status, problem) = rest(&one, "candidate", &json!({ "most": 1 }));
     assert_eq!((status, problem["detail"].as_str().unwrap().contains("most")), (400, true), "{problem}");
-    assert_eq!(rest(&one, "no-such-call", &json!({})).0, 404);
+    let kind = |(status, problem): (u16, Value)| (status, problem["type"].as_str().unwrap().to_owned());
+    let is = |status, kind: &str| (status, format!("urn:mainstem:problem:{kind}"));
+    assert_eq!(kind(rest(&one, "no-such-call", &json!({}))), is(404, "no-route"));
+    assert_eq!(kind(rest_get(&one, "commit")), is(405, "method-not-allowed"));
+    let unheard = format!("verdicts/0x{}", "77".repeat(32));
+    assert_eq!(kind(rest_get(&one, &unheard)), is(404, "no-such-block"));
+    // What carries no block is short.
+    for call in ["candidate", "rollback", "finalize"] {
+        let long = format!("{}/v1/external/{call}", one.url);
+        assert_eq!(kind(post(&long, &[b' '; 4097], None)), is(413, "body-too-large"), "{call}");
+    }
     let (status, problem) = post(&format!("{}/v1/external/commit", one.url), b"{\"header\": 7", None);
     assert_eq!((status, &problem["type"]), (400, &json!("urn:mainstem:problem:invalid-body")));
 }
