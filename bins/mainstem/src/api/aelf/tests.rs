@@ -117,6 +117,29 @@ fn parameters_are_read_as_aelf_reads_them() {
 }
 
 #[test]
+fn the_head_of_a_chain_is_its_last_indexed_height_and_zero_below_its_first() {
+    let fixture = Fixture::new();
+    let durable = fixture.get("/v1/chains/tDVV")["durable"].clone();
+    assert_eq!(fixture.get("/aelf/tDVV/api/blockChain/blockHeight"), durable);
+    assert_eq!(fixture.get("/aelf/tDVV/api/blockChain/chainStatus")["LastIrreversibleBlockHeight"], durable);
+    // The first height of this one is 5, and it has no block.
+    assert_eq!(fixture.get("/v1/chains/7")["durable"], 4);
+    assert_eq!(fixture.get("/aelf/7/api/blockChain/blockHeight"), 0);
+}
+
+#[test]
+fn a_long_record_counts_among_the_long_answers() {
+    let budget = Budget::default();
+    let record = "x".repeat(1 << 20);
+    let answers: Vec<_> =
+        (0..100).map_while(|_| long_json(&HeaderMap::new(), &budget, &record).ok()).collect();
+    assert!((1..64).contains(&answers.len()), "{}", answers.len());
+    assert!(long_json(&HeaderMap::new(), &budget, &"short").is_ok());
+    drop(answers);
+    assert!(long_json(&HeaderMap::new(), &budget, &record).is_ok());
+}
+
+#[test]
 fn a_transaction_that_cannot_be_executed_is_refused() {
     let fixture = Fixture::new();
     let path = "/api/blockChain/executeTransaction";

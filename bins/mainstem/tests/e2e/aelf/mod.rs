@@ -1,6 +1,7 @@
 //! AElf's own clients, unmodified from npm, against a node of ours; and what is served to AElf's side nodes.
 
 mod chain;
+mod searches;
 mod side_node;
 mod transactions;
 
@@ -10,6 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use engine::chain::{ChainId, NodeKey};
+use engine::source::Answers;
 use net::client::{Client, ClientConfig};
 use net::identity::Identity;
 use serde_json::{Value, json};
@@ -52,13 +54,19 @@ fn packages() -> Option<PathBuf> {
 struct World {
     dir: TempDir,
     node: Node,
-    _clients: Vec<Client>,
+    clients: Vec<Client>,
     /// The last height of `tDVV` is above this main block.
     head: u64,
 }
 
 impl World {
     fn start(aelf_root: bool) -> Self {
+        let node = |chain, lies| Arc::new(chain::Node { chain, lies });
+        Self::with(aelf_root, [node(TDVV, Lies::About(LIED)), node(TDVW, Lies::None)])
+    }
+
+    /// With these to answer for the two chains.
+    fn with(aelf_root: bool, answers: [Arc<dyn Answers>; 2]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let identity = |seed: u8| Identity::from_seed([seed; 32]);
         let (first, second) = (identity(1).public(), identity(2).public());
@@ -72,9 +80,9 @@ impl World {
 
         let mut clients = Vec::new();
         let key: NodeKey = node.key.parse().unwrap();
-        for (seed, chain, lies) in [(1, TDVV, Lies::About(LIED)), (2, TDVW, Lies::None)] {
+        for ((seed, chain), answers) in [(1, TDVV), (2, TDVW)].into_iter().zip(answers) {
             let mut config = ClientConfig::new(&*node.ingest, key, identity(seed));
-            config.answers = Some(Arc::new(chain::Node { chain, lies }));
+            config.answers = Some(answers);
             clients.push(Client::start(config, Box::new(Blocks { chain, next: 1 })).unwrap());
         }
         wait_for("both chains to be indexed", || {
@@ -82,7 +90,7 @@ impl World {
             (durable(TDVV) && durable(TDVW)).then_some(())
         });
         let head = http::get(&node.api, "/v1/blocks/latest")["header"]["height"].as_u64().unwrap();
-        Self { dir, node, _clients: clients, head }
+        Self { dir, node, clients, head }
     }
 
     /// `aelf-sdk`'s provider of one side chain.
