@@ -6,6 +6,10 @@
 //! (`docs/aelf.md`). Messages on the wire are not here but in `net/aelf`; the two that are hashed or put into a header,
 //! a transaction and the extra data, are read and written by hand.
 //!
+//! Nodes run little of it: names and addresses, the extra data, the choice of a root in [`contract`], [`lanes`], and the
+//! bounds in [`server`]. The rest is AElf's rules as an executable specification: its own vectors are run on it, and our
+//! lanes, our pipeline and the stand-in for a side node are held against it.
+//!
 //! # Map
 //! Names and hashes: [`chain_id`], [`address`], [`base58`], [`status`], [`transaction`], [`tree`], [`bloom`], [`extra_data`].
 //! Indexing: [`cache`] -> [`selection`] (what a producer proposes or releases) -> [`proposal`] (who votes for it) ->
