@@ -1,5 +1,7 @@
 //! With a stand-in for an AElf node on one side, and for the main chain's HTTP API on the other.
 
+mod limits;
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
