@@ -6,9 +6,12 @@ import { ProofError, hex } from "./bytes.mjs";
 /** Deeper than any document: proofs nest at most 8 levels, of 3 each. */
 const MAX_DEPTH = 64;
 
+/** No document has so many values: each has a name, or is a hash, or holds such. So a list of nothing takes no multiple of its length. */
+const mostValues = (length) => 64 + length / 8;
+
 /** The value of a JSON text. Objects have no prototype. */
 export function parseJson(text) {
-  let at = 0;
+  let [at, values] = [0, 0];
   const refuse = (what) => {
     throw new ProofError("JSON", `${what} at character ${at}`);
   };
@@ -65,6 +68,8 @@ export function parseJson(text) {
   };
   const value = (depth) => {
     if (depth > MAX_DEPTH) refuse("nested too deeply");
+    values += 1;
+    if (values > mostValues(text.length)) refuse("more values than a document of this length has");
     if (take("{")) return object(depth + 1);
     if (take("[")) return list(depth + 1);
     if (take('"')) return string();

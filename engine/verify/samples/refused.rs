@@ -493,7 +493,7 @@ fn nodes(list: &mut List) {
         (18, "evm: a node of 18 items"),
     ] {
         let mut items = vec![rlp(&[]); count];
-        items[0] = value.clone();
+        items[0].clone_from(&value);
         add(name, vec![rlp_list(&items)], "a node has 2 or 17 items");
     }
 }

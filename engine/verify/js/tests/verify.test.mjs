@@ -236,6 +236,13 @@ test("errors name the field", () => {
   assert.throws(change((proof) => delete proof.head), { field: "head" });
 });
 
+test("a list of nothing is refused before it takes a multiple of its length", () => {
+  for (const item of ["{}", "0", "[]", "null"]) {
+    const text = `{"kind":"chain","blocks":[${Array(10_000).fill(item).join(",")}]}`;
+    assert.throws(() => parse(text), { field: "JSON", message: /more values/ }, item);
+  }
+});
+
 test("JSON of two meanings is refused", () => {
   for (const text of ['{"a":1,"a":2}', "[1.0]", "[1e3]", "[01]", "[-0]", "[1,]", '{"a" 1}', "[1] 2", "nul", '"\t"', '"a', "[".repeat(100), "", "\ufeff{}"]) {
     assert.throws(() => parseJson(text), { name: "ProofError" }, text);
