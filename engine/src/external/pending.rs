@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use crate::chain::{ChainId, Height};
-
 use super::{External, ExternalError, Proposal, Verdict};
 
 /// Proposals that wait, each with whatever its owner needs to answer with. No thread of its own: whoever owns it waits at
@@ -24,10 +22,8 @@ pub struct PendingProposals<T> {
 struct Waiting<T> {
     proposal: Proposal,
     ticket: T,
-    /// The last verdict, [`Verdict::Behind`], and of what.
+    /// The last verdict, [`Verdict::Behind`].
     verdict: Verdict,
-    chain: ChainId,
-    wanted: Height,
     /// [`External::changes`] just before it was last looked whether its parent is there.
     changes: u64,
     /// What it weighs.
@@ -77,9 +73,9 @@ impl<T> PendingProposals<T> {
         let bytes = size_of::<Waiting<T>>() + proposal.heap_bytes();
         let room = self.waiting.len() < self.most && bytes <= self.most_bytes - self.bytes;
         match verdict {
-            Verdict::Behind { chain, wanted, .. } if room => {
+            Verdict::Behind { .. } if room => {
                 self.bytes += bytes;
-                let waiting = Waiting { proposal, ticket, verdict, chain, wanted, changes, bytes, until };
+                let waiting = Waiting { proposal, ticket, verdict, changes, bytes, until };
                 self.waiting.push(waiting);
                 Ok(None)
             }
@@ -98,19 +94,18 @@ impl<T> PendingProposals<T> {
         let mut index = 0;
         while let Some(waiting) = self.waiting.get_mut(index) {
             let changes = external.changes();
-            let caught_up = received(external, waiting.chain) >= Some(waiting.wanted);
+            let caught_up = waiting.is_there(external);
+            let over = now >= waiting.until;
             // A commit changes nothing for a proposal that waits; a rollback may take its parent away.
             let orphan =
                 waiting.changes != changes && !external.is_committed(waiting.proposal.header.parent)?;
             waiting.changes = changes;
-            if caught_up || orphan {
+            // When its time is over once more, to say how it stands then.
+            if caught_up || orphan || over {
                 waiting.verdict = external.validate(&waiting.proposal)?;
             }
             match waiting.verdict {
-                Verdict::Behind { chain, wanted, .. } if now < waiting.until => {
-                    (waiting.chain, waiting.wanted) = (chain, wanted);
-                    index += 1;
-                }
+                Verdict::Behind { .. } if !over => index += 1,
                 _ => {
                     let Waiting { ticket, verdict, bytes, .. } = self.waiting.swap_remove(index);
                     self.bytes -= bytes;
@@ -122,7 +117,12 @@ impl<T> PendingProposals<T> {
     }
 }
 
-/// The newest final block of a chain in our lanes.
-fn received(external: &External, chain: ChainId) -> Option<Height> {
-    external.cache.lane(chain).map(|lane| Height(lane.cursors().finalized))
+impl<T> Waiting<T> {
+    /// Whether our lanes have all that it names: before, to judge it again would give the same verdict.
+    fn is_there(&self, external: &External) -> bool {
+        self.proposal.sections.iter().all(|section| {
+            let last = section.first_height.0.saturating_add(u64::from(section.count)).saturating_sub(1);
+            external.cache.lane(section.chain).is_none_or(|lane| lane.cursors().finalized >= last)
+        })
+    }
 }

@@ -129,9 +129,9 @@ impl Driver {
         if again && !self.judge.enter(proposal, PATIENCE) {
             self.verdicts.tell(hash, verdict.clone());
         }
-        let decided = news.wait_for(|verdict| !matches!(verdict, Verdict::Behind { .. }));
+        let decided = news.wait_for(|standing| !standing.open);
         match tokio::time::timeout(wait, decided).await {
-            Ok(Ok(decided)) => Ok(decided.clone()),
+            Ok(Ok(decided)) => Ok(decided.verdict.clone()),
             // Time is up, or newer proposals took its place: this is how it stands.
             _ => Ok(verdict),
         }
@@ -140,11 +140,11 @@ impl Driver {
     /// What is known of a block that had to wait; `None` if it never had, or is forgotten.
     pub(crate) async fn verdict(&self, hash: Hash, wait: Duration) -> Option<Verdict> {
         let mut news = self.verdicts.look(hash)?;
-        let decided = news.wait_for(|verdict| !matches!(verdict, Verdict::Behind { .. }));
+        let decided = news.wait_for(|standing| !standing.open);
         if let Ok(Ok(decided)) = tokio::time::timeout(wait, decided).await {
-            return Some(decided.clone());
+            return Some(decided.verdict.clone());
         }
-        Some(news.borrow().clone())
+        Some(news.borrow().verdict.clone())
     }
 
     /// The verdicts on blocks that had to wait, each when it is there.

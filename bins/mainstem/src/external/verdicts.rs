@@ -25,10 +25,15 @@ struct Table {
     oldest_first: VecDeque<Hash>,
 }
 
-struct Case {
-    verdict: watch::Sender<Verdict>,
+type Case = watch::Sender<Standing>;
+
+/// How it stands with a proposal that had to wait.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Standing {
+    /// The newest verdict.
+    pub(super) verdict: Verdict,
     /// Whether it is being judged again.
-    open: bool,
+    pub(super) open: bool,
 }
 
 impl Default for Verdicts {
@@ -40,28 +45,28 @@ impl Default for Verdicts {
 impl Verdicts {
     /// Remembers a proposal that waits, with why, and follows what becomes of it. Also tells whether it has to be judged
     /// again from now on; otherwise it already is.
-    pub(super) fn follow(&self, hash: Hash, behind: Verdict) -> (watch::Receiver<Verdict>, bool) {
+    pub(super) fn follow(&self, hash: Hash, behind: Verdict) -> (watch::Receiver<Standing>, bool) {
         let mut table = self.table();
-        if let Some(known) = table.of.get_mut(&hash) {
+        let standing = Standing { verdict: behind, open: true };
+        if let Some(known) = table.of.get(&hash) {
             // Whoever asked before waits on.
-            known.verdict.send_replace(behind);
-            let open = std::mem::replace(&mut known.open, true);
-            return (known.verdict.subscribe(), !open);
+            let before = known.send_replace(standing);
+            return (known.subscribe(), !before.open);
         }
         if table.oldest_first.len() >= MOST
             && let Some(oldest) = table.oldest_first.pop_front()
         {
             table.of.remove(&oldest);
         }
-        let (verdict, receiver) = watch::channel(behind);
-        table.of.insert(hash, Case { verdict, open: true });
+        let (case, receiver) = watch::channel(standing);
+        table.of.insert(hash, case);
         table.oldest_first.push_back(hash);
         (receiver, true)
     }
 
     /// Follows a proposal that is remembered.
-    pub(super) fn look(&self, hash: Hash) -> Option<watch::Receiver<Verdict>> {
-        self.table().of.get(&hash).map(|case| case.verdict.subscribe())
+    pub(super) fn look(&self, hash: Hash) -> Option<watch::Receiver<Standing>> {
+        self.table().of.get(&hash).map(watch::Sender::subscribe)
     }
 
     /// All verdicts from now on.
@@ -71,9 +76,8 @@ impl Verdicts {
 
     /// Tells what became of a proposal, which is not judged again unless somebody asks.
     pub(super) fn tell(&self, hash: Hash, verdict: Verdict) {
-        if let Some(known) = self.table().of.get_mut(&hash) {
-            known.open = false;
-            known.verdict.send_replace(verdict.clone());
+        if let Some(known) = self.table().of.get(&hash) {
+            known.send_replace(Standing { verdict: verdict.clone(), open: false });
         }
         // Nobody watches: then nobody is told.
         let _ = self.all.send((hash, verdict));
@@ -110,8 +114,8 @@ mod tests {
             verdicts.follow(hash(number), behind());
         }
         verdicts.tell(hash(0), Verdict::Valid);
-        assert_eq!(*first.borrow(), Verdict::Valid);
-        assert_eq!(*verdicts.look(hash(0)).unwrap().borrow(), Verdict::Valid);
+        assert_eq!(*first.borrow(), Standing { verdict: Verdict::Valid, open: false });
+        assert_eq!(verdicts.look(hash(0)).unwrap().borrow().verdict, Verdict::Valid);
         assert_eq!(all.try_recv().unwrap(), (hash(0), Verdict::Valid));
         assert!(verdicts.follow(hash(0), behind()).1, "decided, and asked about once more");
         verdicts.follow(hash(MOST), behind());

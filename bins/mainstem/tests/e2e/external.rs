@@ -343,6 +343,13 @@ fn over_rest_a_block_is_made_judged_committed_taken_back_and_made_final() {
     wait_for("the API to show it", || (http::durable(&one.node.api, 7) == 3).then_some(()));
     http::get(&one.node.api, proof);
 
+    // Without a secret, no web page that is open on this machine gets through.
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    for (name, value) in [("origin", "http://evil.example"), ("host", "evil.example:80")] {
+        let request = agent.post(format!("{}/v1/external/finalize", one.url)).header(name, value);
+        assert_eq!(request.send(&b"{\"height\":1}"[..]).unwrap().status(), 401, "{name}");
+    }
+
     // What cannot be is refused with the field and what would be right.
     let (status, problem) = rest(&one, "rollback", &json!({ "height": 0 }));
     assert_eq!(
