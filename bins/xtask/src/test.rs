@@ -18,12 +18,13 @@ pub(crate) const LONG: &str = "\
 Check everything that CI checks, in order, and stop at the first failure.
 
 Steps: fmt (formatting), no_std (the verifier of proofs and all that it depends on link no std), peers (install real \
-EVM nodes), clippy (lints; a warning is an error), build (all targets), test (unit, property, documentation and end-to-end tests), parquet (the export that only a feature \
-brings), verifiers (of proofs, in JavaScript and Solidity), crash (the log through simulated crashes, then with planted faults), disk (the log on real file \
-systems; left out with the reason where the machine cannot), asan (the log's tests under AddressSanitizer), fuzz \
-(the fuzz targets of the log and of what peers send, briefly), bench (each bench once, not measured), doc \
-(documentation without warnings), loom (model checks), shuttle (all stages in random schedules). A table of step, \
-result and seconds ends the run; the exit code is that of the step that failed.
+EVM nodes, AElf's clients and a Solidity compiler), clippy (lints; a warning is an error), build (all targets), test \
+(unit, property, documentation and end-to-end tests), parquet (the export that only a feature brings), verifiers (of \
+proofs, in JavaScript and Solidity), crash (the log through simulated crashes, then with planted faults), disk (the \
+log on real file systems; left out with the reason where the machine cannot), asan (the log's tests under \
+AddressSanitizer), fuzz (the fuzz targets of the log, of what peers send and of proofs, briefly), bench (each bench \
+once, not measured), doc (documentation without warnings), loom (model checks), shuttle (all stages in random \
+schedules). A table of step, result and seconds ends the run; the exit code is that of the step that failed.
 
 Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C and a C++ compiler, Python 3, Node.js 20 or newer \
 with npm, and the registries of cargo and npm. From nothing on two cores it takes up to 25 minutes, afterwards a few.";
@@ -150,7 +151,7 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     steps.push(own("asan", "the log's tests under AddressSanitizer", asan::step, ""));
     steps.push(own(
         "fuzz",
-        "the fuzz targets of the log and of what peers send, briefly",
+        "the fuzz targets of the log, of what peers send and of proofs, briefly",
         fuzz::step,
         "`cargo xtask help fuzz` says how to go on",
     ));
