@@ -8,7 +8,7 @@ mod chain;
 pub use build::{MAX_BLOCKS, ProofError, build, build_absence, build_chain, build_consistency, build_many};
 pub use chain::ChainProof;
 pub use verify::proof::{
-    AbsenceProof, AelfPart, BlockContent, BlocksProof, ChainPart, Claim, ConsistencyProof, DecodeError,
-    Document, EvmPart, Inner, ManyBlock, ManyChain, Neighbour, Nested, Outcome, ParseError, Part, Proof,
-    ProvenBlock, SectionProof, SimPart, Transaction, TransactionProof, Verified, VerifyError,
+    AbsenceProof, AelfPart, BlockContent, BlocksProof, ChainPart, Claim, ConsistencyProof, CrossChainProof,
+    DecodeError, Document, EvmPart, Inner, ManyBlock, ManyChain, Neighbour, Nested, Outcome, ParseError,
+    Part, Proof, ProvenBlock, SectionProof, SimPart, Transaction, Verified, VerifyError,
 };

@@ -9,7 +9,7 @@ use engine::aelf::tree::{self, Tree};
 use engine::chain::{BlockView, ChainId, Hash, Height};
 use engine::merkle::path::{PathError, Step};
 use engine::merkle::tree as ours;
-use engine::proof::{self, AelfPart, Proof, Transaction, TransactionProof, VerifyError};
+use engine::proof::{self, AelfPart, CrossChainProof, Proof, Transaction, VerifyError};
 use engine::store::BlockReader;
 use engine::store::memory::MemoryReader;
 use mainstem_engine as engine;
@@ -35,9 +35,9 @@ fn proof(reader: &MemoryReader, chain: u32, height: u64) -> Proof {
 }
 
 /// The proof of a transaction of a block, whose part is joined to the proof of the block.
-fn joined(id: Hash, path: Vec<Step>, block: &Proof) -> TransactionProof {
+fn joined(id: Hash, path: Vec<Step>, block: &Proof) -> CrossChainProof {
     let transaction = Transaction::Aelf(AelfPart { id, path });
-    TransactionProof { version: TransactionProof::VERSION, transaction, block: block.clone() }
+    CrossChainProof { version: CrossChainProof::VERSION, transaction, block: block.clone() }
 }
 
 fn leaf(index: u32) -> Hash {

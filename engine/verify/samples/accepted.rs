@@ -258,7 +258,7 @@ pub fn odd() -> Vec<Sample> {
 }
 
 /// A simulated transaction under `levels` main chains, each a side chain of the next.
-pub fn levels(levels: u32) -> verify::proof::TransactionProof {
+pub fn levels(levels: u32) -> verify::proof::CrossChainProof {
     let data = sim_data(2);
     let content = BlockContent { hash: Hash([9; 32]), tx_root: sim_tree(&data).root() };
     let mut world = World::new(4000);

@@ -1,6 +1,6 @@
 //! What is true of the worlds: whether a document is, byte for byte, the honest proof of what it claims.
 
-use verify::proof::{Document, EvmPart, Nested, Transaction, TransactionProof};
+use verify::proof::{CrossChainProof, Document, EvmPart, Nested, Transaction};
 
 use super::accepted::{AELF, AELF_SIZES, EVM, EVM_SIZES, SIM, SIM_SIZES, evm_blocks, worlds};
 use super::evm::EvmBlock;
@@ -71,7 +71,7 @@ impl Truth {
         world.has(chain, height).then(|| world.proof(chain, height, head))
     }
 
-    fn transaction(&self, proof: &TransactionProof) -> bool {
+    fn transaction(&self, proof: &CrossChainProof) -> bool {
         let (chain, height) = (proof.block.chain_id.0, proof.block.block.height.0);
         let place = |first: u64| usize::try_from(height.wrapping_sub(first)).unwrap_or(usize::MAX);
         let part = match &proof.transaction {

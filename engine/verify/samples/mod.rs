@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 use verify::chain::{ChainId, Hash, Height, MainHeader, Timestamp};
 use verify::leaf;
 use verify::proof::{
-    AbsenceProof, AelfPart, BlockContent, BlocksProof, ChainPart, ConsistencyProof, Document, ManyBlock,
-    ManyChain, Neighbour, Nested, Proof, ProvenBlock, SectionProof, SimPart, Transaction, TransactionProof,
+    AbsenceProof, AelfPart, BlockContent, BlocksProof, ChainPart, ConsistencyProof, CrossChainProof,
+    Document, ManyBlock, ManyChain, Neighbour, Nested, Proof, ProvenBlock, SectionProof, SimPart,
+    Transaction,
 };
 use verify::tree::{Step, consistency_nodes, many, node, siblings};
 
@@ -373,11 +374,11 @@ pub fn transaction(
     part: Transaction,
     (chain, height): (u32, u64),
     head: Option<u64>,
-) -> TransactionProof {
-    TransactionProof { version: 1, transaction: part, block: world.proof(chain, height, head) }
+) -> CrossChainProof {
+    CrossChainProof { version: 1, transaction: part, block: world.proof(chain, height, head) }
 }
 
-pub fn nested(inner: TransactionProof) -> Transaction {
+pub fn nested(inner: CrossChainProof) -> Transaction {
     Transaction::Mainstem(Box::new(Nested::Transaction(inner)))
 }
 

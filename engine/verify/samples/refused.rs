@@ -3,7 +3,7 @@
 use alloy_primitives::keccak256;
 use serde_json::{Value, json};
 use verify::chain::{ChainId, Hash, Height};
-use verify::proof::{AelfPart, Document, EvmPart, Nested, SimPart, Transaction, TransactionProof};
+use verify::proof::{AelfPart, CrossChainProof, Document, EvmPart, Nested, SimPart, Transaction};
 use verify::tree::{Step, node};
 
 use super::accepted::{AELF, EVM, INNERMOST, MIDDLE, SIM, evm_blocks, levels, worlds};
@@ -220,7 +220,7 @@ fn blocks(list: &mut List) {
 fn transactions(list: &mut List) {
     let worlds = worlds();
     let [innermost, middle, main] = &worlds;
-    let add = |list: &mut List, name, proof: TransactionProof, reason| {
+    let add = |list: &mut List, name, proof: CrossChainProof, reason| {
         list.add(name, Document::Transaction(proof), reason);
     };
     let right = || transaction(main, aelf_part(33, 16), (AELF, 6), Some(9));

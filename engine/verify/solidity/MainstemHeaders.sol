@@ -86,7 +86,7 @@ contract MainstemHeaders {
     function verifyTransaction(bytes calldata proof)
         external
         view
-        returns (MainstemVerifier.TransactionProof memory proven)
+        returns (MainstemVerifier.CrossChainProof memory proven)
     {
         proven = MainstemVerifier.verifyTransaction(proof);
         requireTrusted(proven.trusted.hash);

@@ -34,7 +34,7 @@ library MainstemVerifier {
     }
 
     /// What a transaction proof proves.
-    struct TransactionProof {
+    struct CrossChainProof {
         /// The side blocks that lead to the transaction: the first is one of the main chain's side chains; each further one a side
         /// block of the Mainstem that the one before is a block of. The transaction is in the last one.
         SideBlock[] blocks;
@@ -98,7 +98,7 @@ library MainstemVerifier {
     }
 
     /// @notice Verifies a transaction proof.
-    function verifyTransaction(bytes calldata proof) internal view returns (TransactionProof memory proven) {
+    function verifyTransaction(bytes calldata proof) internal view returns (CrossChainProof memory proven) {
         (uint256 pos, uint256 end) = bounds(proof);
         uint256 next = transactionProof(pos, end, 0, proven);
         if (next != end) revert WrongLength(proof.length, next - pos);
@@ -359,7 +359,7 @@ library MainstemVerifier {
         uint32 chainId;
     }
 
-    function transactionProof(uint256 pos, uint256 end, uint256 level, TransactionProof memory proven)
+    function transactionProof(uint256 pos, uint256 end, uint256 level, CrossChainProof memory proven)
         private
         view
         returns (uint256 next)
@@ -394,7 +394,7 @@ library MainstemVerifier {
     }
 
     /// A proof of a main chain that is a side chain of this one.
-    function nested(uint256 pos, uint256 end, uint256 level, Lead memory lead, TransactionProof memory proven)
+    function nested(uint256 pos, uint256 end, uint256 level, Lead memory lead, CrossChainProof memory proven)
         private
         view
         returns (uint256 next)
@@ -417,7 +417,7 @@ library MainstemVerifier {
         (lead.ofChain, lead.chainId) = (true, newest.chainId);
     }
 
-    function aelfPart(uint256 pos, uint256 end, Lead memory lead, TransactionProof memory proven)
+    function aelfPart(uint256 pos, uint256 end, Lead memory lead, CrossChainProof memory proven)
         private
         view
         returns (uint256 next)
@@ -427,7 +427,7 @@ library MainstemVerifier {
         (lead.txRoot, next) = freePath(sha256(bytes.concat(proven.id, "Mined")), true, pos + 32, end);
     }
 
-    function simPart(uint256 pos, uint256 end, Lead memory lead, TransactionProof memory proven)
+    function simPart(uint256 pos, uint256 end, Lead memory lead, CrossChainProof memory proven)
         private
         view
         returns (uint256 next)
@@ -471,7 +471,7 @@ library MainstemVerifier {
 
     // EVM.
 
-    function evmPart(uint256 pos, uint256 end, Lead memory lead, TransactionProof memory proven)
+    function evmPart(uint256 pos, uint256 end, Lead memory lead, CrossChainProof memory proven)
         private
         pure
         returns (uint256 next)

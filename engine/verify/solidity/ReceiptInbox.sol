@@ -33,7 +33,7 @@ contract ReceiptInbox {
     /// @param proof A transaction proof in binary form, with a receipt.
     /// @param index Which of the receipt's logs.
     function receive_(bytes calldata proof, uint256 index) external returns (MainstemVerifier.Log memory log) {
-        MainstemVerifier.TransactionProof memory proven = proof.verifyTransaction();
+        MainstemVerifier.CrossChainProof memory proven = proof.verifyTransaction();
         headers.requireTrusted(proven.trusted.hash);
         MainstemVerifier.SideBlock memory block_ = proven.blocks[0];
         if (proven.header.chainId != headers.chainId() || proven.blocks.length != 1 || block_.chainId != chainId) {

@@ -3,7 +3,7 @@
 //! A Mainstem binds the blocks of many chains into its own ones. Whoever trusts the hash of *one* main header, got from
 //! a node that he runs, from several that agree, or from a contract, can check anything that was ever indexed before it:
 //! that a block of a chain is there ([`Proof`](proof::Proof)), that a transaction or its receipt is in it
-//! ([`TransactionProof`](proof::TransactionProof)), that these are all blocks ([`SectionProof`](proof::SectionProof)) or that
+//! ([`CrossChainProof`](proof::CrossChainProof)), that these are all blocks ([`SectionProof`](proof::SectionProof)) or that
 //! there is none ([`AbsenceProof`](proof::AbsenceProof)), and that a newer header rewrites nothing
 //! ([`ConsistencyProof`](proof::ConsistencyProof)). `docs/protocol.md`, section "Proofs", has the forms.
 //!
@@ -38,7 +38,7 @@
 //! # Limits
 //! Everything here is for input that nobody trusts: it is bounded before memory is taken
 //! ([`Document::MAX_BYTES`], [`BlocksProof::MAX_BLOCKS`](proof::BlocksProof::MAX_BLOCKS),
-//! [`TransactionProof::MAX_LEVELS`](proof::TransactionProof::MAX_LEVELS)), and refused by an error that names the field, its
+//! [`CrossChainProof::MAX_LEVELS`](proof::CrossChainProof::MAX_LEVELS)), and refused by an error that names the field, its
 //! value and what would be right. Nothing panics.
 //!
 //! # Without std

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use samples::Sample;
 use samples::honest::Truth;
 use serde_json::{Value, json};
-use verify::proof::{ConsistencyProof, Document, Transaction, TransactionProof};
+use verify::proof::{ConsistencyProof, CrossChainProof, Document, Transaction};
 
 /// What became of the mutations.
 #[derive(Default, Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ fn other_truth(original: &Document, changed: &Document) -> Option<&'static str> 
 }
 
 /// What of a transaction, or of another one of the same block, is proven.
-fn parts(original: &TransactionProof, changed: &TransactionProof) -> Option<&'static str> {
+fn parts(original: &CrossChainProof, changed: &CrossChainProof) -> Option<&'static str> {
     match (&original.transaction, &changed.transaction) {
         (Transaction::Evm(a), Transaction::Evm(b)) if (&a.header, a.index) == (&b.header, b.index) => {
             let kept = |a: &Option<_>, b: &Option<_>| b.is_none() || a == b;

@@ -10,7 +10,7 @@ mod samples;
 use serde::Deserialize;
 use serde_json::Value;
 use verify::chain::Hash;
-use verify::proof::{Claim, Document, ParseError, Transaction, TransactionProof, VerifyError};
+use verify::proof::{Claim, CrossChainProof, Document, ParseError, Transaction, VerifyError};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -149,7 +149,7 @@ fn the_value_of_a_trie_is_what_the_chain_put_there() {
 
 #[test]
 fn proofs_inside_of_proofs_are_not_followed_beyond_their_bound() {
-    let document = Document::Transaction(samples::accepted::levels(TransactionProof::MAX_LEVELS.into()));
+    let document = Document::Transaction(samples::accepted::levels(CrossChainProof::MAX_LEVELS.into()));
     assert_eq!(Document::parse(&document.to_bytes()).as_ref(), Ok(&document));
     // As deep as a document is long: neither form may be followed to the end of the stack.
     let deep: Vec<u8> = [1, 1, 4].repeat(Document::MAX_BYTES / 3);
@@ -159,7 +159,7 @@ fn proofs_inside_of_proofs_are_not_followed_beyond_their_bound() {
     assert!(Document::parse(&deep).is_err());
     let deep = r#"{"kind":"transaction","transaction":{"proof":"#.to_owned() + &piece.repeat(20);
     assert!(
-        serde_json::from_str::<TransactionProof>(&deep).unwrap_err().to_string().contains("levels"),
+        serde_json::from_str::<CrossChainProof>(&deep).unwrap_err().to_string().contains("levels"),
         "{deep}"
     );
 }

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use engine::chain::ChainId;
-use engine::proof::{self, Claim, Document, Inner, TransactionProof};
+use engine::proof::{self, Claim, CrossChainProof, Document, Inner};
 use engine::sim;
 use engine::source::{Answer as Found, NoAnswer, Question};
 use engine::store::BlockReader;
@@ -47,7 +47,7 @@ async fn transaction<R: BlockReader>(
         return Err(wrong(chain, "it answered another question"));
     };
     let block = proof::build(&node.reader, chain, height, head).map_err(|error| node.refusal(error))?;
-    let proof = TransactionProof { version: TransactionProof::VERSION, transaction: part, block };
+    let proof = CrossChainProof { version: CrossChainProof::VERSION, transaction: part, block };
     let (_, claim) = proof.verify_claim().map_err(|error| wrong(chain, &error.to_string()))?;
     names(&claim, question.id()).map_err(|why| wrong(chain, &why))?;
     asked.answers(&node).unchanging(&Document::Transaction(proof))

@@ -11,7 +11,7 @@ contract Harness {
         return proof.verifyBlock();
     }
 
-    function verifyTransaction(bytes calldata proof) external view returns (MainstemVerifier.TransactionProof memory) {
+    function verifyTransaction(bytes calldata proof) external view returns (MainstemVerifier.CrossChainProof memory) {
         return proof.verifyTransaction();
     }
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::chain::Hash;
 
 use super::{
-    AbsenceProof, BlocksProof, Claim, ConsistencyProof, DecodeError, Proof, SectionProof, TransactionProof,
+    AbsenceProof, BlocksProof, Claim, ConsistencyProof, CrossChainProof, DecodeError, Proof, SectionProof,
     Verified, VerifyError,
 };
 
@@ -21,7 +21,7 @@ pub enum Document {
     /// That a side block is indexed.
     Block(Proof),
     /// That a transaction, or a receipt, is in an indexed side block.
-    Transaction(TransactionProof),
+    Transaction(CrossChainProof),
     /// That each of many side blocks is indexed.
     Blocks(BlocksProof),
     /// That a header continues the history of an earlier one.
@@ -87,7 +87,7 @@ impl Document {
         }
         match bytes {
             [1, 0, ..] => Proof::from_bytes(bytes).map(Self::Block),
-            [1, 1, ..] => TransactionProof::from_bytes(bytes).map(Self::Transaction),
+            [1, 1, ..] => CrossChainProof::from_bytes(bytes).map(Self::Transaction),
             [1, 2, ..] => BlocksProof::from_bytes(bytes).map(Self::Blocks),
             [1, 3, ..] => ConsistencyProof::from_bytes(bytes).map(Self::Consistency),
             [1, 4, ..] => SectionProof::from_bytes(bytes).map(Self::Chain),

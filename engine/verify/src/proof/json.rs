@@ -19,8 +19,8 @@ use crate::tree::Step;
 
 use super::strict::Strict;
 use super::{
-    AbsenceProof, AelfPart, BlockContent, BlocksProof, ChainPart, ConsistencyProof, Document, EvmPart,
-    ManyBlock, Neighbour, Nested, Proof, ProvenBlock, SectionProof, SimPart, Transaction, TransactionProof,
+    AbsenceProof, AelfPart, BlockContent, BlocksProof, ChainPart, ConsistencyProof, CrossChainProof,
+    Document, EvmPart, ManyBlock, Neighbour, Nested, Proof, ProvenBlock, SectionProof, SimPart, Transaction,
 };
 
 /// Reads a document of at most [`Document::MAX_BYTES`].
@@ -135,9 +135,9 @@ fn is_kind<E: serde::de::Error>(got: &str, expected: &str) -> Result<(), E> {
     Err(E::custom(format_args!("kind: {got:?} is not {expected:?}")))
 }
 
-impl Serialize for TransactionProof {
+impl Serialize for CrossChainProof {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("TransactionProof", 4)?;
+        let mut out = serializer.serialize_struct("CrossChainProof", 4)?;
         out.serialize_field("version", &self.version)?;
         out.serialize_field("kind", "transaction")?;
         out.serialize_field("transaction", &self.transaction)?;
@@ -178,7 +178,7 @@ impl Serialize for Transaction {
     }
 }
 
-impl<'de> Deserialize<'de> for TransactionProof {
+impl<'de> Deserialize<'de> for CrossChainProof {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         AnyProof { level: 0, inside: 0 }
             .deserialize(deserializer)?
@@ -296,13 +296,13 @@ impl ProofFields {
         }
     }
 
-    fn transaction_proof(mut self) -> Result<TransactionProof, String> {
+    fn transaction_proof(mut self) -> Result<CrossChainProof, String> {
         let kind = need("kind", &mut self.kind)?;
         if kind != "transaction" {
             let kind: String = kind.chars().take(40).collect();
             return Err(format!("kind: {kind:?} is not \"transaction\""));
         }
-        let proof = TransactionProof {
+        let proof = CrossChainProof {
             version: need("version", &mut self.version)?,
             transaction: need("transaction", &mut self.transaction)?,
             block: need("block", &mut self.block)?.block_proof()?,
@@ -404,7 +404,7 @@ impl<'de> Visitor<'de> for AnyTransaction {
                 PartField::receipt => once("receipt", &mut fields.receipt, map.next_value()?)?,
                 PartField::data => once("data", &mut fields.data, map.next_value()?)?,
                 PartField::proof => {
-                    if self.level >= TransactionProof::MAX_LEVELS {
+                    if self.level >= CrossChainProof::MAX_LEVELS {
                         return Err(A::Error::custom("more than 8 levels of proofs inside of proofs"));
                     }
                     let given = map.next_value_seed(AnyProof { level: self.level + 1, inside: 0 })?;

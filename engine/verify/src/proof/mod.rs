@@ -29,7 +29,7 @@ pub use consistency::ConsistencyProof;
 pub use document::{Document, Outcome, ParseError};
 pub use error::{Part, VerifyError};
 pub use many::{BlocksProof, ManyBlock, ManyChain};
-pub use transaction::{AelfPart, Claim, EvmPart, Inner, Nested, SimPart, Transaction, TransactionProof};
+pub use transaction::{AelfPart, Claim, CrossChainProof, EvmPart, Inner, Nested, SimPart, Transaction};
 
 /// What a proof that verifies rests on: what it says holds if its reader trusts the header hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -15,7 +15,7 @@ use super::{DecodeError, Part, Proof, ProvenBlock, Verified, VerifyError, same, 
 
 /// That a transaction is in a side block that was indexed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TransactionProof {
+pub struct CrossChainProof {
     /// Version of the proof: 1.
     pub version: u16,
     /// The transaction, and the way from it to `block.block`.
@@ -76,7 +76,7 @@ pub enum Nested {
     /// That a block is indexed there.
     Block(Proof),
     /// That a transaction is in a block that is indexed there.
-    Transaction(TransactionProof),
+    Transaction(CrossChainProof),
 }
 
 /// What a transaction part that leads to its block says.
@@ -118,7 +118,7 @@ pub struct Inner {
     pub claim: Option<Claim>,
 }
 
-impl TransactionProof {
+impl CrossChainProof {
     /// The version that this program writes and verifies.
     pub const VERSION: u16 = 1;
     /// How many parts of type `mainstem` may be inside of each other.
@@ -135,7 +135,7 @@ impl TransactionProof {
         self.verify_claim().map(|(verified, _)| verified)
     }
 
-    /// As [`TransactionProof::verify`], with what the transaction part says.
+    /// As [`CrossChainProof::verify`], with what the transaction part says.
     pub fn verify_claim(&self) -> Result<(Verified, Claim), VerifyError> {
         self.verify_at(0)
     }
@@ -271,13 +271,13 @@ impl Transaction {
                 Ok(Self::Sim(SimPart { data, path: input.free_path()? }))
             }
             4 => {
-                if level >= TransactionProof::MAX_LEVELS {
+                if level >= CrossChainProof::MAX_LEVELS {
                     let got = u64::from(level) + 1;
                     return Err(DecodeError::Value { field: "levels", got, expected: "at most 8" });
                 }
                 Ok(Self::Mainstem(Box::new(match input.peek() {
                     Some([1, 0]) => Nested::Block(Proof::read(input)?),
-                    _ => Nested::Transaction(TransactionProof::read(input, level + 1)?),
+                    _ => Nested::Transaction(CrossChainProof::read(input, level + 1)?),
                 })))
             }
             got => Err(DecodeError::Value { field: "type", got: got.into(), expected: "1 to 4" }),
@@ -359,7 +359,7 @@ impl EvmPart {
 impl Nested {
     /// Checks that this ends in the header that is `block` of `chain`.
     fn verify(&self, chain: ChainId, block: &ProvenBlock, level: u8) -> Result<Inner, VerifyError> {
-        if level >= TransactionProof::MAX_LEVELS {
+        if level >= CrossChainProof::MAX_LEVELS {
             let got = u64::from(level) + 1;
             return Err(VerifyError::Value { field: "levels", got, expected: "at most 8" });
         }
