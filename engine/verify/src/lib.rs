@@ -44,7 +44,7 @@
 //! # Without std
 //! The crate takes `alloc` and SHA-256, and with the feature `evm` Keccak-256, RLP and trie nodes from alloy. `engine/verify/no_std`
 //! is a program without std that uses all of it: it compiles only as long as no dependency links std, and
-//! `cargo xtask audit` compiles it.
+//! `cargo xtask test` compiles it.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
