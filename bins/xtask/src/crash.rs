@@ -79,12 +79,14 @@ pub(crate) fn step() -> Result<()> {
 pub(crate) fn crash(options: &Options) -> Result<()> {
     if let Some(seed) = &options.replay {
         let mut harness = harness(&build(None)?, "crash::random");
-        return succeed(harness.env("MAINSTEM_CRASH_REPLAY", seed));
+        return succeed(harness.arg("--test-threads=1").env("MAINSTEM_CRASH_REPLAY", seed));
     }
     if !options.bugs_only && options.bug.is_none() {
         let mut harness = harness(&build(None)?, "crash::");
         harness.env("MAINSTEM_CRASH_STATES", options.states.to_string());
         harness.env("MAINSTEM_CRASH_SEED", options.seed.to_string());
+        // The random histories beside all others: they take as long.
+        harness.arg("--test-threads=2");
         succeed(&mut harness)?;
     }
     if options.without_bugs {
@@ -121,6 +123,8 @@ fn hunt(bugs: &[(String, String)], seed: u64) -> Result<()> {
                 let mut harness = harness(&program, part);
                 harness.env("MAINSTEM_CRASH_STATES", STATES_WITH_BUG.to_string());
                 harness.env("MAINSTEM_CRASH_SEED", seed.to_string()).env_remove("MAINSTEM_CRASH_JSON");
+                // The next one is built meanwhile.
+                harness.arg("--test-threads=1");
                 harness
             });
             let start = Instant::now();
@@ -209,7 +213,7 @@ fn build(bug: Option<&str>) -> Result<PathBuf> {
 
 fn harness(program: &Path, filter: &str) -> Command {
     let mut command = workspace::program(program, &workspace::root());
-    command.args([filter, "--test-threads=1", "--nocapture"]).env("MAINSTEM_CRASH_WHOLE", "1");
+    command.args([filter, "--nocapture"]).env("MAINSTEM_CRASH_WHOLE", "1");
     command
 }
 

@@ -50,7 +50,7 @@ const SUITES: [Suite; 3] = [
     Suite {
         folder: "storage/fuzz",
         targets: &["open", "record"],
-        brief: Duration::from_secs(20),
+        brief: Duration::from_secs(10),
         max_len: "2048",
         // More than a log of 64 KiB segments and the sanitizer's own memory.
         malloc_limit: "64",
