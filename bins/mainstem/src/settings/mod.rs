@@ -172,7 +172,7 @@ table::declare! {
         /// TCP address for gRPC and REST. Port 0 takes any free one.
         addr: SocketAddr = (Ipv4Addr::LOCALHOST, 9482).into();
         /// File with a secret that each call has to show, as `authorization: Bearer ..`; a relative path counts from the data
-        /// directory. Without one (an empty path, "-"), only an address of this machine (127.0.0.1 or ::1) is possible.
+        /// directory. Without one ("-"), only an address of this machine (127.0.0.1 or ::1) is possible.
         token_file: PathBuf = "-".into();
         /// Main blocks that can still be taken back, at most. Lanes keep the side blocks of all of them: cache.lane_blocks
         /// has to be enough for what a chain makes in so long.
