@@ -185,6 +185,7 @@ pub(super) fn busy() -> Problem {
 #[cfg(test)]
 mod tests {
     use engine::chain::{ChainId, Hash, Height, MainHeader, Timestamp};
+    use engine::pipeline::Sealer;
     use engine::proof::{BlockContent, SectionProof};
 
     use super::*;
@@ -192,7 +193,6 @@ mod tests {
     /// All blocks of a chain in some main block.
     fn document(count: usize) -> Document {
         let header = MainHeader {
-            version: 1,
             chain_id: ChainId(2),
             height: Height(3),
             time: Timestamp::from_millis(4),
@@ -200,10 +200,7 @@ mod tests {
             side_root: Hash([6; 32]),
             chain_count: 1,
             leaf_count: count as u64,
-            ops_root: Hash::ZERO,
-            state_root: Hash::ZERO,
-            history_root: Hash::ZERO,
-            aelf_root: Hash::ZERO,
+            ..Sealer::blank().header
         };
         Document::Chain(SectionProof {
             version: SectionProof::VERSION,

@@ -151,26 +151,14 @@ fn wrong(chain: ChainId, why: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use engine::chain::{Hash, Height, MainHeader, Timestamp};
+    use engine::chain::{Hash, Height, MainHeader};
+    use engine::pipeline::Sealer;
     use engine::proof::{ProvenBlock, Verified};
 
     use super::*;
 
     fn inner(chain: u32, height: u64, claim: Option<Claim>) -> Claim {
-        let header = MainHeader {
-            version: 1,
-            chain_id: ChainId(5),
-            height: Height(1),
-            time: Timestamp::from_millis(0),
-            parent: Hash::ZERO,
-            side_root: Hash::ZERO,
-            chain_count: 0,
-            leaf_count: 0,
-            ops_root: Hash::ZERO,
-            state_root: Hash::ZERO,
-            history_root: Hash::ZERO,
-            aelf_root: Hash::ZERO,
-        };
+        let header = MainHeader { chain_id: ChainId(5), height: Height(1), ..Sealer::blank().header };
         let verified = Verified { header_hash: Hash::ZERO, trusted: header, trusted_hash: Hash::ZERO };
         let block = ProvenBlock { height: Height(height), hash: Hash::ZERO, tx_root: Hash::ZERO };
         Claim::Mainstem(Box::new(Inner { chain_id: ChainId(chain), block, verified, claim }))
