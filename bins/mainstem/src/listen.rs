@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub name: &'static str,
     /// Threads that serve connections.
     pub threads: usize,
+    /// How far these threads stand back for all others, as `nice` counts: 0, like any other, to 19.
+    pub nice: u8,
     /// Threads for what blocks.
     pub blocking_threads: usize,
     /// Connections at a time; more wait in the listener's queue.
@@ -50,12 +52,13 @@ impl Listener {
         S: Fn(TcpStream, Stopped) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Config { addr, name, threads, blocking_threads, connections } = config;
+        let Config { addr, name, threads, nice, blocking_threads, connections } = config;
         let started = AtomicUsize::new(0);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .max_blocking_threads(blocking_threads)
             .thread_name_fn(move || format!("{name}-{}", started.fetch_add(1, Ordering::Relaxed)))
+            .on_thread_start(move || stand_back(nice))
             .enable_all()
             .build()?;
         let listener = runtime.block_on(TcpListener::bind(addr))?;
@@ -78,6 +81,15 @@ impl Listener {
         let all_closed = self.slots.acquire_many(self.connections);
         let _ = self.runtime.block_on(async { tokio::time::timeout(grace, all_closed).await });
         self.runtime.shutdown_timeout(Duration::from_millis(100));
+    }
+}
+
+/// On Linux, `nice` is of the thread that calls it alone.
+fn stand_back(nice: u8) {
+    if nice > 0
+        && let Err(error) = rustix::process::nice(i32::from(nice))
+    {
+        tracing::debug!(%error, nice, "a thread cannot stand back for others");
     }
 }
 
@@ -115,5 +127,42 @@ async fn accept<S, F>(
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// How nice the threads of this process with such a name are.
+    fn nice_of(name: &str) -> Vec<i32> {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.join("stat")).ok());
+        let ours = stats.filter(|stat| stat.contains(&format!("({name}-")));
+        // proc(5): the 19th field; the name before may have spaces.
+        let nice =
+            |stat: String| stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse();
+        ours.map(|stat| nice(stat).unwrap()).collect()
+    }
+
+    #[test]
+    fn threads_stand_back_as_far_as_they_are_told_and_no_others_do() {
+        let start = |name, nice| {
+            let addr = (Ipv4Addr::LOCALHOST, 0).into();
+            let config = Config { addr, name, threads: 2, nice, blocking_threads: 1, connections: 1 };
+            Listener::start(config, |_, _| async {}).unwrap()
+        };
+        let (_meek, _plain) = (start("meek", 7), start("plain", 0));
+        let before = nice_of("plain");
+        assert_eq!(before.len(), 2);
+        // A thread has its name a moment before it stands back.
+        while nice_of("meek") != [before[0] + 7; 2] {
+            assert_eq!(nice_of("meek").len(), 2);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(nice_of("plain"), before);
     }
 }

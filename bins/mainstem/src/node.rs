@@ -242,6 +242,7 @@ impl Node {
             addr,
             threads: plan.api.threads.get(),
             max_connections: settings.api.max_connections,
+            nice: settings.api.nice as u8,
             head_timeout: timeout,
         };
         let api = api::Server::start(config, api::router(Arc::new(node), limits)).map_err(|error| {

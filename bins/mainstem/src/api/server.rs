@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub addr: SocketAddr,
     /// Threads that answer.
     pub threads: usize,
+    /// How far they stand back for ingest, sealing and storing, from 0 to 19.
+    pub nice: u8,
     /// Connections at once.
     pub max_connections: usize,
     /// Time for the head of a request to arrive.
@@ -43,9 +45,9 @@ impl Server {
     /// # Errors
     /// The address cannot be had, or threads cannot be started.
     pub(crate) fn start(config: Config, routes: Router) -> io::Result<Self> {
-        let Config { addr, threads, max_connections, head_timeout } = config;
+        let Config { addr, threads, nice, max_connections, head_timeout } = config;
         let connections = max_connections as u32;
-        let listening = listen::Config { addr, name: "api", threads, blocking_threads: 1, connections };
+        let listening = listen::Config { addr, name: "api", threads, nice, blocking_threads: 1, connections };
         let serve = move |stream, stopped| serve(stream, stopped, routes.clone(), head_timeout);
         Listener::start(listening, serve).map(Self)
     }

@@ -102,7 +102,7 @@ impl Fixture {
         };
         let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout });
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
-        let config = Config { addr, threads: 2, max_connections, head_timeout: timeout };
+        let config = Config { addr, threads: 2, nice: 0, max_connections, head_timeout: timeout };
         let server = Some(Server::start(config, routes).unwrap());
         Self { server, _ingest: ingest, reader }
     }

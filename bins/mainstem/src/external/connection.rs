@@ -196,7 +196,7 @@ mod tests {
         };
         let routes = Router::new().route("/WatchVerdicts", get(answer.clone())).route("/other", get(answer));
         let addr = "127.0.0.1:0".parse().unwrap();
-        let config = Config { addr, name: "test", threads: 1, blocking_threads: 1, connections: 8 };
+        let config = Config { addr, name: "test", threads: 1, nice: 0, blocking_threads: 1, connections: 8 };
         let serve = move |stream, stopped| serve(stream, stopped, routes.clone(), patience);
         (Listener::start(config, serve).unwrap(), sender)
     }

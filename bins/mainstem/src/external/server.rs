@@ -64,6 +64,8 @@ impl Server {
             addr: config.addr,
             name: "external",
             threads: THREADS,
+            // The main chain waits for them.
+            nice: 0,
             blocking_threads: WORKERS,
             connections: CONNECTIONS,
         };

@@ -151,6 +151,9 @@ table::declare! {
         addr: SocketAddr = (Ipv4Addr::LOCALHOST, 9480).into();
         /// Threads that answer.
         threads: usize = 2, in 1..=64;
+        /// How far these threads stand back for those that take blocks in, seal and store, as `nice` counts it. 19, the most:
+        /// where both want a processor, those get 98 % of it, so that no load on the API slows them. 0: they share alike.
+        nice: usize = 19, in 0..=19;
         /// Connections at once; more wait.
         max_connections: usize = 256, in 1..=65_536;
         /// Largest body of a request. A proof has a few KiB.

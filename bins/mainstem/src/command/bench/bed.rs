@@ -138,7 +138,7 @@ fn settings(shape: &Shape, dir: &Path) -> Settings {
     let mut settings = Settings::default();
     dir.clone_into(&mut settings.data.dir);
     settings.ingest.addr = (Ipv4Addr::LOCALHOST, 0).into();
-    settings.api.addr = (Ipv4Addr::LOCALHOST, 0).into();
+    settings.api.addr = shape.api.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
     // All nodes are at one address here.
     settings.ingest.handshakes_per_address = 1_000_000;
     settings.ingest.handshake_burst = 1_000_000;

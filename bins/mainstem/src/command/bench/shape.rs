@@ -1,5 +1,6 @@
 //! The shape of a load: the flags that `bench` and `profile` share.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -36,6 +37,9 @@ pub(crate) struct Shape {
     /// The node's cache.lane_blocks: blocks that a lane holds [default: see below]
     #[arg(long, value_name = "N", value_parser = lane_blocks)]
     pub(crate) lane_blocks: Option<u64>,
+    /// Where the node's API listens, for those who ask it meanwhile [default: any free port]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) api: Option<SocketAddr>,
     /// Where to put the log while it runs; removed afterwards. Choose the disk to be measured
     #[arg(long, value_name = "DIR", default_value = "mainstem-bench")]
     pub(crate) data: PathBuf,
