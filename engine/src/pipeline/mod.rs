@@ -29,6 +29,7 @@ mod seal;
 mod sealing;
 mod select;
 mod stats;
+mod trace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -50,6 +51,7 @@ pub use meter::Meter;
 pub use resume::ResumeError;
 pub use seal::Sealer;
 pub use stats::{Durable, StageNow, Stats};
+pub use trace::BlockTrace;
 
 pub(crate) use resume::{Resumed, resume};
 pub(crate) use seal::{Assembler, Below, Share};
@@ -261,6 +263,12 @@ impl Running {
         self.shared.figures.stages(self.clock.monotonic(), self.sealed.get() as u64)
     }
 
+    /// What a main block went through, and when, if it is one of the newest 4,096 that were made since the start.
+    pub fn trace(&self, height: Height) -> Option<BlockTrace> {
+        let Figures { seal, persist, .. } = &self.shared.figures;
+        trace::trace(&seal.trace, &persist.trace, height)
+    }
+
     /// Why a stage gave up, if one did: nothing is indexed any more, and the process should end.
     pub fn failed(&self) -> Option<String> {
         self.shared.failure.get().cloned()
@@ -316,6 +324,7 @@ fn empty_block() -> MainBlock {
     MainBlock {
         header,
         hash: Hash::ZERO,
+        operations: Vec::new(),
         sections: Vec::new(),
         columns: Columns::default(),
         chain_nodes: Vec::new(),

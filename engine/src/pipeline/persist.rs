@@ -18,6 +18,7 @@ use crate::store::{BlockStore, StoreError};
 use crate::sync::{Doorbell, Publisher, Receiver, RecvTimeout, Sender};
 
 use super::head::{Head, HeadSink};
+use super::trace::Persisted;
 use super::{SEALED_WAITING, Shared};
 
 /// Main blocks that share a sync at most; 260 bytes each.
@@ -60,6 +61,8 @@ impl Drop for StoredBell {
 /// What is appended and waits for a sync: nobody hears of it before.
 pub(super) struct Unsynced {
     heads: Vec<Head>,
+    /// Of each head when it was taken and when it was appended.
+    times: Vec<(Duration, Duration)>,
     /// Of each drain its chain and, if that has blocks here, the newest height.
     ends: Vec<(ChainId, Option<Height>)>,
     /// Those that have some.
@@ -70,7 +73,12 @@ impl Unsynced {
     /// Nothing yet, of these chains, which ascend.
     pub(super) fn new(chains: Vec<ChainId>) -> Self {
         let touched = Vec::with_capacity(chains.len());
-        Self { heads: Vec::new(), ends: chains.into_iter().map(|chain| (chain, None)).collect(), touched }
+        Self {
+            heads: Vec::new(),
+            times: Vec::new(),
+            ends: chains.into_iter().map(|chain| (chain, None)).collect(),
+            touched,
+        }
     }
 
     fn add(&mut self, block: &MainBlock) {
@@ -145,7 +153,9 @@ impl Persister {
         let before = self.clock.monotonic();
         figures.appending.begin(before);
         self.store.append(&block)?;
-        figures.append.record(self.clock.monotonic().saturating_sub(before), 1);
+        let appended = self.clock.monotonic();
+        figures.append.record(appended.saturating_sub(before), 1);
+        self.unsynced.times.push((before, appended));
         self.unsynced.add(&block);
         // No room means that enough are in use: this one is dropped.
         let _ = self.give_back.try_send(block);
@@ -162,20 +172,36 @@ impl Persister {
         self.store.sync()?;
         let now = self.clock.monotonic();
         figures.sync.record(now.saturating_sub(before), 1);
-        let Unsynced { heads, ends, touched } = &mut self.unsynced;
+        let mut longest = Duration::ZERO;
+        let Unsynced { heads, times, ends, touched } = &mut self.unsynced;
         for position in touched.drain(..) {
             if let Some(end) = ends[position].1.take() {
-                self.drains[position].release(end, now, |took, count| figures.durable.record(took, count));
+                self.drains[position].release(end, now, |took, count| {
+                    longest = longest.max(took);
+                    figures.durable.record(took, count);
+                });
             }
         }
         figures.main_blocks.add(heads.len() as u64);
         figures.side_blocks.add(heads.iter().map(|head| head.header.leaf_count).sum());
         self.stored.0.ring();
-        for head in heads.drain(..) {
+        let synced_with = heads.len() as u64;
+        for (head, (handed_on, appended)) in heads.drain(..).zip(times.drain(..)) {
             self.publisher.publish(&Some(head));
             for sink in &mut self.sinks {
                 sink.publish(&head);
             }
+            let block = Persisted {
+                leaf_count: head.header.leaf_count,
+                chain_count: head.header.chain_count.into(),
+                synced_with,
+                received: now.saturating_sub(longest),
+                handed_on,
+                appended,
+                synced: now,
+                published: self.clock.monotonic(),
+            };
+            figures.trace.record(head.header.height, &block);
         }
         figures.syncing.end(self.clock.monotonic());
         Ok(())

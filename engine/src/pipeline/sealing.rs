@@ -17,6 +17,7 @@ use crate::sync::{Receiver, Sender, Waiter};
 use super::config::{PipelineConfig, SealRules};
 use super::seal::Sealer;
 use super::select::fair_shares;
+use super::trace::Sealed;
 use super::{Shared, empty_block};
 
 /// How long the stage looks away at least while blocks wait but are not sealed yet.
@@ -123,7 +124,9 @@ impl SealStage {
             let mut block = self.spare.try_recv().unwrap_or_else(|| Box::new(empty_block()));
             self.sealer.seal(&mut self.outlets, &counts, self.clock.wall(), &mut block);
             figures.waiting.set(waiting.saturating_sub(block.header.leaf_count));
-            figures.took.record(self.clock.monotonic().saturating_sub(at), 1);
+            let hashed = self.clock.monotonic();
+            figures.took.record(hashed.saturating_sub(at), 1);
+            figures.trace.record(block.header.height, Sealed { gathered: at, hashed });
             if !self.hand_on(block, &mut counts) {
                 return;
             }

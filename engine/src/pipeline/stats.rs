@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::meter::Meter;
 use super::recorder::Recorder;
+use super::trace::{PersistTrace, SealTrace};
 
 /// Figures since the start. Durations are in microseconds, up to an hour, to three digits.
 #[derive(Clone, Debug)]
@@ -75,6 +76,7 @@ pub(crate) struct SealFigures {
     pub(crate) took: Recorder,
     /// Final side blocks that waited when it looked last, without those that it took since.
     pub(crate) waiting: Count,
+    pub(crate) trace: SealTrace,
 }
 
 /// Written by the persisting stage.
@@ -89,6 +91,7 @@ pub(crate) struct PersistFigures {
     pub(crate) appended: Count,
     pub(crate) main_blocks: Count,
     pub(crate) side_blocks: Count,
+    pub(crate) trace: PersistTrace,
 }
 
 /// A number that one thread writes and any reads.
@@ -116,6 +119,7 @@ impl Figures {
                 meter: Meter::default(),
                 took: Recorder::new(),
                 waiting: Count::default(),
+                trace: SealTrace::new(),
             }),
             persist: CachePadded::new(PersistFigures {
                 appending: Meter::default(),
@@ -126,6 +130,7 @@ impl Figures {
                 appended: Count::default(),
                 main_blocks: Count::default(),
                 side_blocks: Count::default(),
+                trace: PersistTrace::new(),
             }),
             places,
             sealed_most,
