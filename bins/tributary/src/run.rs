@@ -15,6 +15,7 @@ use indicatif::ProgressBar;
 use net::client::{
     ChainState, Client, ClientConfig, ConnectionState, Event, EventSink, MainSink, Monitor, Status,
 };
+use net::control::RefusalCode;
 use net::identity::Identity;
 use tracing::{info, warn};
 use tributary::keep::{Keeper, Store};
@@ -179,7 +180,7 @@ impl Session {
             if let Some(end) = self.heard.outcome().end(&status) {
                 break end;
             }
-            // Chains that have stopped for good reach nothing any more: they decide how it ends, not when.
+            // Chains that have stopped for good, or are not registered, reach nothing: they decide how it ends, not when.
             if [goal, self.stop_at].into_iter().flatten().any(|height| durable(&status, height)) {
                 let worst = self.heard.outcome().worst(&status);
                 if worst.is_none() {
@@ -266,7 +267,9 @@ impl Outcome {
 }
 
 fn durable(status: &Status, height: Height) -> bool {
-    status.chains.iter().all(|chain| chain.durable >= height || chain.state == ChainState::Stopped)
+    let unreachable =
+        |state| matches!(state, ChainState::Stopped | ChainState::Refused(RefusalCode::UnknownChain));
+    status.chains.iter().all(|chain| chain.durable >= height || unreachable(chain.state))
 }
 
 /// Stops the client, on a thread of its own: a source may be in a call that takes as long as its time-out.
@@ -291,7 +294,6 @@ const GRACE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use net::client::ChainStatus;
-    use net::control::RefusalCode;
 
     use super::*;
 

@@ -108,7 +108,8 @@ pub struct ClientConfig {
     /// Finds the server's addresses. Default: the system's resolver. A `server` that is an address is never looked up.
     pub lookup: Lookup,
     /// Stop instead of trying again after a refusal that will not pass by itself: for programs that run once. Default
-    /// false, since what is wrong can be mended on the other side.
+    /// false, since what is wrong can be mended on the other side. A chain that is not registered is asked for again in
+    /// any case while another one of the same connection is served.
     pub give_up_on_refusal: bool,
     /// Who answers the main chain's questions about transactions, such as a proof of one needs. None by default: then
     /// the main chain is told that this source answers none.

@@ -299,7 +299,9 @@ impl Pump {
         flow.left = false;
         let pause = if code.is_lasting() { flow.backoff.longest() } else { flow.backoff.pause() };
         flow.phase = Phase::Resume { at: Instant::now() + pause };
-        let state = if code.is_lasting() && shared.config.give_up_on_refusal {
+        // A chain that is not registered may be at any time, and its neighbours keep the session open until then.
+        let given_up = code.is_lasting() && code != RefusalCode::UnknownChain;
+        let state = if given_up && shared.config.give_up_on_refusal {
             flow.phase = Phase::Stopped;
             ChainState::Stopped
         } else {

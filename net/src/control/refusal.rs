@@ -133,10 +133,13 @@ impl From<&lane::Refusal> for RefusalCode {
         match refusal {
             lane::Refusal::UnknownKey { .. } => Self::UnknownKey,
             lane::Refusal::NotSpeaker { .. } => Self::NotSpeaker,
+            lane::Refusal::Removed { .. } => Self::UnknownChain,
             lane::Refusal::WrongHeight { .. } => Self::WrongHeight,
             lane::Refusal::WrongParent { .. } => Self::WrongParent,
             lane::Refusal::Conflict { .. } => Self::Conflict,
             lane::Refusal::AboveLimit { .. } => Self::AboveLimit,
+            // As if it had never been: the node asks again, and gets it when it is registered anew.
+            lane::Refusal::Removed { .. } => Self::UnknownChain,
         }
     }
 }

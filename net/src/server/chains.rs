@@ -250,9 +250,15 @@ impl Chains {
         for chain in &mut self.table {
             if claims && chain.state == State::Speaking && !chain.speaks(self.session) {
                 // As for a section that comes too late: it asks anew, and says which of its frames are from before.
-                let refusal = Refusal::NotSpeaker { chain: chain.id };
-                self.refusals.push(chain.id, chain.refuse(&refusal));
+                let fault = chain.refuse(&chain.gone().unwrap_or(Refusal::NotSpeaker { chain: chain.id }));
+                self.refusals.push(chain.id, fault);
                 deposed += 1;
+            } else if claims
+                && chain.state == State::Standby
+                && let Some(refusal) = chain.gone()
+            {
+                let fault = chain.refuse(&refusal);
+                self.refusals.push(chain.id, fault);
             }
             if let Some(refused) = chain.refused.take() {
                 let (code, detail) = *refused;
@@ -277,6 +283,21 @@ impl Chains {
         if !acks.is_empty() {
             ServerMessage::Ack(acks).encode(out);
         }
+    }
+
+    /// Takes a chain from the session, which may ask for it anew. Whether it spoke for it.
+    pub(super) fn depose(&mut self, chain: ChainId) -> bool {
+        let session = self.session;
+        let Ok(chain) = self.named(chain) else { return false };
+        if chain.state != State::Speaking {
+            return false;
+        }
+        chain.release(session);
+        let id = chain.id;
+        let fault = chain.refuse(&Refusal::NotSpeaker { chain: id });
+        self.refusals.push(id, fault);
+        self.speaking -= 1;
+        true
     }
 
     /// Lets lanes that rest give their memory back.
@@ -343,7 +364,7 @@ impl Chains {
 impl Chain {
     /// Returns why it was refused, if it was.
     fn claim(&mut self, cache: &Cache, ask: impl Fn(&Lane) -> Result<Claim, Refusal>) -> Option<Fault> {
-        if self.lane.is_none() {
+        if self.lane.as_ref().is_none_or(|lane| lane.is_closed()) {
             self.lane = cache.lane(self.id);
         }
         let claim = self.lane.as_deref().map(ask);
@@ -365,6 +386,11 @@ impl Chain {
         self.lane = None;
         self.state = State::Refused(code);
         Some((code, shorten(detail, MAX_DETAIL_BYTES)))
+    }
+
+    /// Why it cannot be served any more, if its lane was closed since it was looked up.
+    fn gone(&self) -> Option<Refusal> {
+        self.lane.as_ref().is_some_and(|lane| lane.is_closed()).then_some(Refusal::Removed { chain: self.id })
     }
 
     fn speaks(&self, session: SessionId) -> bool {

@@ -15,12 +15,26 @@ use crate::identity::KnownKeys;
 /// Asked once a handshake. Servers that use it are told of changes, and end the sessions whose key is no longer good.
 #[derive(Debug)]
 pub struct NodeKeys {
-    registered: HashSet<NodeKey>,
-    /// The keys that each chain is registered with.
-    chains: HashMap<ChainId, Box<[NodeKey]>>,
+    registry: RwLock<Registry>,
     changes: RwLock<KeyChanges>,
     /// Rung after a change. Of servers that are gone nothing is left but the weak reference.
     watchers: Mutex<Vec<Weak<Notify>>>,
+}
+
+/// What the chains are registered with.
+#[derive(Debug, Default)]
+struct Registry {
+    registered: HashSet<NodeKey>,
+    chains: HashMap<ChainId, Box<[NodeKey]>>,
+}
+
+impl Registry {
+    fn of(chains: &[SideChain]) -> Self {
+        Self {
+            registered: chains.iter().flat_map(|side| side.nodes.iter().copied()).collect(),
+            chains: chains.iter().map(|side| (side.id, side.nodes.clone().into())).collect(),
+        }
+    }
 }
 
 /// What differs from the registry.
@@ -36,17 +50,29 @@ impl NodeKeys {
     /// The keys that are registered for any of `chains`.
     pub fn new(chains: &[SideChain]) -> Arc<Self> {
         Arc::new(Self {
-            registered: chains.iter().flat_map(|side| side.nodes.iter().copied()).collect(),
-            chains: chains.iter().map(|side| (side.id, side.nodes.clone().into())).collect(),
+            registry: RwLock::new(Registry::of(chains)),
             changes: RwLock::default(),
             watchers: Mutex::default(),
         })
+    }
+
+    /// Puts the keys of `chains` in the place of all that were registered: new ones are let in at once, and sessions
+    /// whose key is registered for no chain any more end within a second.
+    pub fn set_chains(&self, chains: &[SideChain]) {
+        // Made before the lock is taken: handshakes wait for it.
+        let registry = Registry::of(chains);
+        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = registry;
+        self.ring();
     }
 
     /// Puts `changes` in the place of all earlier ones. Sessions whose key is not good any more, or stands for another
     /// one than when they began, end within a second.
     pub fn set(&self, changes: KeyChanges) {
         *self.changes.write().unwrap_or_else(PoisonError::into_inner) = changes;
+        self.ring();
+    }
+
+    fn ring(&self) {
         // After the change is written: whoever is woken, or comes in from now on, sees it.
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         watchers.retain(|watcher| watcher.upgrade().inspect(|watcher| watcher.notify_one()).is_some());
@@ -59,13 +85,14 @@ impl NodeKeys {
             return None;
         }
         let key = changes.stands_for.get(presented).unwrap_or(presented);
-        self.registered.contains(key).then_some(*key)
+        self.registry().registered.contains(key).then_some(*key)
     }
 
     /// The keys that a node of a chain may present: those of the registry, and those that stand for one of them.
     pub(super) fn of_chain(&self, chain: ChainId) -> Vec<NodeKey> {
-        let registered = self.chains.get(&chain).map_or(&[][..], |keys| keys);
         let changes = self.changes();
+        let registry = self.registry();
+        let registered = registry.chains.get(&chain).map_or(&[][..], |keys| keys);
         let stand_ins = changes.stands_for.iter().filter(|(_, key)| registered.contains(key));
         let mut keys: Vec<_> = registered.iter().chain(stand_ins.map(|(new, _)| new)).copied().collect();
         keys.sort_unstable();
@@ -81,7 +108,9 @@ impl NodeKeys {
     /// Whether the operator has named the key anywhere: in the registry or in a change.
     pub fn is_known(&self, key: &NodeKey) -> bool {
         let changes = self.changes();
-        self.registered.contains(key) || changes.revoked.contains(key) || changes.stands_for.contains_key(key)
+        self.registry().registered.contains(key)
+            || changes.revoked.contains(key)
+            || changes.stands_for.contains_key(key)
     }
 
     /// Rung after each change, as long as it is kept.
@@ -89,6 +118,10 @@ impl NodeKeys {
         let watcher = Arc::new(Notify::new());
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&watcher));
         watcher
+    }
+
+    fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn changes(&self) -> RwLockReadGuard<'_, KeyChanges> {
@@ -149,6 +182,24 @@ mod tests {
         let stands_for = [(NEW, OLD), (STRANGER, NEW), (OLD, OLD)].into();
         keys.set(KeyChanges { stands_for, ..KeyChanges::default() });
         assert_eq!(keys.of_chain(ChainId(1)), [OLD, NEW]);
+    }
+
+    #[test]
+    fn chains_that_come_and_go_take_their_keys_with_them() {
+        let keys = keys();
+        let side = |id, key| SideChain {
+            id: ChainId(id),
+            name: "side".into(),
+            first_height: Height(1),
+            nodes: vec![key],
+            finality: FinalityRule::Single,
+        };
+        keys.set_chains(&[side(1, OLD), side(2, NEW)]);
+        assert_eq!((keys.identify(&OLD), keys.identify(&NEW)), (Some(OLD), Some(NEW)));
+        assert_eq!(keys.of_chain(ChainId(2)), [NEW]);
+        keys.set_chains(&[side(2, NEW)]);
+        assert_eq!((keys.identify(&OLD), keys.identify(&NEW)), (None, Some(NEW)));
+        assert!(keys.of_chain(ChainId(1)).is_empty() && !keys.is_known(&OLD));
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! The last refusal of each key, for people who wonder why a node does not get in. Bounded.
+//! The last refusal of each key and of each chain, and how sessions ended, for people who wonder why a node does not get
+//! in or a chain does not get on. Bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use engine::chain::{ChainId, NodeKey, Timestamp};
@@ -29,25 +31,81 @@ pub struct KeyRefusal {
     pub count: u64,
 }
 
+/// The last time that a chain which is served was refused, by whatever session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainRefusal {
+    /// Which chain.
+    pub chain: ChainId,
+    /// The key that was shown.
+    pub key: NodeKey,
+    /// When it was refused last.
+    pub time: Timestamp,
+    /// From where.
+    pub address: SocketAddr,
+    /// Why.
+    pub code: RefusalCode,
+    /// Why, for people; at most 512 bytes.
+    pub detail: String,
+    /// How many times it was refused since the server started. Of a session that has many chains refused at once, not
+    /// each is counted here.
+    pub count: u64,
+    /// How many of these were contradictions: code `conflict`.
+    pub conflicts: u64,
+}
+
+/// How the last session of a key ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    /// The registered key that it acted for.
+    pub key: NodeKey,
+    /// When.
+    pub time: Timestamp,
+    /// Where it was.
+    pub address: SocketAddr,
+    /// How.
+    pub how: Left,
+}
+
+/// See [`Departure::how`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// The peer ended it in order.
+    Done,
+    /// The connection was lost: why, for people.
+    Lost(String),
+    /// It was refused: why.
+    Refused(RefusalCode, String),
+}
+
 /// How many keys that nobody has registered are remembered.
 pub(super) const MAX_UNKNOWN: usize = 256;
 
 /// Keys that the operator knows have a place for ever: there are no more of them than he has named. The others share
 /// [`MAX_UNKNOWN`] places, the last refused ones staying, so that a flood of them pushes nobody else out.
+///
+/// Chains have a place each if they are served; whoever enters them sees to that. Departures are of keys that were let
+/// in, which the operator has named.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<Pages>);
+pub(super) struct Ledger {
+    pages: Mutex<Pages>,
+    /// Counts what was written: who has seen this number has seen all.
+    version: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Pages {
     known: HashMap<NodeKey, KeyRefusal>,
     /// The last refused one at the end.
     unknown: VecDeque<KeyRefusal>,
+    chains: HashMap<ChainId, ChainRefusal>,
+    departures: HashMap<NodeKey, Departure>,
 }
 
 impl Ledger {
     /// Writes a refusal down; its count is how many there were at once, which the ledger adds up.
     pub(super) fn enter(&self, mut refusal: KeyRefusal) {
         let mut pages = self.pages();
+        self.count();
         let key = refusal.key;
         // Where it was before: a key may have become known since, or have been forgotten by the operator.
         let place = pages.unknown.iter().position(|other| other.key == key);
@@ -63,6 +121,41 @@ impl Ledger {
         }
     }
 
+    /// Writes the refusal of a chain down, which is served; its counts are added up.
+    pub(super) fn enter_chain(&self, mut refusal: ChainRefusal) {
+        let mut pages = self.pages();
+        self.count();
+        if let Some(before) = pages.chains.get(&refusal.chain) {
+            refusal.count += before.count;
+            refusal.conflicts += before.conflicts;
+        }
+        pages.chains.insert(refusal.chain, refusal);
+    }
+
+    /// Writes down how the session of a key that was let in ended.
+    pub(super) fn depart(&self, departure: Departure) {
+        let mut pages = self.pages();
+        self.count();
+        pages.departures.insert(departure.key, departure);
+    }
+
+    /// The last refusal of each chain.
+    pub(super) fn chains(&self) -> Vec<ChainRefusal> {
+        self.pages().chains.values().cloned().collect()
+    }
+
+    /// How the last session of each key ended.
+    pub(super) fn departures(&self) -> Vec<Departure> {
+        self.pages().departures.values().cloned().collect()
+    }
+
+    /// Grows with all that is written.
+    pub(super) fn version(&self) -> u64 {
+        // Acquire: pairs with `count`, which is called under the lock. Who sees the number, and then takes the lock, sees
+        // what it counts.
+        self.version.load(Ordering::Acquire)
+    }
+
     /// The last refusal of each key, the newest first.
     pub(super) fn all(&self) -> Vec<KeyRefusal> {
         let pages = self.pages();
@@ -72,8 +165,12 @@ impl Ledger {
         all
     }
 
+    fn count(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,5 +220,26 @@ mod tests {
         assert_eq!(counts(&ledger), [4, 1]);
         ledger.enter(refusal(7, false, 5));
         assert_eq!(counts(&ledger), [5, 1]);
+    }
+
+    #[test]
+    fn of_a_chain_the_last_refusal_is_kept_and_contradictions_are_counted() {
+        let ledger = Ledger::default();
+        let KeyRefusal { key, time, address, .. } = refusal(7, true, 1);
+        for (code, conflicts) in [(RefusalCode::Conflict, 1), (RefusalCode::WrongHeight, 0)] {
+            let (chain, detail) = (ChainId(1), code.to_string());
+            ledger.enter_chain(ChainRefusal { chain, key, time, address, code, detail, count: 1, conflicts });
+        }
+        let all = ledger.chains();
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].code, all[0].count, all[0].conflicts), (RefusalCode::WrongHeight, 2, 1));
+        assert_eq!(ledger.version(), 2);
+        for how in [Left::Done, Left::Lost("timed out".into())] {
+            ledger.depart(Departure { key, time, address, how });
+        }
+        assert_eq!(
+            ledger.departures().iter().map(|gone| &gone.how).collect::<Vec<_>>(),
+            [&Left::Lost("timed out".into())]
+        );
     }
 }

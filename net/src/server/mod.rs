@@ -35,6 +35,7 @@ mod ledger;
 mod pool;
 mod session;
 mod sessions;
+mod survey;
 mod warden;
 mod windows;
 
@@ -61,8 +62,9 @@ pub use counters::{ByCode, Counters};
 pub use follow::MainBlocks;
 pub use herald::ServerHeads;
 pub use keys::{KeyChanges, NodeKeys};
-pub use ledger::KeyRefusal;
+pub use ledger::{ChainRefusal, Departure, KeyRefusal, Left};
 pub use sessions::{LastRefusal, PeerInfo};
+pub use survey::{Seat, SessionSeen};
 
 use ask::Asking;
 use counters::Counts;
@@ -349,8 +351,22 @@ impl Shared {
 
     /// A session was refused, or `times` chains of it, of which `refusal` stands for all.
     fn note(&self, key: &NodeKey, address: SocketAddr, refusal: LastRefusal, times: u64) {
-        if refusal.chain.is_some() {
+        if let Some(chain) = refusal.chain {
             self.counts.chain_refusals.add(refusal.code, times);
+            // Of those that are not served, peers could name any number.
+            if self.parts.cache.lane(chain).is_some() {
+                let conflicts = if refusal.code == RefusalCode::Conflict { times } else { 0 };
+                self.ledger.enter_chain(ChainRefusal {
+                    chain,
+                    key: *key,
+                    time: self.parts.clock.wall(),
+                    address,
+                    code: refusal.code,
+                    detail: refusal.detail.clone(),
+                    count: times,
+                    conflicts,
+                });
+            }
         }
         self.enter(key, address, refusal, times);
     }

@@ -14,6 +14,7 @@ use super::Shared;
 use super::ask::Asked;
 use super::chains::{Chains, Fault, PeerChain};
 use super::follow::Wanted;
+use super::ledger::{Departure, Left};
 use super::pool::Share;
 use super::sessions::{LastRefusal, PeerInfo};
 use super::windows::Window;
@@ -143,10 +144,19 @@ pub(super) async fn run(
     }
     let end = peer.serve(&handle).await;
     match end {
-        Ok(()) | Err(End::Done) => session.connection.close(CLOSE_DONE, b"done"),
+        Ok(()) | Err(End::Done) => {
+            session.connection.close(CLOSE_DONE, b"done");
+            session.depart(shared, Left::Done);
+        }
         Err(End::Fault((code, detail))) => session.refuse(shared, code, &detail),
         Err(End::Gone(error)) => {
             tracing::debug!(session = session.id.0, key = %session.presented, %error, "a session ended");
+            match &error {
+                // We did, and have said why.
+                ConnectionError::LocallyClosed => {}
+                ConnectionError::ApplicationClosed(_) => session.depart(shared, Left::Done),
+                other => session.depart(shared, Left::Lost(other.to_string())),
+            }
         }
     }
 }
@@ -167,7 +177,35 @@ impl Session {
         let detail = shorten(detail.to_owned(), MAX_REASON_BYTES);
         self.connection.close(code.close_code(), detail.as_bytes());
         shared.counts.closes.one(code);
+        self.depart(shared, Left::Refused(code, detail.clone()));
         self.note(shared, LastRefusal { chain: None, code, detail });
+    }
+
+    /// Closes the connection since nothing comes over it: the peer has done nothing wrong, as far as one can see.
+    pub(super) fn hang_up(&self, shared: &Shared, detail: &str) {
+        // Relaxed: it guards nothing.
+        if self.refused.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::info!(session = self.id.0, key = %self.presented, address = %self.address, detail, "hung up");
+        let detail = shorten(detail.to_owned(), MAX_REASON_BYTES);
+        self.connection.close(RefusalCode::TooSlow.close_code(), detail.as_bytes());
+        shared.counts.closes.one(RefusalCode::TooSlow);
+        self.depart(shared, Left::Lost(detail));
+    }
+
+    /// Writes down how it ended.
+    fn depart(&self, shared: &Shared, how: Left) {
+        let (key, time, address) = (self.key, shared.parts.clock.wall(), self.connection.remote_address());
+        // Keys that the operator has named: there are no more of them.
+        if shared.parts.keys.is_known(&key) {
+            shared.ledger.depart(Departure { key, time, address, how });
+        }
+    }
+
+    /// What the peer says it runs; empty before its hello.
+    pub(super) fn software(&self) -> &str {
+        self.software.get().map_or("", String::as_str)
     }
 
     /// Whether its key is not good any more, or not for what it was.

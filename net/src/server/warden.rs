@@ -15,7 +15,10 @@ const ROUND: Duration = Duration::from_secs(2);
 pub(super) async fn run(shared: Arc<Shared>, reactor: usize, handle: Handle, keys: Arc<Notify>) {
     while !shared.is_closing() {
         // When the round is over there is nothing new about keys, but looking costs little and forgets nothing.
-        let _ = handle.timeout(ROUND, keys.notified()).await;
+        if handle.timeout(ROUND, keys.notified()).await.is_ok() {
+            // Chains may have come or gone with them: sessions see whether their lanes are still there.
+            shared.heralds.tell();
+        }
         let now = shared.parts.clock.monotonic();
         let mut revoked = Vec::new();
         shared.sessions.each(reactor, |session| {

@@ -4,6 +4,7 @@ use engine::chain::{ChainId, Height};
 
 use super::{Chain, Chains, State};
 use crate::control::RefusalCode;
+use crate::server::survey::Seat;
 
 /// A chain of a session, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,15 @@ impl Chains {
         self.table.iter().map(Chain::listed).collect()
     }
 
+    /// All chains, ascending, without where their lanes stand: no lane is asked.
+    pub(in super::super) fn seats(&self, out: &mut Vec<Seat>) {
+        out.extend(self.table.iter().map(|chain| Seat {
+            chain: chain.id,
+            state: chain.state.shown(),
+            tip: Some(chain.tip).filter(|tip| tip.0 > 0),
+        }));
+    }
+
     /// How many chains are refused.
     pub(in super::super) fn refused(&self) -> usize {
         self.table.iter().filter(|chain| matches!(chain.state, State::Refused(_))).count()
@@ -76,6 +86,17 @@ impl Chains {
     }
 }
 
+impl State {
+    fn shown(self) -> PeerChainState {
+        match self {
+            Self::Speaking => PeerChainState::Speaker,
+            Self::Standby => PeerChainState::Standby,
+            Self::Refused(code) => PeerChainState::Refused(code),
+            Self::Left => PeerChainState::Left,
+        }
+    }
+}
+
 impl Chain {
     fn listed(&self) -> PeerChain {
         let position = self.lane.as_ref().map(|lane| lane.position());
@@ -84,12 +105,7 @@ impl Chain {
             position.map_or((none, none, none), |at| (at.received, at.durable, at.limit));
         PeerChain {
             chain: self.id,
-            state: match self.state {
-                State::Speaking => PeerChainState::Speaker,
-                State::Standby => PeerChainState::Standby,
-                State::Refused(code) => PeerChainState::Refused(code),
-                State::Left => PeerChainState::Left,
-            },
+            state: self.state.shown(),
             received,
             durable,
             limit,
