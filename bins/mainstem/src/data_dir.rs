@@ -5,6 +5,8 @@
 //! genesis.toml    who the main chain is and which side chains it indexes
 //! node.key        this node's private key
 //! keys.toml       which keys of side-chain nodes were revoked or rotated, if any
+//! chains.toml     which side chains are paused, if any
+//! admin.sock      where a running node is steered
 //! log/            the main blocks
 //! ```
 
@@ -31,6 +33,10 @@ pub(crate) struct DataDir {
     pub key: PathBuf,
     /// The changes of registered keys.
     pub keys: PathBuf,
+    /// Which side chains are paused.
+    pub chains: PathBuf,
+    /// The admin socket.
+    pub admin: PathBuf,
     /// The directory of the log.
     pub log: PathBuf,
 }
@@ -54,6 +60,8 @@ impl DataDir {
             genesis: dir.join(genesis),
             key: dir.join(key),
             keys: dir.join("keys.toml"),
+            chains: dir.join("chains.toml"),
+            admin: dir.join("admin.sock"),
             log: dir.join("log"),
         }
     }

@@ -2,14 +2,15 @@
 //! main blocks over them, stores them, and proves to outsiders what was indexed.
 #![deny(unsafe_code)]
 
+mod admin;
 #[allow(
     unsafe_code,
     reason = "an allocator is an unsafe trait; it counts, and hands every call on to the system's"
 )]
 mod alloc;
 mod api;
-mod client;
 mod clock;
+mod codes;
 mod command;
 mod data_dir;
 mod external;
@@ -22,13 +23,13 @@ mod proc;
 mod settings;
 mod signals;
 mod threads;
+mod web;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use command::{bench, config, dev, follow, init, inspect, peers, profile, proof, prune, run, verify};
-use settings::ConfigError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +37,11 @@ Examples:
   mainstem init --data main --id AELF             make a data directory
   mainstem run --data main                        run a node
   mainstem proof --chain tDVV --height 7 > p.json fetch a proof from the node on this machine
-  mainstem verify p.json                          verify it, offline";
+  mainstem verify p.json                          verify it, offline
+  mainstem explain MS-1204                        what an error code means, and what to do
+
+Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 damaged data, 4 data of another version,
+5 no node answers; `verify` and `follow` say their own in their help.";
 
 /// The engine of a main chain: indexes side chains, seals main blocks, serves proofs.
 #[derive(Parser)]
@@ -63,6 +68,10 @@ enum Command {
     Prune(prune::Prune),
     Verify(verify::Verify),
     Follow(follow::Follow),
+    Health(command::health::Health),
+    Completions(command::completions::Completions),
+    Man(command::man::Man),
+    Explain(command::explain::Explain),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +89,13 @@ fn main() -> ExitCode {
         Command::Prune(prune) => prune.run(),
         Command::Verify(verify) => return verify.run(),
         Command::Follow(follow) => return follow.run(),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
+        Command::Explain(explain) => explain.run(),
+        Command::Health(health) => match health.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Inspect(inspect) => match inspect.run() {
             Ok(code) => return code,
             Err(error) => Err(error),
@@ -87,12 +103,6 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            for line in format!("{error:#}").lines() {
-                eprintln!("error: {line}");
-            }
-            // As of usage errors: what is wrong was said by the user.
-            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
-        }
+        Err(error) => ExitCode::from(codes::report(&error) as u8),
     }
 }

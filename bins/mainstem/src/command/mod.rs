@@ -1,12 +1,17 @@
 //! The commands, one a file: each its arguments, its help, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dev;
+pub(crate) mod explain;
 pub(crate) mod follow;
+pub(crate) mod health;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;
+pub(crate) mod man;
+mod pages;
 pub(crate) mod peers;
 pub(crate) mod profile;
 pub(crate) mod proof;

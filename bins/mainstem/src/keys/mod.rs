@@ -30,7 +30,7 @@ use engine::state::{Genesis, SideChain};
 use net::server::KeyChanges;
 use serde::Deserialize;
 
-pub(crate) use file::KeysFile;
+pub(crate) use file::{FileError, KeysFile};
 pub(crate) use watch::Watch;
 
 /// What `keys.toml` says, checked against the genesis document.

@@ -1,0 +1,40 @@
+//! What the routes do, without HTTP.
+
+use std::path::Path;
+
+use engine::chain::{ChainId, Height};
+use engine::state::SideChain;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::AdminError;
+
+/// What can be done to a running node. Calls block until they are done: they come on threads of their own.
+pub(crate) trait Actions: Send + Sync {
+    /// Registers a side chain; gives the main block that says so, once it is durable.
+    fn add_chain(&self, chain: SideChain) -> Result<Height, AdminError>;
+
+    /// Removes a side chain; gives the main block that says so, once it is durable.
+    fn remove_chain(&self, chain: ChainId) -> Result<Height, AdminError>;
+
+    /// Stops a chain from being sealed, or lets it go on. Holds over restarts.
+    fn pause_chain(&self, chain: ChainId, paused: bool) -> Result<(), AdminError>;
+
+    /// Reads the configuration again and applies what can change while the node runs.
+    fn reload(&self) -> Result<Applied, AdminError>;
+
+    /// Writes what a node can start from to a new directory; tells what it wrote.
+    fn snapshot(&self, to: &Path, with_key: bool) -> Result<Value, AdminError>;
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Applied {
+    /// Settings that hold now, as `section.key`.
+    pub applied: Vec<String>,
+    /// Settings that changed and hold from the next start on.
+    pub needs_restart: Vec<String>,
+    /// Side chains whose nodes' keys were read again, if `keys.toml` has changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,133 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+
+use super::*;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors")
+}
+
+#[test]
+fn numbers_are_in_order_and_names_of_a_range_unique() {
+    assert!(TABLE.is_sorted_by_key(|entry| entry.code));
+    let names: BTreeSet<_> = TABLE.iter().map(|entry| (entry.code.0 / 1000, entry.name)).collect();
+    assert_eq!(names.len(), TABLE.len());
+}
+
+#[test]
+fn every_page_says_what_why_and_what_to_do_and_the_index_lists_it() {
+    let index = fs::read_to_string(folder().join("README.md")).unwrap();
+    for entry in TABLE {
+        let code = entry.code;
+        assert!(entry.page.starts_with(&format!("# {code}: ")), "{code}");
+        for part in ["**What it means.** ", "**Why it happens.** ", "**What to do.** "] {
+            assert!(entry.page.contains(part), "{code} lacks {part}");
+        }
+        let row = format!("| [{code}]({code}.md) | `{}` | {} |\n", entry.name, entry.title());
+        assert!(index.contains(&row), "docs/errors/README.md lacks the row {row}");
+    }
+}
+
+#[test]
+fn every_page_belongs_to_a_code() {
+    let files = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let pages: BTreeSet<_> = files.filter(|name| name.starts_with("MS-")).collect();
+    let codes: BTreeSet<_> = TABLE.iter().map(|entry| format!("{}.md", entry.code)).collect();
+    assert_eq!(pages, codes);
+}
+
+#[test]
+fn every_refusal_and_every_reason_has_a_page() {
+    for refusal in RefusalCode::ALL {
+        assert_eq!(Code::of_refusal(*refusal).entry().name, refusal.name());
+    }
+    for reason in Reason::ALL {
+        assert_eq!(Code::of_reason(*reason).entry().name, reason.name());
+    }
+    let refusals = TABLE.iter().filter(|entry| entry.code.0 / 100 == 20).count();
+    let reasons = TABLE.iter().filter(|entry| entry.code.0 / 1000 == 3).count();
+    assert_eq!((refusals, reasons), (RefusalCode::ALL.len(), Reason::ALL.len()));
+}
+
+/// Kinds are literals, next to a status or first in `problem(..)`: each place where one is made is looked at.
+#[test]
+fn every_kind_of_problem_has_a_code() {
+    let mut kinds = BTreeSet::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![source.join("api"), source.join("admin"), source.join("external")];
+    while let Some(folder) = folders.pop() {
+        for file in fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            for (position, _) in text.match_indices("StatusCode::") {
+                // `StatusCode::NOT_FOUND, "kind"`, also over lines.
+                let rest = text[position..]
+                    .trim_start_matches(|c: char| c == ':' || c.is_alphanumeric() || c == '_');
+                let Some(rest) = rest.strip_prefix(',').map(str::trim_start) else { continue };
+                if let Some(kind) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                    kinds.insert(kind.to_owned());
+                }
+            }
+        }
+    }
+    assert!(kinds.len() > 30, "{kinds:?}");
+    let without: Vec<_> = kinds.iter().filter(|kind| Code::of_problem(kind).is_none()).collect();
+    assert_eq!(without, Vec::<&String>::new(), "kinds of problems without a code and a page");
+}
+
+#[test]
+fn codes_are_read_as_they_are_shown_and_by_name() {
+    for text in ["MS-1204", "ms-1204", "MS1204", "1204", "admin-socket"] {
+        assert_eq!(text.parse::<Code>().unwrap().to_string(), "MS-1204", "{text}");
+    }
+    for text in ["", "MS-", "MS-9999", "MS-99999999", "admin", "-1204-"] {
+        assert!(text.parse::<Code>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn an_error_has_the_code_of_the_outermost_that_knows_one_and_says_all_that_it_said() {
+    let lost = || storage::Error::NoLog { dir: "/x".into() };
+    let plain = anyhow::Error::from(lost());
+    assert_eq!(of(&plain).to_string(), "MS-5003");
+    let deep = Err::<(), _>(lost()).context("cannot begin").unwrap_err();
+    assert_eq!(of(&deep).to_string(), "MS-5003");
+    // What is known exactly stays.
+    let coded = Err::<(), _>(lost()).context("cannot begin").code(1207).unwrap_err();
+    assert_eq!(of(&coded).to_string(), "MS-5003");
+    let coded = Err::<(), _>(anyhow!("deep").context("cannot begin")).code(1207).unwrap_err();
+    assert_eq!(
+        (of(&coded).to_string(), format!("{coded:#}")),
+        ("MS-1207".into(), "cannot begin: deep".into())
+    );
+    let wrapped = coded.context("again");
+    assert_eq!(of(&wrapped).to_string(), "MS-1207");
+    assert_eq!(of(&anyhow!("x")).to_string(), "MS-7001");
+}
+
+#[test]
+fn exit_codes_follow_the_code() {
+    for (code, exit) in [
+        (1003, Exit::Usage),
+        (5008, Exit::Damaged),
+        (5021, Exit::Upgrade),
+        (2101, Exit::Unreachable),
+        (7001, Exit::Failed),
+    ] {
+        assert_eq!(Exit::of(Code::of_number(code).unwrap()), exit, "{code}");
+    }
+    let version = storage::Error::Damaged {
+        file: "LOG".into(),
+        offset: 0,
+        part: storage::Part::File,
+        flaw: storage::Flaw::Field { field: "version", found: 2, expected: 1 },
+    };
+    assert_eq!(of(&version.into()).to_string(), "MS-5021");
+}
