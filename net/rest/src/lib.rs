@@ -34,7 +34,7 @@ mod problem;
 mod proofs;
 #[cfg(feature = "openapi")]
 pub mod schema;
-pub mod stats;
+mod stats;
 pub mod status;
 pub mod trace;
 
@@ -47,6 +47,6 @@ pub use node::{Head, MainChain, Status};
 pub use peers::{ChainOfPeer, Peer, PeerChains, Peers, Refusal, Refusals, Refused};
 pub use problem::Problem;
 pub use proofs::{BlockName, Trusted, Verdict, Wanted};
-pub use stats::Stats;
+pub use stats::{Disk, Latency, Rates, Sample, Stage, Stats};
 pub use verify::chain::{ChainId, Hash, Height, MainHeader, Timestamp};
 pub use verify::proof::{Document, Proof};

@@ -8,9 +8,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::get;
-use engine::chain::{BlockView, Height, MainHeader};
+use engine::chain::{BlockView, Height};
 use engine::store::BlockReader;
-use serde::Serialize;
+use rest::Headers;
 
 use super::params;
 use super::problem::Problem;
@@ -24,18 +24,7 @@ pub(super) fn routes<R: BlockReader>() -> Router<Arc<Node<R>>> {
     Router::new().route("/v1/headers", get(headers::<R>))
 }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-struct Page {
-    /// By height, without gaps.
-    headers: Vec<MainHeader>,
-    /// The next height, if there is a block of that height already.
-    next: Option<Height>,
-    /// Height of the newest block.
-    head: Height,
-}
-
-async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<Page>> {
+async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<Headers>> {
     let (mut from, mut limit) = (Height(1), MAX_HEADERS);
     for (name, value) in params::query(&uri, &["from", "limit"])? {
         if name == "from" {
@@ -69,5 +58,5 @@ async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> 
         headers.push(header);
         next = next.next();
     }
-    Ok(Json(Page { headers, next: (next <= head).then_some(next), head }))
+    Ok(Json(Headers { headers, next: (next <= head).then_some(next), head }))
 }

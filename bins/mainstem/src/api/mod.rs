@@ -7,13 +7,16 @@
 mod aelf;
 mod answer;
 mod headers;
+pub(crate) mod health;
 mod metrics;
 pub(crate) mod params;
-pub(crate) mod peers;
+mod peers;
 pub(crate) mod problem;
 mod proofs;
 mod routes;
 mod server;
+pub(crate) mod stats;
+mod trace;
 mod transactions;
 mod views;
 

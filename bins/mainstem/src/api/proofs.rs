@@ -154,7 +154,7 @@ async fn verify<R: BlockReader>(
     let kind = document.kind();
     let outcome = match document.verify() {
         Ok(outcome) => outcome,
-        Err(error) => return Ok(Json(views::Verdict::refused(kind, error))),
+        Err(error) => return Ok(Json(views::refused(kind, error))),
     };
     let verified = outcome.verified;
     let (height, hash) = (verified.trusted.height, verified.trusted_hash);
@@ -177,7 +177,7 @@ async fn verify<R: BlockReader>(
     };
     let verified = ours == Some(hash);
     Ok(Json(views::Verdict {
-        kind,
+        kind: kind.to_owned(),
         verified,
         reason: (!verified).then(|| foreign(ours)),
         header_hash: Some(outcome.verified.header_hash),

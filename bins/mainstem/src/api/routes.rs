@@ -28,11 +28,11 @@ use net::server::{Load, PeerList, Questions};
 use super::answer::Budget;
 use super::params::{self, Params};
 use super::problem::{self, Problem};
-use super::{aelf, headers, metrics, peers, proofs, transactions, views};
+use super::{aelf, headers, health, metrics, peers, proofs, stats, trace, transactions, views};
 use crate::node::EngineSlot;
 
 /// The routes with all parameters that they take, for those who ask for another. `docs/api.md` has the same.
-pub(super) const PATHS: [&str; 19] = [
+pub(super) const PATHS: [&str; 24] = [
     "GET /v1/status",
     "GET /v1/chains?after={id}&limit={n}",
     "GET /v1/chains/{id}",
@@ -49,6 +49,11 @@ pub(super) const PATHS: [&str; 19] = [
     "GET /v1/peers/{session}?after={id}&limit={n}",
     "GET /v1/refusals",
     "GET /metrics",
+    "GET /v1/stats",
+    "GET /v1/trace/blocks/{height|latest}",
+    "GET /livez",
+    "GET /readyz?exclude={check,..}",
+    "GET /startupz",
     "GET /v1/aelf/parent-blocks/{chain}?from={height}&limit={n}",
     "/api/blockChain/..",
     "/aelf/{chain}/api/blockChain/..",
@@ -87,6 +92,10 @@ pub(crate) struct Node<R> {
     pub answers: Budget,
     /// Asks the nodes of side chains about transactions.
     pub questions: Questions,
+    /// How it is doing, looked at once a second.
+    pub stats: stats::Sampler,
+    /// Whether it is well.
+    pub health: health::Health,
 }
 
 /// Bounds of a request.
@@ -110,6 +119,10 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Rout
         .merge(proofs::routes())
         .merge(transactions::routes())
         .merge(headers::routes())
+        .merge(health::routes())
+        .merge(stats::routes())
+        .merge(trace::routes())
+        .merge(crate::web::routes())
         .merge(Arc::clone(&aelf).parents())
         .route("/v1/peers", get(peers::peers::<R>))
         .route("/v1/peers/{session}", get(peers::peer::<R>))
@@ -177,7 +190,7 @@ async fn status<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> A
     };
     let main = &node.genesis.main;
     Ok(Json(views::Status {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         main_chain: views::MainChain {
             chain_id: main.id,
             chain: main.id.to_string(),
@@ -188,7 +201,7 @@ async fn status<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> A
         first_block: node.reader.base().first,
         chains: node.genesis.chains.len(),
         side_blocks: side_blocks(&node.genesis, &node.cache),
-        node_key: node.key,
+        node_key: views::key(node.key),
         ingest_addr: node.ingest_addr.to_string(),
         uptime_ms: node.started.elapsed().as_millis() as u64,
     }))
@@ -201,7 +214,7 @@ async fn chains<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> A
     let page = &all[start..all.len().min(start + limit)];
     let chains = page
         .iter()
-        .filter_map(|side| Some(views::SideChain::new(side, &*node.cache.lane(side.id)?)))
+        .filter_map(|side| Some(views::side_chain(side, &*node.cache.lane(side.id)?)))
         .collect();
     let next = page.last().map(|side| side.id).filter(|_| start + page.len() < all.len());
     Ok(Json(views::Chains { chains, next }))
@@ -319,7 +332,7 @@ pub(crate) fn side_blocks(genesis: &Genesis, cache: &Cache) -> u64 {
 impl<R> Node<R> {
     pub(super) fn chain(&self, id: ChainId) -> Answer<views::SideChain> {
         let chain = self.genesis.chain(id).zip(self.cache.lane(id));
-        chain.map(|(side, lane)| views::SideChain::new(side, &lane)).ok_or_else(|| {
+        chain.map(|(side, lane)| views::side_chain(side, &lane)).ok_or_else(|| {
             let detail = format!("chain {id} is not registered here; GET /v1/chains lists those that are");
             Problem::new(StatusCode::NOT_FOUND, "unknown-chain", "No such chain", detail)
                 .with("chain_id", id.0)

@@ -10,11 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use engine::chain::{Height, MainHeader};
-use engine::proof::Document;
-use serde::Deserialize;
+use rest::Client;
 
 use super::dev::duration;
-use crate::client::Client;
 
 /// Longest file that can be a header.
 const MAX_BYTES: usize = 64 << 10;
@@ -72,12 +70,6 @@ struct Rewrite {
     reason: String,
 }
 
-/// As much of `GET /v1/blocks/latest` as is looked at.
-#[derive(Deserialize)]
-struct Latest {
-    header: MainHeader,
-}
-
 impl Follow {
     pub(crate) fn run(self) -> ExitCode {
         let client = Client::new(&self.node);
@@ -109,8 +101,7 @@ impl Follow {
 
     fn step(&self, client: &Client) -> Result<Step> {
         let kept = load(&self.keep)?;
-        let latest: Latest = client.get("/v1/blocks/latest")?;
-        let latest = latest.header;
+        let latest = client.latest_block()?.header;
         let Some(kept) = kept else {
             store(&self.keep, &latest)?;
             return Ok(Step::First(latest));
@@ -122,10 +113,7 @@ impl Follow {
                 kept.height
             );
         }
-        let path = format!("/v1/consistency?from={}&to={}", kept.height, latest.height);
-        let Document::Consistency(proof) = client.document(&path)? else {
-            bail!("{path}: the node answered with a proof of another kind");
-        };
+        let proof = client.consistency(kept.height, latest.height)?;
         let rewritten = |shown, reason| Ok(Step::Rewritten(Box::new(Rewrite { kept, shown, reason })));
         if proof.from != kept {
             return rewritten(proof.from, format!("it has another main block {}", kept.height));

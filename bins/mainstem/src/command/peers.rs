@@ -11,13 +11,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use engine::chain::{NodeKey, Timestamp};
+use engine::chain::Timestamp;
+use rest::{ChainOfPeer, Client, NodeKey, Peer, PeerChains, Refusal};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::inspect::{bytes, counted, grouped, is_broken_pipe};
-use crate::api::peers::{ChainOfPeer, Peer, PeerChains, Peers as Page, Refusal, Refusals};
-use crate::client::Client;
 use crate::settings::ConfigArgs;
 
 use table::Table;
@@ -137,22 +135,15 @@ impl Peers {
     }
 
     fn sample(&self, client: &Client) -> Result<Sample> {
-        let mut peers = Vec::new();
-        let mut after = String::new();
-        loop {
-            let page: Page = client.get(&format!("/v1/peers{after}"))?;
-            peers.extend(page.peers);
-            let Some(next) = page.next else { break };
-            after = format!("?after={next}");
-        }
-        let Refusals { mut refusals } = client.get("/v1/refusals")?;
+        let mut peers = client.all_peers().collect::<Result<Vec<_>, _>>()?;
+        let mut refusals = client.refusals()?.refusals;
         let mut chains = Vec::new();
         if let Some(key) = &self.key {
             let is_it = |found: &NodeKey| found.to_string().starts_with(key);
             peers.retain(|peer| is_it(&peer.key) || is_it(&peer.presented));
             refusals.retain(|refusal| is_it(&refusal.key));
             for peer in &peers {
-                chains.extend(chains_of(client, peer.session)?);
+                chains.extend(client.whole_peer(peer.session)?);
             }
         }
         Ok(Sample { at: Instant::now(), peers, refusals, chains })
@@ -207,10 +198,9 @@ impl Peers {
             writeln!(out, "No node whose key begins with {key} is connected.")?;
             return Ok(());
         }
-        let status: Value = client.get("/v1/status")?;
-        let text = |name: &str| status[name].as_str().unwrap_or("?").to_owned();
+        let status = client.status()?;
         writeln!(out, "Nobody is connected. Nodes of side chains connect with")?;
-        writeln!(out, "  tributary ... --main {} --main-key {}", text("ingest_addr"), text("node_key"))?;
+        writeln!(out, "  tributary ... --main {} --main-key {}", status.ingest_addr, status.node_key)?;
         writeln!(out, "and a key that the genesis document names; `mainstem keys list` shows which.")?;
         Ok(())
     }
@@ -227,20 +217,6 @@ impl Sample {
         };
         self.peers.iter().map(rate).collect()
     }
-}
-
-/// All pages of a session; `None` if it has ended.
-fn chains_of(client: &Client, session: u64) -> Result<Option<PeerChains>> {
-    let path = format!("/v1/peers/{session}");
-    let Some(mut all) = client.get_if_there::<PeerChains>(&path)? else { return Ok(None) };
-    while let Some(next) = all.next {
-        let Some(page) = client.get_if_there::<PeerChains>(&format!("{path}?after={}", next.0))? else {
-            return Ok(None);
-        };
-        all.chains.extend(page.chains);
-        all.next = page.next;
-    }
-    Ok(Some(all))
 }
 
 fn sessions(peers: &[Peer], rates: &Rates, now: Timestamp) -> Table {

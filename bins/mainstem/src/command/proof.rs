@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgGroup, Args, ValueEnum};
 use engine::chain::{ChainId, Height};
 use engine::proof::{self, Document};
+use rest::Client;
 
-use crate::client::Client;
 use crate::data_dir::DataDir;
 
 const EXAMPLES: &str = "\
@@ -117,14 +117,13 @@ impl Proof {
 
     fn fetch(&self, what: &What) -> Result<Document> {
         let client = Client::new(&self.node);
-        let head = self.head.map_or_else(String::new, |head| format!("?head={head}"));
-        match what {
-            What::Block(chain, height) => client.proof(*chain, *height, self.head).map(Document::Block),
-            What::Transaction(chain, id) => client.document(&format!("/v1/proofs/tx/{}/{id}{head}", chain.0)),
-            What::Blocks(blocks) => client.proofs(blocks, self.head),
-            What::Consistency(from, to) => client.document(&format!("/v1/consistency?from={from}&to={to}")),
-            What::All(chain, main) => client.document(&format!("/v1/blocks/{main}/chains/{}{head}", chain.0)),
-        }
+        Ok(match what {
+            What::Block(chain, height) => Document::Block(client.proof(*chain, *height, self.head)?),
+            What::Transaction(chain, id) => client.transaction(*chain, id, self.head)?,
+            What::Blocks(blocks) => client.proofs(blocks, self.head)?,
+            What::Consistency(from, to) => Document::Consistency(client.consistency(*from, *to)?),
+            What::All(chain, main) => client.all_of(*chain, *main, self.head)?,
+        })
     }
 
     fn build(&self, what: &What, dir: &Path) -> Result<Document> {

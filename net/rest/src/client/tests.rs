@@ -27,7 +27,9 @@ fn answering(answer: impl Into<Vec<u8>>) -> (Client, JoinHandle<String>) {
 
 fn http(status: u16, kind: &str, body: &str) -> String {
     let length = body.len();
-    format!("HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 #[test]

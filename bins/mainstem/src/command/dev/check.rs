@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use engine::chain::{ChainId, Hash, Height, MainHeader};
+use engine::chain::{ChainId, Hash, Height};
 use engine::sim::{SimChain, SimConfig};
-use serde::Deserialize;
-
-use crate::client::Client;
+use rest::Client;
 
 /// How far a simulated chain is run again to see what a block must be.
 const RERUN: u64 = 10_000;
@@ -30,23 +28,12 @@ pub(super) struct Checked {
     pub(super) head_hash: Hash,
 }
 
-#[derive(Deserialize)]
-struct Block {
-    hash: Hash,
-    header: MainHeader,
-}
-
-#[derive(Deserialize)]
-struct Chain {
-    durable: Height,
-}
-
 /// Proves a block of `chain` up to the newest main block and verifies that.
 pub(super) fn check(client: &Client, chain: ChainId, sim: &Arc<SimConfig>) -> Result<Checked> {
     // A short run may be over before this chain's first blocks are: its node still sends them.
     let deadline = Instant::now() + FIRST_BLOCK;
     let durable = loop {
-        let Chain { durable } = client.get(&format!("/v1/chains/{}", chain.0))?;
+        let durable = client.chain(chain)?.durable;
         if durable >= sim.first_height {
             break durable;
         }
@@ -54,7 +41,7 @@ pub(super) fn check(client: &Client, chain: ChainId, sim: &Arc<SimConfig>) -> Re
         std::thread::sleep(Duration::from_millis(20));
     };
     let height = Height(durable.0.min(RERUN));
-    let newest: Block = client.get("/v1/blocks/latest")?;
+    let newest = client.latest_block()?;
     ensure!(
         newest.hash == newest.header.hash(),
         "the hash of the newest main block is not that of its header"

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use engine::sim::SimConfig;
+use rest::Client;
 
-use crate::client::Client;
 use crate::logging;
 use crate::node::{Node, PortFlags};
 use crate::settings::{LogFilter, Settings};
