@@ -10,3 +10,4 @@ mod raw;
 mod refusals;
 mod restart;
 mod support;
+mod watched;

@@ -1,0 +1,106 @@
+//! What a watch sees of sessions and chains, and what it may do to them.
+
+use engine::chain::{ChainId, Height};
+use engine::lane::Lane;
+use engine::sync::Doorbell;
+use mainstem_net::client::{ChainState, Event};
+use mainstem_net::control::RefusalCode;
+use mainstem_net::server::{Left, PeerChainState, PeerList, Seat};
+
+use crate::support::*;
+
+/// The seats of all sessions.
+fn seats(peers: &PeerList) -> Vec<Seat> {
+    let mut all = Vec::new();
+    peers.survey(|session| {
+        assert!(session.datagrams > 0);
+        all.extend_from_slice(session.seats);
+    });
+    all
+}
+
+fn session(peers: &PeerList) -> u64 {
+    let mut found = 0;
+    peers.survey(|session| found = session.session);
+    found
+}
+
+#[test]
+fn a_survey_shows_who_speaks_and_how_far_its_source_is() {
+    let node = identity(1);
+    let main = Main::start(&[side(1, &[&node]), side(2, &[&identity(2)])], 64);
+    let peers = main.server.peer_list();
+    assert!(seats(&peers).is_empty());
+    let before = peers.ledger_version();
+    let (client, _) = start(main.client(&node), &World::new(&[1, 2], 30));
+    wait_until("the tip is told", || {
+        seats(&peers)
+            .first()
+            .is_some_and(|seat| seat.state == PeerChainState::Speaker && seat.tip == Some(Height(30)))
+    });
+    let all = seats(&peers);
+    assert_eq!((all.len(), all[1].state), (2, PeerChainState::Refused(RefusalCode::UnknownKey)));
+    wait_until("the refusal is written down", || peers.ledger_version() > before);
+    let refusals = peers.chain_refusals();
+    assert_eq!((refusals[0].chain, refusals[0].code), (ChainId(2), RefusalCode::UnknownKey));
+    assert!(refusals[0].detail.contains("is not registered"), "{refusals:?}");
+    assert!(peers.departures().is_empty());
+    drop(client);
+    wait_until("it has left", || peers.departures().first().is_some_and(|gone| gone.key == node.public()));
+    assert!(seats(&peers).is_empty());
+}
+
+#[test]
+fn a_node_that_is_deposed_asks_anew_and_one_that_is_hung_up_on_comes_back() {
+    let node = identity(1);
+    let main = Main::start(&[side(1, &[&node])], 64);
+    let peers = main.server.peer_list();
+    let world = World::new(&[1], 30);
+    let (client, told) = start(main.client(&node), &world);
+    wait_durable(&main, 1, 30);
+    let first = session(&peers);
+    assert!(peers.depose(first, ChainId(1)));
+    assert!(!peers.depose(first, ChainId(9)) && !peers.depose(99, ChainId(1)));
+    told.wait_for("the refusal", |event| {
+        matches!(event, Event::Refused { code: RefusalCode::NotSpeaker, .. }).then_some(())
+    });
+    wait_until("it speaks again", || client.status().chains[0].state == ChainState::Speaking);
+    world.change(1, |side| side.made = 60);
+    wait_durable(&main, 1, 60);
+
+    assert!(peers.hang_up(first, "nothing came"));
+    wait_until("it is back", || {
+        let now = session(&peers);
+        now != first && now != 0
+    });
+    assert_eq!(peers.departures()[0].how, Left::Lost("nothing came".into()));
+    assert!(!peers.hang_up(first, "again"));
+    world.change(1, |side| side.made = 90);
+    wait_durable(&main, 1, 90);
+}
+
+#[test]
+fn a_chain_that_is_removed_is_unknown_and_taken_up_again_when_it_is_registered_anew() {
+    let node = identity(1);
+    let sides = [side(1, &[&node]), side(2, &[&node])];
+    let main = Main::start(&sides, 64);
+    let (client, told) = start(main.client(&node), &World::new(&[1, 2], 30));
+    wait_durable(&main, 1, 30);
+    wait_durable(&main, 2, 30);
+    let (lane, mut ends) = Lane::new(&sides[1], Height(30), None, 64, Doorbell::new().0);
+    main.cache.lane(ChainId(2)).unwrap().close();
+    main.keys.set_chains(&sides[..1]);
+    told.wait_for("the refusal", |event| match event {
+        Event::Refused { chain: ChainId(2), code, text } => {
+            assert_eq!(*code, RefusalCode::UnknownChain);
+            Some(assert!(text.contains("was removed"), "{text}"))
+        }
+        _ => None,
+    });
+    assert_eq!(client.status().chains[0].state, ChainState::Speaking, "its neighbour goes on");
+    main.cache.insert(lane);
+    main.keys.set_chains(&sides);
+    wait_until("it speaks again", || client.status().chains[1].state == ChainState::Speaking);
+    assert_eq!(ends.outlet.available(), 0);
+    ends.outlet.take(0, |_| ());
+}
