@@ -47,6 +47,16 @@ pub(crate) enum Command {
     Mainstem(Mainstem),
     /// Make or show this node's key
     Keys(Keys),
+    /// Print the completions of this program for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of this program and all its commands
+    Man {
+        /// The directory, which is made if it is not there; pages in it are replaced
+        dir: PathBuf,
+    },
 }
 
 /// What every source has in common.

@@ -8,6 +8,9 @@
 
 mod cli;
 mod log;
+// The same for both programs, and too little for a package of its own.
+#[path = "../../mainstem/src/command/pages.rs"]
+mod pages;
 mod run;
 mod signals;
 mod words;
@@ -16,7 +19,7 @@ use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use engine::chain::{ChainId, Height};
 use engine::sim::SimConfig;
 use net::identity::Identity;
@@ -66,6 +69,17 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Evm(evm) => send_evm(evm),
         Command::Aelf(aelf) => send_aelf(aelf),
         Command::Mainstem(mainstem) => send_mainstem(mainstem),
+        Command::Completions { shell } => {
+            pages::completions(Cli::command(), shell, &mut stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { dir } => {
+            let shown = dir.display();
+            let files = pages::man(Cli::command(), &dir)
+                .with_context(|| format!("{shown}: pages cannot be written"))?;
+            writeln!(stdout(), "{} pages in {shown}", files.len())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Keys(Keys { action }) => {
             let identity = match &action {
                 KeysAction::New { file } => Identity::create(file)?,
