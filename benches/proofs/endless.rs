@@ -9,7 +9,7 @@ use std::sync::Arc;
 use engine::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainBlock, MainHeader, Section};
 use engine::merkle::history::History;
 use engine::merkle::{leaf, node};
-use engine::store::{BlockReader, StoreError};
+use engine::store::{BlockReader, Operations, StoreError};
 
 /// The lowest level whose nodes are kept: 64 bytes for 1,024 blocks.
 const KEPT: u32 = 10;
@@ -136,5 +136,9 @@ impl BlockReader for Endless {
 
     fn chain_head(&self, _: ChainId) -> Result<Option<Height>, StoreError> {
         Ok(Some(self.head))
+    }
+
+    fn operations(&self) -> Result<Operations, StoreError> {
+        Ok(Operations::default())
     }
 }

@@ -193,6 +193,7 @@ fn fresh(shape: Shape, slot: u64) -> MainBlock {
     MainBlock {
         header,
         hash: header.hash(),
+        operations: Vec::new(),
         chain_nodes: noise(nodes),
         side_nodes: noise(tree::stored_nodes(sections.len())),
         history_nodes: Vec::with_capacity(64),

@@ -19,6 +19,11 @@ impl Cache {
         self.lanes.insert(lane.chain(), lane);
     }
 
+    /// Takes the lane of `chain` out, which was closed.
+    pub(crate) fn remove(&self, chain: ChainId) {
+        self.lanes.remove(&chain);
+    }
+
     /// The lane of `chain`, if the chain is known.
     pub fn lane(&self, chain: ChainId) -> Option<Arc<Lane>> {
         self.lanes.get(&chain).map(|lane| Arc::clone(&lane))

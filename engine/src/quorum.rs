@@ -15,6 +15,21 @@ pub enum FinalityRule {
 }
 
 impl FinalityRule {
+    /// As commitments and operations name it.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Single => 1,
+        }
+    }
+
+    /// The rule with this code.
+    pub(crate) const fn of_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Single),
+            _ => None,
+        }
+    }
+
     /// The newest final height, given the newest height that the speaking node sent.
     pub fn final_height(self, received: Height) -> Height {
         match self {

@@ -9,6 +9,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use crate::chain::{BlockView, ChainId, Height, MainBlock};
+use crate::state::Operation;
 
 pub use base::{Base, ChainHead};
 pub use history::{HistoryError, StoredHistory};
@@ -26,9 +27,13 @@ impl StoreError {
     }
 }
 
+/// Operations with the heights of their main blocks, in order.
+pub type Operations = Arc<[(Height, Operation)]>;
+
 /// The writing side: one owner, the persist stage.
 pub trait BlockStore: Send {
-    /// Appends the block after the last appended one. It is neither durable nor visible to readers yet.
+    /// Appends the block after the last appended one. It is neither durable nor visible to readers yet. Its operations
+    /// are kept for good, even when the block is pruned.
     fn append(&mut self, block: &MainBlock) -> Result<(), StoreError>;
 
     /// Makes everything appended durable, then visible to readers. An error is final: no retry.
@@ -79,4 +84,7 @@ pub trait BlockReader: Clone + Send + Sync + 'static {
 
     /// The newest indexed height of a side chain, also when that block was pruned; `None` if none is indexed.
     fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, StoreError>;
+
+    /// The operations of all durable main blocks, also of those that were pruned.
+    fn operations(&self) -> Result<Operations, StoreError>;
 }

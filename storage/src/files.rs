@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::chain::{ChainId, Hash};
-use engine::store::Base;
+use engine::chain::{ChainId, Hash, Height};
+use engine::state::Operation;
+use engine::store::{Base, Operations};
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Part};
 use crate::format::{self, FIRST_RECORD, Flaw, Key, LogFile, Mark, RecordHeader, SegmentHeader, Trailer};
 use crate::map::is_mapped;
 use crate::medium::{Medium, MediumFile};
+use crate::operations;
 
 const LOG: &str = "LOG";
 const MARK: &str = "MARK";
 const BASE: &str = "BASE";
+const OPERATIONS: &str = "OPERATIONS";
 const LOCK: &str = "LOCK";
 const SEGMENT: &str = "seg";
 /// Of a file that was a segment and may become one again.
@@ -128,6 +131,21 @@ impl Context {
 
     pub(crate) fn write_base(&self, medium: &dyn Medium, segment: u64, base: &Base) -> Result<(), Error> {
         self.replace(medium, BASE, &format::encode_base(&self.key, segment, base))
+    }
+
+    /// The operations of all blocks, and of one whose record a crash kept from the log.
+    pub(crate) fn read_operations(&self) -> Result<Operations, Error> {
+        let path = self.dir.join(OPERATIONS);
+        let Some(bytes) = read_up_to(&path, 1 << 30)? else { return Ok(Operations::default()) };
+        operations::decode(&bytes, &self.key).map_err(|flaw| Error::damaged(&path, 0, Part::File, flaw))
+    }
+
+    pub(crate) fn write_operations(
+        &self,
+        medium: &dyn Medium,
+        operations: &[(Height, Operation)],
+    ) -> Result<(), Error> {
+        self.replace(medium, OPERATIONS, &operations::encode(&self.key, operations))
     }
 
     /// Makes the empty segment `number`, durable under its name, and opens it for writing: of a spare file if there
@@ -284,7 +302,7 @@ impl Context {
         let mut names = names(&self.dir)?;
         names.retain(|name| {
             let stem = name.strip_suffix(".tmp").unwrap_or_default();
-            [LOG, MARK, BASE].contains(&stem) || segment_number(stem).is_some()
+            [LOG, MARK, BASE, OPERATIONS].contains(&stem) || segment_number(stem).is_some()
         });
         Ok(names.into_iter().map(|name| self.dir.join(name)).collect())
     }

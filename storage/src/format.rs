@@ -53,6 +53,7 @@ pub(crate) enum Purpose {
     Mark = 7,
     RecordHeader = 8,
     Base = 9,
+    Operations = 10,
 }
 
 /// The random key of a log. It keeps bytes that a side chain chose from ever passing for a record.
@@ -755,7 +756,7 @@ pub(crate) fn judge_block(block: &impl BlockView, number: u64, main_chain: Chain
     exactly("sum of section.count", next_leaf, columns.hashes.len() as u64)
 }
 
-fn judge_file(magic: bool, version: U32, sum: impl FnOnce() -> bool) -> Result<(), Flaw> {
+pub(crate) fn judge_file(magic: bool, version: U32, sum: impl FnOnce() -> bool) -> Result<(), Flaw> {
     if !magic {
         return Err(Flaw::Magic);
     }

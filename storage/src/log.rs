@@ -33,6 +33,9 @@ pub struct Options {
     /// How many of the newest blocks are kept, at least; older segments are removed when a new one is begun. All
     /// by default.
     pub keep_blocks: Option<NonZeroU64>,
+    /// How much disk all segments may take, spare ones included, by default any: as `keep_blocks`, when a segment is full,
+    /// and whichever of the two asks for more removes more. At least one sealed segment stays, and two after it.
+    pub keep_bytes: Option<NonZeroU64>,
     /// How many files of removed segments are kept to be written again, which is several times faster than new
     /// ones. 2 by default.
     pub spare_segments: usize,
@@ -61,6 +64,7 @@ impl Options {
             prepare: Prepare::default(),
             reversible: false,
             keep_blocks: None,
+            keep_bytes: None,
             spare_segments: 2,
             cached_bytes: 1 << 30,
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use engine::chain::{BlockView, ChainId, Hash, Height};
-use engine::store::{Base, BlockReader, StoreError};
+use engine::store::{Base, BlockReader, Operations, StoreError};
 
 use crate::active::{self, Active, Lookup};
 use crate::block::LogBlock;
@@ -50,6 +50,8 @@ pub(crate) struct Index {
     /// without the lock.
     pub(crate) sealed: Arc<Vec<Slot>>,
     pub(crate) active: Active,
+    /// Of all durable records. A reader of another process's log leaves this empty and looks into the file.
+    pub(crate) operations: Operations,
 }
 
 /// A segment file, for people.
@@ -74,7 +76,12 @@ pub struct SegmentInfo {
 impl Shared {
     pub(crate) fn new(context: Arc<Context>, base: Arc<Base>, sealed: Vec<Slot>, active: Active) -> Self {
         let head = AtomicU64::new(active.next() - 1);
-        Self { context, head, index: RwLock::new(Index { base, sealed: Arc::new(sealed), active }) }
+        let operations = Operations::default();
+        Self {
+            context,
+            head,
+            index: RwLock::new(Index { base, sealed: Arc::new(sealed), active, operations }),
+        }
     }
 
     fn into_index(self) -> Index {
@@ -188,7 +195,7 @@ impl LogReader {
         context.share = Some(Arc::new(ReadersLock::share(dir.as_ref())?));
         let context = Arc::new(context);
         let (index, follower) = Follower::open(&context)?;
-        let Index { base, sealed, active } = index;
+        let Index { base, sealed, active, .. } = index;
         let sealed = Arc::unwrap_or_clone(sealed);
         let reader = Self {
             shared: Arc::new(Shared::new(context, base, sealed, active)),
@@ -224,6 +231,7 @@ impl LogReader {
             damage.extend(follower.damage(&self.shared));
         }
         damage.extend(self.shared.context.read_base().err());
+        damage.extend(self.shared.context.read_operations().err());
         damage.extend(self.shared.look(|index| self.shared.outside_holes(&index.active, None).err()));
         damage
     }
@@ -301,6 +309,16 @@ impl BlockReader for LogReader {
     fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, StoreError> {
         Ok(self.shared.chain_head(chain)?)
     }
+
+    fn operations(&self) -> Result<Operations, StoreError> {
+        if self.follower.is_none() {
+            return Ok(self.shared.look(|index| index.operations.clone()));
+        }
+        // Another process writes them before the record of their block: so after the head was read, all up to it are there.
+        let head = self.head();
+        let operations = self.shared.context.read_operations()?;
+        Ok(operations.iter().filter(|(height, _)| *height <= head).cloned().collect())
+    }
 }
 
 /// Follows a log that another process may be writing.
@@ -343,7 +361,7 @@ impl Follower {
             let nothing = Map::blank().map_err(Error::io("map", &context.dir))?;
             (Active::new(number, first, Arc::new(nothing)), None, false)
         };
-        let index = Index { base, sealed: Arc::new(slots), active };
+        let index = Index { base, sealed: Arc::new(slots), active, operations: Operations::default() };
         Ok((index, Self { mark, end, recycled, buffer: Vec::new(), begin }))
     }
 
@@ -372,7 +390,7 @@ impl Follower {
         // Another session may have taken blocks back, and then files were replaced.
         let mut result = Ok(());
         for _ in 0..TRIES {
-            let (Index { base, sealed, active }, mut fresh) = Self::open(context)?;
+            let (Index { base, sealed, active, .. }, mut fresh) = Self::open(context)?;
             let sealed = Arc::unwrap_or_clone(sealed);
             let again = Shared::new(context.clone(), base, sealed, active);
             result = fresh.take_all(&again);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::chain::Height;
-use engine::store::Base;
+use engine::store::{Base, Operations};
 use rustix::fs::SeekFrom;
 
 use crate::active::Active;
@@ -62,6 +62,8 @@ pub(crate) struct Recovered {
     pub(crate) base: Arc<Base>,
     pub(crate) sealed: Vec<Slot>,
     pub(crate) active: Active,
+    /// Of the blocks up to the newest one.
+    pub(crate) operations: Operations,
     pub(crate) file: Box<dyn MediumFile>,
     pub(crate) mark: Mark,
     pub(crate) recovery: Recovery,
@@ -147,6 +149,14 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     }
     drop(whole);
 
+    // Operations are written before the record of their block. Those of a record that never came, or was taken back, must
+    // not pass for those of the next record with its number.
+    let mut operations = context.read_operations()?;
+    if operations.last().is_some_and(|(height, _)| height.0 > head) && !cfg!(bug = "operations_not_dropped") {
+        operations = operations.iter().filter(|(height, _)| height.0 <= head).cloned().collect();
+        context.write_operations(medium, &operations)?;
+    }
+
     let mut mark = Mark { generation: mark.generation + 1, first_record: head + 1, durable: head, ..mark };
     if cfg!(bug = "generation_not_raised") && mark.generation > 1 {
         mark.generation -= 1;
@@ -157,7 +167,7 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     context.write_mark(medium, mark)?;
     recovery.head = Height(head);
     recovery.generation = mark.generation;
-    Ok(Recovered { base, sealed: slots, active, file, mark, recovery })
+    Ok(Recovered { base, sealed: slots, active, operations, file, mark, recovery })
 }
 
 /// What dropping records takes.

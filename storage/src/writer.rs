@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use engine::chain::{ChainId, Height, MainBlock};
 use engine::merkle::history::History;
-use engine::store::{Base, BlockStore, ChainHead, ReversibleStore, StoreError, StoredHistory};
+use engine::state::ops_root;
+use engine::store::{Base, BlockStore, ChainHead, Operations, ReversibleStore, StoreError, StoredHistory};
 
 use crate::active::{self, Active, ChainHash};
 use crate::block::Encoder;
@@ -43,6 +44,7 @@ pub struct LogWriter {
     medium: Arc<dyn Medium>,
     prepare: Prepare,
     keep_blocks: Option<NonZeroU64>,
+    keep_bytes: Option<NonZeroU64>,
     /// How many of the newest sealed segments stay in the page cache.
     cached_segments: usize,
     /// As it is on disk.
@@ -61,6 +63,8 @@ pub struct LogWriter {
     runs: usize,
     /// Side chains in the whole log, the pending ones included.
     chains: usize,
+    /// As the file has them, those of pending records included.
+    operations: Operations,
     /// The newest appended height of each chain that this session has met; 0 before its first block.
     heads: HashMap<ChainId, Height, ChainHash>,
     encoder: Encoder,
@@ -84,11 +88,12 @@ impl LogWriter {
         lock: Lock,
     ) -> Result<Self, Error> {
         let chains = chains_of(&recovered)?;
-        let Recovered { base, sealed, active, file, mark, recovery: _ } = recovered;
+        let Recovered { base, sealed, active, operations, file, mark, recovery: _ } = recovered;
         let mut writer = Self {
             medium,
             prepare: options.prepare,
             keep_blocks: options.keep_blocks,
+            keep_bytes: options.keep_bytes,
             cached_segments: usize::try_from(options.cached_bytes / context.segment_bytes)
                 .unwrap_or(usize::MAX),
             mark,
@@ -99,12 +104,14 @@ impl LogWriter {
             next: active.next(),
             runs: active.runs(),
             chains,
+            operations: operations.clone(),
             heads: HashMap::default(),
             encoder: Encoder::default(),
             failed: None,
             _lock: lock,
             shared: Arc::new(Shared::new(context, base, sealed, active)),
         };
+        writer.shared.publish(|index| index.operations = operations);
         writer.prepare_ahead();
         Ok(writer)
     }
@@ -116,12 +123,17 @@ impl LogWriter {
 
     /// Appends the block after the last one. It is neither durable nor visible before [`LogWriter::sync`].
     ///
-    /// Checks that the block is whole and the next one, not that its hashes and roots are true.
+    /// Checks that the block is whole and the next one, not that its hashes and roots are true, but for that over its
+    /// operations. Those are durable before its record is written.
     pub fn append(&mut self, block: &MainBlock) -> Result<(), Error> {
         self.usable()?;
         let height = block.header.height;
         format::judge_block(block, self.next, self.shared.context.main_chain)
             .map_err(|flaw| Error::Refused { height, flaw })?;
+        if !block.operations.is_empty() && ops_root(&block.operations) != block.header.ops_root {
+            let flaw = Flaw::Field { field: "header.ops_root", found: 0, expected: 1 };
+            return Err(Error::Refused { height, flaw });
+        }
         let new_chains = self.judge_heads(block)?;
         let bytes = self.encoder.encode(block);
         let runs = block.sections.len();
@@ -139,6 +151,9 @@ impl LogWriter {
             self.roll()?;
         }
 
+        if !block.operations.is_empty() {
+            self.write_operations(block)?;
+        }
         let context = &self.shared.context;
         let (segment, synced) = (self.segment(), self.shared.head());
         let record_index = self.records() as u32;
@@ -159,6 +174,22 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Puts a block's operations into their file, before its record comes.
+    fn write_operations(&mut self, block: &MainBlock) -> Result<(), Error> {
+        let height = block.header.height;
+        let new = block.operations.iter().map(|operation| (height, operation.clone()));
+        let operations: Operations = self.operations.iter().cloned().chain(new).collect();
+        let written = if cfg!(bug = "operations_after_record") {
+            Ok(())
+        } else {
+            self.shared.context.write_operations(&*self.medium, &operations)
+        };
+        // Nobody knows which of the two files is there: the next opening drops what has no record.
+        written.inspect_err(|error| self.failed = Some(error.to_string()))?;
+        self.operations = operations;
+        Ok(())
+    }
+
     /// Makes everything appended durable, then visible.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.usable()?;
@@ -176,7 +207,11 @@ impl LogWriter {
 
     fn publish_pending(&mut self) {
         let Pending { records, runs } = &mut self.pending;
+        let operations = &self.operations;
         self.shared.publish(|index| {
+            if operations.len() != index.operations.len() {
+                index.operations = operations.clone();
+            }
             let mut runs = runs.iter();
             for (bytes, leaves, count) in records.iter() {
                 index.active.push_record(*bytes, *leaves);
@@ -241,13 +276,33 @@ impl LogWriter {
         self.file = next_file;
         self.end = FIRST_RECORD;
         self.runs = 0;
-        if let Some(keep) = self.keep_blocks
-            && let Err(error) = self.prune(Height((self.next).saturating_sub(keep.get())))
+        let before = self.surplus_blocks().max(self.surplus_bytes());
+        if before > Height(0)
+            && let Err(error) = self.prune(before)
         {
             tracing::warn!(%error, "old blocks were not removed; the next segment tries again");
         }
         self.prepare_ahead();
         Ok(())
+    }
+
+    /// The first block that `keep_blocks` keeps.
+    fn surplus_blocks(&self) -> Height {
+        Height(self.keep_blocks.map_or(0, |keep| self.next.saturating_sub(keep.get())))
+    }
+
+    /// The first block that `keep_bytes` keeps.
+    fn surplus_bytes(&self) -> Height {
+        let Some(keep) = self.keep_bytes else { return Height(0) };
+        let context = &self.shared.context;
+        // Besides the sealed ones there are the active one, the one after it, and spare ones.
+        let others = 2 + context.spares.most;
+        let files = usize::try_from(keep.get() / context.segment_bytes).unwrap_or(usize::MAX);
+        let most = files.saturating_sub(others).max(1);
+        self.shared.look(|index| {
+            let surplus = index.sealed.len().checked_sub(most);
+            surplus.and_then(|first| index.sealed.get(first)).map_or(Height(0), |slot| Height(slot.first()))
+        })
     }
 
     /// Whether this log was made as one whose durable blocks can be taken back ([`Options::reversible`]).
@@ -306,11 +361,12 @@ impl LogWriter {
             self.failed = Some(cause.clone());
             Error::Failed { cause }
         })?;
-        let Recovered { base, sealed, active, file, mark, recovery: _ } = recovered;
+        let Recovered { base, sealed, active, operations, file, mark, recovery: _ } = recovered;
         (self.mark, self.file, self.chains) = (mark, file, chains);
         (self.end, self.next, self.runs) = (active.end, active.next(), active.runs());
         self.heads.clear();
-        self.shared.publish(|index| *index = Index { base, sealed: Arc::new(sealed), active });
+        self.operations = operations.clone();
+        self.shared.publish(|index| *index = Index { base, sealed: Arc::new(sealed), active, operations });
         self.prepare_ahead();
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A sealed main block: the header, and everything a proof is made from.
 
+use crate::state::Operation;
 use crate::store::StoreError;
 
 use super::{ChainId, Columns, ColumnsRef, Hash, Height, MainHeader};
@@ -43,6 +44,8 @@ pub struct MainBlock {
     pub header: MainHeader,
     /// Its hash.
     pub hash: Hash,
+    /// What it changes in the registry, in this order, before its side blocks are indexed. Few blocks have any.
+    pub operations: Vec<Operation>,
     /// One section a chain, by ascending chain id.
     pub sections: Vec<Section>,
     /// All side blocks, section after section.

@@ -61,7 +61,8 @@ impl Limits {
                     lanes::places(indexed, available)
                 }
             };
-            wanted.min(self.max_per_chain)
+            // A paused lane gives nothing to a candidate; what others propose is judged by what it holds.
+            if outlet.offered() == 0 { 0 } else { wanted.min(self.max_per_chain) }
         }));
         fair_shares(counts, self.max_leaves, turn, sorted);
         waiting

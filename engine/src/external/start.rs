@@ -36,7 +36,13 @@ impl External {
         if !store.reversible() {
             return Err(StartError::NotReversible);
         }
-        let Resumed { head, state, history } = resume(genesis, reader)?;
+        let Resumed { head, state, history, .. } = resume(genesis, reader)?;
+        if let Some((height, _)) = reader.operations()?.first() {
+            return Err(wrong(
+                *height,
+                "it carries an operation, and the main chain's node decides on those",
+            ));
+        }
         let irreversible = store.irreversible();
         let (branch, chains) = read_branch(genesis, reader, irreversible, state.chains(), &history)?;
         if branch.head() != head {

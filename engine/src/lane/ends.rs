@@ -54,6 +54,12 @@ impl Outlet {
         self.consumer.available()
     }
 
+    /// How many of them may be sealed now: none while the lane is paused.
+    pub fn offered(&self) -> u64 {
+        // The pause is seen, at the latest, after the ring that follows it: see `Lane::pause`.
+        if self.consumer.is_held() { 0 } else { self.available() }
+    }
+
     /// Height of the next block to take.
     pub fn next_height(&self) -> Height {
         Height(self.consumer.taken() + 1)

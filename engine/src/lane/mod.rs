@@ -120,6 +120,19 @@ impl Lane {
         (lane, LaneEnds { outlet, drain })
     }
 
+    /// The two ends of a lane for a chain that is not registered any more, into which nobody can push: they keep its
+    /// place among the others.
+    pub(crate) fn nobodys(chain: ChainId, doorbell: Doorbell) -> LaneEnds {
+        let side = SideChain {
+            id: chain,
+            name: String::new(),
+            first_height: Height(1),
+            nodes: Vec::new(),
+            finality: FinalityRule::default(),
+        };
+        Self::new(&side, Height(0), None, 1, doorbell).1
+    }
+
     /// Memory that a lane of `capacity` blocks takes at most, in bytes: its slots, as many arrivals when each
     /// section is one block, and where their pages are found.
     pub fn most_bytes(capacity: usize) -> u64 {
@@ -153,6 +166,32 @@ impl Lane {
         self.tail().rest();
     }
 
+    /// Pauses the lane, or goes on. What is in a paused lane is not sealed: it fills, and its sender waits for credit.
+    /// Nothing is lost, and no other chain notices. Blocks that the sealing stage takes at this moment may still go
+    /// into a main block.
+    pub fn pause(&self, paused: bool) {
+        self.observer.hold(paused);
+        // What was just stored is seen by the sealing stage after it has heard this: the ring is a Release that pairs with
+        // the Acquire in `Waiter::hear`, and the stage looks at all lanes after that.
+        self.doorbell.ring();
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.observer.is_held()
+    }
+
+    /// Ends the lane, as its chain is not registered any more: it takes nothing from here on, and nobody speaks for it.
+    pub fn close(&self) {
+        let mut tail = self.tail();
+        (tail.closed, tail.speaker) = (true, None);
+    }
+
+    /// Whether it was ended: all that is asked of it is refused then. A chain that was registered again has another lane.
+    pub fn is_closed(&self) -> bool {
+        self.tail().closed
+    }
+
     /// Asks to speak for the chain, as a session does when it begins. A node that connects again takes over
     /// from its own older session, never the other way round; while a newer session or another node of the
     /// chain speaks, the claim stands by.
@@ -184,6 +223,9 @@ impl Lane {
             return Err(Refusal::UnknownKey { chain: self.chain, key });
         }
         let mut tail = self.tail();
+        if tail.closed {
+            return Err(Refusal::Removed { chain: self.chain });
+        }
         if tail.speaker.is_some_and(|speaker| !replaces(speaker)) {
             return Ok(Claim::Standby(self.position_in(&mut tail)));
         }
@@ -210,6 +252,9 @@ impl Lane {
             return Err(Refusal::UnknownKey { chain: self.chain, key });
         }
         let mut tail = self.tail();
+        if tail.closed {
+            return Err(Refusal::Removed { chain: self.chain });
+        }
         let received = tail.producer.received();
         if tip.0 <= received || tail.producer.limit() == received || tail.is_speaker(session) {
             return Ok(None);
@@ -272,7 +317,7 @@ impl Lane {
         let chain = self.chain;
         let mut tail = self.tail();
         if !tail.is_speaker(session) {
-            return Err(Refusal::NotSpeaker { chain });
+            return Err(if tail.closed { Refusal::Removed { chain } } else { Refusal::NotSpeaker { chain } });
         }
         let received = tail.producer.received();
         if blocks.hashes.is_empty() {

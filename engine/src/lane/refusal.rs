@@ -21,6 +21,12 @@ pub enum Refusal {
         /// Which chain.
         chain: ChainId,
     },
+    /// The chain is not registered any more. One that was registered again has a lane of its own: look it up anew.
+    #[error("chain {chain} was removed from this main chain; the operator must register it again")]
+    Removed {
+        /// Which chain.
+        chain: ChainId,
+    },
     /// Not the next height.
     #[error("chain {chain}: height {got} is not the next one; expected {expected}")]
     WrongHeight {

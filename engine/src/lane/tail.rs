@@ -17,6 +17,8 @@ pub(super) struct Tail {
     pub(super) speaker: Option<(SessionId, NodeKey)>,
     /// When the last section of the speaker came; `None` of one that is new.
     pub(super) heard: Option<Duration>,
+    /// Whether the chain was removed.
+    pub(super) closed: bool,
     /// The last conflicting hash, kept and shown.
     pub(super) evidence: Option<Refusal>,
     /// What was received when it was last looked whether memory can be given back.
@@ -27,7 +29,7 @@ pub(super) struct Tail {
 impl Tail {
     pub(super) fn new(producer: Producer<Slot>, arrivals: Arrivals, hash: Option<Hash>) -> Self {
         let rests_at = producer.received();
-        Self { producer, hash, speaker: None, heard: None, evidence: None, rests_at, arrivals }
+        Self { producer, hash, speaker: None, heard: None, closed: false, evidence: None, rests_at, arrivals }
     }
 
     pub(super) fn appoint(&mut self, session: SessionId, key: NodeKey) {

@@ -70,14 +70,14 @@ impl SealRules {
     /// How many of the blocks that wait in a lane may go into the next main block; at most those that wait.
     pub fn places(self, outlet: &Outlet) -> u64 {
         match self {
-            Self::Mainstem => outlet.available(),
-            Self::Aelf => lanes::places(outlet.indexed(), outlet.available()),
+            Self::Mainstem => outlet.offered(),
+            Self::Aelf => lanes::places(outlet.indexed(), outlet.offered()),
         }
     }
 
     /// Whether blocks of a lane wait for nothing but that earlier ones become durable.
     pub fn holds(self, outlet: &Outlet) -> bool {
-        self == Self::Aelf && outlet.indexed() == lanes::Indexed::Reversible && outlet.available() > 0
+        self == Self::Aelf && outlet.indexed() == lanes::Indexed::Reversible && outlet.offered() > 0
     }
 }
 

@@ -20,6 +20,7 @@ mod config;
 pub(crate) mod fixture;
 mod head;
 mod meter;
+mod operate;
 mod persist;
 #[cfg(test)]
 mod pruned;
@@ -41,13 +42,14 @@ use crate::cache::Cache;
 use crate::chain::{Columns, Hash, Height, MainBlock, MainHeader, Timestamp};
 use crate::clock::Clock;
 use crate::lane::{Drain, Lane, Outlet};
-use crate::state::Genesis;
+use crate::state::{Genesis, Operation, Registry};
 use crate::store::{BlockReader, BlockStore};
 use crate::sync::{Depth, Doorbell, Published, Publisher, Stop, Waiter, handover, published};
 
 pub use config::{ConfigError, PipelineConfig, SealRules};
 pub use head::{Head, HeadSink};
 pub use meter::Meter;
+pub use operate::{OperateError, Operator};
 pub use resume::ResumeError;
 pub use seal::Sealer;
 pub use stats::{Durable, StageNow, Stats};
@@ -58,6 +60,7 @@ pub(crate) use seal::{Assembler, Below, Share};
 pub(crate) use select::fair_shares;
 pub(crate) use stats::Figures;
 
+use operate::Desk;
 use persist::{Persister, StoredBell, Unsynced};
 use sealing::SealStage;
 
@@ -69,7 +72,11 @@ const SEALED_WAITING: usize = 2;
 pub struct Engine {
     config: PipelineConfig,
     cache: Cache,
+    registry: Registry,
+    doorbell: Doorbell,
     waiter: Waiter,
+    /// What wakes the sealing stage when it looks away from the lanes.
+    stored: (Doorbell, Waiter),
     outlets: Vec<Outlet>,
     drains: Vec<Drain>,
     sealer: Sealer,
@@ -89,6 +96,8 @@ struct Shared {
     failure: OnceLock<String>,
     /// Asked for by whoever stops the engine; the sealing stage sees it at its next turn.
     stop: Stop,
+    /// Operations for the sealing stage.
+    desk: Desk,
 }
 
 impl Engine {
@@ -101,15 +110,24 @@ impl Engine {
         reader: &R,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ResumeError> {
-        config.validate(genesis.chains.len())?;
         let resumed = resume(genesis, reader)?;
+        let sides = resumed.registry.chains();
+        config.validate(sides.len())?;
         let (doorbell, waiter) = Doorbell::new();
         let cache = Cache::default();
         let (mut outlets, mut drains) = (Vec::new(), Vec::new());
-        for (side, chain) in genesis.chains.iter().zip(resumed.state.chains()) {
-            let hash = (chain.indexed >= side.first_height).then_some(chain.hash);
-            let (lane, ends) = Lane::new(side, chain.indexed, hash, config.lane_blocks, doorbell.clone());
-            cache.insert(lane);
+        let mut registered = sides.iter();
+        for chain in resumed.state.chains() {
+            // Each chain of the state has a place among the outlets, one that was removed an empty one.
+            let ends = if chain.active {
+                let side = registered.next().expect("the registry holds the chains that are active");
+                let (indexed, newest) = (chain.indexed, chain.newest());
+                let (lane, ends) = Lane::new(side, indexed, newest, config.lane_blocks, doorbell.clone());
+                cache.insert(lane);
+                ends
+            } else {
+                Lane::nobodys(chain.id, doorbell.clone())
+            };
             outlets.push(ends.outlet);
             drains.push(ends.drain);
         }
@@ -118,15 +136,45 @@ impl Engine {
         let shared = Arc::new(Shared {
             head,
             figures: Figures::new(
-                config.lane_blocks as u64 * genesis.chains.len() as u64,
+                config.lane_blocks as u64 * sides.len() as u64,
                 SEALED_WAITING as u64,
                 persist::most_unsynced(config.sync_interval) as u64,
             ),
             failure: OnceLock::new(),
             stop: Stop::new(doorbell.clone()),
+            desk: Desk::default(),
         });
-        let store = Box::new(store);
-        Ok(Self { config, cache, waiter, outlets, drains, sealer, store, publisher, shared, clock })
+        let (store, registry, stored) = (Box::new(store), resumed.registry, Doorbell::new());
+        Ok(Self {
+            config,
+            cache,
+            registry,
+            doorbell,
+            waiter,
+            stored,
+            outlets,
+            drains,
+            sealer,
+            store,
+            publisher,
+            shared,
+            clock,
+        })
+    }
+
+    /// Who is registered.
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
+    /// What changes the registry once the engine runs.
+    pub fn operator(&self) -> Operator {
+        Operator {
+            config: self.config,
+            registry: self.registry.clone(),
+            shared: Arc::clone(&self.shared),
+            bells: [self.doorbell.clone(), self.stored.0.clone()],
+        }
     }
 
     /// The lanes, for whoever takes blocks in.
@@ -141,15 +189,31 @@ impl Engine {
 
     /// Starts the stages. Every new head is announced to `sinks`, in order.
     pub fn start(self, sinks: Vec<Box<dyn HeadSink>>) -> Running {
-        let Self { config, cache, waiter, outlets, drains, sealer, store, publisher, shared, clock } = self;
+        let operator = self.operator();
+        let Self {
+            config,
+            cache,
+            registry,
+            doorbell,
+            waiter,
+            stored: (stored_bell, stored),
+            outlets,
+            drains,
+            sealer,
+            store,
+            publisher,
+            shared,
+            clock,
+        } = self;
         let (to_persist, sealed) = handover(SEALED_WAITING);
         let (give_back, spare) = handover(SEALED_WAITING + 2);
-        let (stored_bell, stored) = Doorbell::new();
         let depth = sealed.depth();
         let seal = SealStage {
             config,
+            doorbell,
             waiter,
             stored,
+            cache: cache.clone(),
             outlets,
             sealer,
             to_persist,
@@ -164,6 +228,9 @@ impl Engine {
             drains,
             sealed,
             give_back,
+            cache: cache.clone(),
+            registry,
+            lane_blocks: config.lane_blocks as u64,
             publisher,
             stored: StoredBell(stored_bell.clone()),
             sinks,
@@ -182,7 +249,16 @@ impl Engine {
             }
         });
         threads.push(spawn("persist".into(), guarded("persist", &shared, move || persist.run())));
-        Running { shared, cache, clock, sealed: depth, stored: stored_bell, pool: Some(pool), threads }
+        Running {
+            shared,
+            cache,
+            operator,
+            clock,
+            sealed: depth,
+            stored: stored_bell,
+            pool: Some(pool),
+            threads,
+        }
     }
 }
 
@@ -224,6 +300,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 pub struct Running {
     shared: Arc<Shared>,
     cache: Cache,
+    operator: Operator,
     clock: Arc<dyn Clock>,
     /// Main blocks on their way to the persisting stage.
     sealed: Depth,
@@ -238,6 +315,24 @@ impl Running {
     /// The lanes.
     pub fn cache(&self) -> Cache {
         self.cache.clone()
+    }
+
+    /// Who is registered now.
+    pub fn registry(&self) -> Registry {
+        self.operator.registry()
+    }
+
+    /// What changes the registry, for those who do not own the engine.
+    pub fn operator(&self) -> Operator {
+        self.operator.clone()
+    }
+
+    /// Changes the registry and blocks until the main block with the operation is durable; returns that one's height.
+    ///
+    /// # Errors
+    /// As [`Operator::operate`].
+    pub fn operate(&self, operation: Operation) -> Result<Height, OperateError> {
+        self.operator.operate(operation)
     }
 
     /// The newest durable head.

@@ -11,13 +11,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::Cache;
 use crate::chain::{ChainId, Height, MainBlock};
 use crate::clock::Clock;
 use crate::lane::Drain;
+use crate::state::Registry;
 use crate::store::{BlockStore, StoreError};
 use crate::sync::{Doorbell, Publisher, Receiver, RecvTimeout, Sender};
 
 use super::head::{Head, HeadSink};
+use super::operate::Change;
 use super::trace::Persisted;
 use super::{SEALED_WAITING, Shared};
 
@@ -37,8 +40,13 @@ pub(super) struct Persister {
     pub(super) sync_interval: Duration,
     /// By ascending chain id, as the sections of a block.
     pub(super) drains: Vec<Drain>,
-    pub(super) sealed: Receiver<Box<MainBlock>>,
+    pub(super) sealed: Receiver<Handed>,
     pub(super) give_back: Sender<Box<MainBlock>>,
+    /// Where lanes are shown once their registration is durable, and taken from.
+    pub(super) cache: Cache,
+    pub(super) registry: Registry,
+    /// Blocks that one lane holds at most.
+    pub(super) lane_blocks: u64,
     pub(super) publisher: Publisher<Option<Head>>,
     /// Rung after each sync. After `sealed`, which is closed by then when it is dropped.
     pub(super) stored: StoredBell,
@@ -46,6 +54,13 @@ pub(super) struct Persister {
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) unsynced: Unsynced,
+}
+
+/// A block on its way from the sealing stage.
+pub(super) struct Handed {
+    pub(super) block: Box<MainBlock>,
+    /// What the operation in it changes here, if it has one.
+    pub(super) change: Option<Box<Change>>,
 }
 
 /// Rung after each sync, and when the stage ends, however it does: the sealing stage then finds the hand-over
@@ -79,6 +94,13 @@ impl Unsynced {
             ends: chains.into_iter().map(|chain| (chain, None)).collect(),
             touched,
         }
+    }
+
+    /// Makes room for a new chain. Nothing waits.
+    fn insert(&mut self, position: usize, chain: ChainId) {
+        assert!(self.touched.is_empty(), "positions move up");
+        self.ends.insert(position, (chain, None));
+        self.touched.reserve(self.ends.len());
     }
 
     fn add(&mut self, block: &MainBlock) {
@@ -116,7 +138,10 @@ impl Persister {
             let due = self.clock.monotonic() + self.sync_interval;
             let mut next = Some(first);
             while let Some(sealed) = next {
-                self.append(sealed)?;
+                match sealed.change {
+                    None => self.append(sealed.block)?,
+                    Some(change) => self.change(sealed.block, *change)?,
+                }
                 next = self.next_before(due);
             }
             self.sync()?;
@@ -125,7 +150,7 @@ impl Persister {
     }
 
     /// The next block that shares the sync which is due at `due`, if one comes before.
-    fn next_before(&mut self, due: Duration) -> Option<Box<MainBlock>> {
+    fn next_before(&mut self, due: Duration) -> Option<Handed> {
         let waiting = self.unsynced.heads.len();
         if self.sync_interval.is_zero() {
             // No more than may wait: a store that is slower than sealing must not put the sync off for ever.
@@ -164,8 +189,39 @@ impl Persister {
         Ok(())
     }
 
+    /// Stores a block that changes the registry, with a sync before and one after, so that nothing is waiting while the
+    /// drains change; and then shows the change.
+    fn change(&mut self, block: Box<MainBlock>, change: Change) -> Result<(), StoreError> {
+        self.sync()?;
+        let Change { operation, applied, drain, lane, reply } = change;
+        let chain = operation.chain();
+        if applied.inserted {
+            self.drains.insert(applied.position, drain);
+            self.unsynced.insert(applied.position, chain);
+        } else {
+            // What the one that was there still held was never sealed, or is durable.
+            self.drains[applied.position] = drain;
+        }
+        let height = block.header.height;
+        self.append(block)?;
+        self.sync()?;
+        match lane {
+            Some(lane) => self.cache.insert(lane),
+            None => self.cache.remove(chain),
+        }
+        self.registry.apply(&operation);
+        self.shared.figures.places.set(self.lane_blocks * self.registry.len() as u64);
+        tracing::info!(chain = %chain, height = height.0, "{}", operation.said());
+        // Who asked may be gone.
+        let _ = reply.send(Ok(height));
+        Ok(())
+    }
+
     /// Makes durable what is appended, gives its slots back, and tells of it.
     fn sync(&mut self) -> Result<(), StoreError> {
+        if self.unsynced.heads.is_empty() {
+            return Ok(());
+        }
         let figures = &self.shared.figures.persist;
         let before = self.clock.monotonic();
         figures.syncing.begin(before);

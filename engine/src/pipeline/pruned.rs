@@ -9,7 +9,7 @@ use crate::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainBlock, Main
 use crate::proof::{Proof, ProofError, build, build_absence, build_chain, build_consistency, build_many};
 use crate::state::Genesis;
 use crate::store::memory::{MemoryBlock, MemoryReader, MemoryStore};
-use crate::store::{Base, BlockReader, BlockStore, StoreError};
+use crate::store::{Base, BlockReader, BlockStore, Operations, StoreError};
 
 use super::fixture;
 use super::resume::resume;
@@ -209,6 +209,9 @@ impl BlockReader for Watched {
     }
     fn chain_head(&self, chain: ChainId) -> Result<Option<Height>, StoreError> {
         self.inner.chain_head(chain).map(|found| self.answered(found))
+    }
+    fn operations(&self) -> Result<Operations, StoreError> {
+        self.inner.operations().map(|found| self.answered(found))
     }
 }
 

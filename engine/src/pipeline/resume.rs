@@ -3,7 +3,7 @@
 
 use crate::chain::{BlockView, ChainId, Hash, Height};
 use crate::merkle::history::History;
-use crate::state::{Genesis, State};
+use crate::state::{Genesis, Operation, OperationError, Registry, State, ops_root};
 use crate::store::{BlockReader, HistoryError, StoreError, StoredHistory};
 
 use super::config::ConfigError;
@@ -28,6 +28,14 @@ pub enum ResumeError {
         chain: ChainId,
         /// Its newest height, by the index.
         height: Height,
+    },
+    /// An operation cannot be where the store has it.
+    #[error("main block {height}: {error}; check the log and that the genesis document is unchanged")]
+    Operation {
+        /// Height of the block that carries it.
+        height: Height,
+        /// What is wrong with it.
+        error: OperationError,
     },
     /// The store is that of another main chain.
     #[error("the log is that of main chain {log}; the genesis document is for {genesis}")]
@@ -58,13 +66,18 @@ pub(crate) struct Resumed {
     pub(crate) head: Option<Head>,
     pub(crate) state: State,
     pub(crate) history: History,
+    pub(crate) registry: Registry,
 }
 
 pub(crate) fn resume<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Resumed, ResumeError> {
-    let mut state = State::new(genesis);
+    let operations = reader.operations()?;
+    let mut state = State::restore(genesis, &operations)
+        .map_err(|(height, error)| ResumeError::Operation { height, error })?;
+    let registry = Registry::new(genesis, operations.iter().map(|(_, operation)| operation));
     let height = reader.head();
+    judge_operations(reader, &operations)?;
     let Some(block) = reader.block(height)? else {
-        return Ok(Resumed { head: None, state, history: History::default() });
+        return Ok(Resumed { head: None, state, history: History::default(), registry });
     };
     let header = block.header();
     block.intact()?;
@@ -77,7 +90,7 @@ pub(crate) fn resume<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Re
             heads.push((position, indexed, block_hash(reader, chain.id, indexed)?));
         }
     }
-    state.index(heads);
+    state.index_restored(heads);
     let wrong = |root, header, computed| Err(ResumeError::Root { height, root, header, computed });
     if state.root() != header.state_root {
         return wrong("state_root", header.state_root, state.root());
@@ -87,7 +100,27 @@ pub(crate) fn resume<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Re
         return wrong("history_root", header.history_root, before.root());
     }
     let history = History::load(height.0, &StoredHistory::new(reader))?;
-    Ok(Resumed { head: Some(Head { header, hash: header.hash() }), state, history })
+    Ok(Resumed { head: Some(Head { header, hash: header.hash() }), state, history, registry })
+}
+
+/// Compares the operations of each block that can be read with what its header commits to. A header that commits to
+/// operations which are not there is found by the state root.
+fn judge_operations<R: BlockReader>(
+    reader: &R,
+    operations: &[(Height, Operation)],
+) -> Result<(), ResumeError> {
+    for group in operations.chunk_by(|(one, _), (other, _)| one == other) {
+        let height = group[0].0;
+        let Ok(Some(block)) = reader.block(height) else { continue };
+        let header = block.header();
+        block.intact()?;
+        let operations: Vec<_> = group.iter().map(|(_, operation)| operation.clone()).collect();
+        let computed = ops_root(&operations);
+        if header.ops_root != computed {
+            return Err(ResumeError::Root { height, root: "ops_root", header: header.ops_root, computed });
+        }
+    }
+    Ok(())
 }
 
 /// The hash of the newest indexed block of a side chain.

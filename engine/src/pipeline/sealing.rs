@@ -9,12 +9,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::Cache;
 use crate::chain::MainBlock;
 use crate::clock::Clock;
-use crate::lane::Outlet;
-use crate::sync::{Receiver, Sender, Waiter};
+use crate::lane::{Lane, Outlet};
+use crate::state::Operation;
+use crate::sync::{Doorbell, Receiver, Sender, Waiter};
 
 use super::config::{PipelineConfig, SealRules};
+use super::operate::{Change, Pending};
+use super::persist::Handed;
 use super::seal::Sealer;
 use super::select::fair_shares;
 use super::trace::Sealed;
@@ -33,14 +37,19 @@ const LONGEST: Duration = Duration::from_millis(10);
 
 pub(super) struct SealStage {
     pub(super) config: PipelineConfig,
-    /// Rung when a lane has something new, and to stop.
+    /// What lanes ring.
+    pub(super) doorbell: Doorbell,
+    /// Rung when a lane has something new, when there is an operation, and to stop.
     pub(super) waiter: Waiter,
     /// Rung by the persisting stage after each sync and when it ends, and to stop: what wakes this stage when
     /// it looks away from the lanes.
     pub(super) stored: Waiter,
+    /// Lanes that are to be closed are found there.
+    pub(super) cache: Cache,
+    /// Of each chain of the state, in its order.
     pub(super) outlets: Vec<Outlet>,
     pub(super) sealer: Sealer,
-    pub(super) to_persist: Sender<Box<MainBlock>>,
+    pub(super) to_persist: Sender<Handed>,
     pub(super) spare: Receiver<Box<MainBlock>>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
@@ -63,6 +72,7 @@ impl SealStage {
     /// Runs until a stop was requested and nothing is left, or until the persisting stage has given up.
     pub(super) fn run(mut self) {
         self.seal_all();
+        self.shared.desk.close();
         self.shared.figures.seal.meter.end(self.clock.monotonic());
     }
 
@@ -77,8 +87,9 @@ impl SealStage {
             self.waiter.hear();
             // Before the look: what came before the request is seen.
             let stopping = shared.stop.is_requested();
+            let change = self.next_change();
             let Look { waiting, most, held, at, pause } = self.look(&mut counts);
-            if waiting == 0 {
+            if waiting == 0 && change.is_none() {
                 figures.meter.end(at);
                 if held && !self.to_persist.is_closed() {
                     self.stored.wait(pause);
@@ -97,7 +108,7 @@ impl SealStage {
             rung = false;
             let left = (last + self.config.seal_interval).saturating_sub(at);
             let backlog = self.config.catch_up && self.is_backlog(most);
-            if !(stopping || backlog || waiting >= self.config.seal_leaves) {
+            if !(stopping || backlog || waiting >= self.config.seal_leaves || change.is_some()) {
                 if !left.is_zero() {
                     figures.meter.end(self.clock.monotonic());
                     self.stored.wait(left.min(pause));
@@ -122,15 +133,51 @@ impl SealStage {
             turn += 1;
             last = at;
             let mut block = self.spare.try_recv().unwrap_or_else(|| Box::new(empty_block()));
-            self.sealer.seal(&mut self.outlets, &counts, self.clock.wall(), &mut block);
+            block.operations.clear();
+            block.operations.extend(change.as_ref().map(|change| change.operation.clone()));
+            self.sealer.seal_with_operations(&mut self.outlets, &counts, self.clock.wall(), &mut block);
             figures.waiting.set(waiting.saturating_sub(block.header.leaf_count));
             let hashed = self.clock.monotonic();
             figures.took.record(hashed.saturating_sub(at), 1);
             figures.trace.record(block.header.height, Sealed { gathered: at, hashed });
-            if !self.hand_on(block, &mut counts) {
+            if !self.hand_on(Handed { block, change }, &mut counts) {
                 return;
             }
         }
+    }
+
+    /// Takes the next operation, if there is one and it can be: the state and the outlets are changed then, and the next
+    /// block has to carry it.
+    fn next_change(&mut self) -> Option<Box<Change>> {
+        let Pending { operation, reply } = self.shared.desk.take()?;
+        let (applied, chain) = match self.sealer.apply(&operation) {
+            Ok(applied) => applied,
+            Err(error) => {
+                // Who asked may be gone.
+                let _ = reply.send(Err(error.into()));
+                return None;
+            }
+        };
+        let (lane, ends) = match &operation {
+            Operation::Register(side) => {
+                let (start, newest, doorbell) = (chain.indexed, chain.newest(), self.doorbell.clone());
+                let (lane, ends) = Lane::new(side, start, newest, self.config.lane_blocks, doorbell);
+                (Some(lane), ends)
+            }
+            Operation::Remove(chain) => {
+                // One operation is on its way at a time, so the lane that is shown is the one.
+                if let Some(lane) = self.cache.lane(*chain) {
+                    lane.close();
+                }
+                (None, Lane::nobodys(*chain, self.doorbell.clone()))
+            }
+        };
+        if applied.inserted {
+            self.outlets.insert(applied.position, ends.outlet);
+        } else {
+            self.outlets[applied.position] = ends.outlet;
+        }
+        Some(Box::new(Change { operation, applied, drain: ends.drain, lane, reply }))
     }
 
     /// Whether a main block of the `sealed` ones is not durable yet, so that one more would wait for its sync
@@ -151,13 +198,13 @@ impl SealStage {
     }
 
     /// Waits while the store is behind. False when the persisting stage has given up.
-    fn hand_on(&mut self, block: Box<MainBlock>, counts: &mut Vec<u64>) -> bool {
-        let Err(block) = self.to_persist.try_send(block) else { return true };
+    fn hand_on(&mut self, sealed: Handed, counts: &mut Vec<u64>) -> bool {
+        let Err(sealed) = self.to_persist.try_send(sealed) else { return true };
         // For whoever looks: meanwhile lanes fill.
         self.look(counts);
         let meter = &self.shared.figures.seal.meter;
         meter.end(self.clock.monotonic());
-        let sent = self.to_persist.send(block).is_ok();
+        let sent = self.to_persist.send(sealed).is_ok();
         meter.begin(self.clock.monotonic());
         sent
     }

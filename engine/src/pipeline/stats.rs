@@ -61,8 +61,8 @@ pub struct StageNow {
 pub(crate) struct Figures {
     pub(crate) seal: CachePadded<SealFigures>,
     pub(crate) persist: CachePadded<PersistFigures>,
-    /// Blocks that all lanes together hold at most.
-    places: u64,
+    /// Blocks that all lanes together hold at most. Written by the persisting stage, when the registry changes.
+    pub(crate) places: Count,
     /// Main blocks that may wait to be stored.
     sealed_most: u64,
     /// Main blocks that may wait for one sync.
@@ -99,6 +99,10 @@ pub(crate) struct PersistFigures {
 pub(crate) struct Count(AtomicU64);
 
 impl Count {
+    fn of(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
     pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -132,7 +136,7 @@ impl Figures {
                 side_blocks: Count::default(),
                 trace: PersistTrace::new(),
             }),
-            places,
+            places: Count::of(places),
             sealed_most,
             appended_most,
         }
@@ -172,7 +176,7 @@ impl Figures {
             unit,
         };
         [
-            stage("seal", &seal.meter, seal.waiting.get(), self.places, "side blocks"),
+            stage("seal", &seal.meter, seal.waiting.get(), self.places.get(), "side blocks"),
             stage("append", &persist.appending, sealed, self.sealed_most, "main blocks"),
             stage("sync", &persist.syncing, unsynced, self.appended_most, "main blocks"),
         ]

@@ -57,6 +57,39 @@ const fn first() -> Height {
     Height(1)
 }
 
+/// What is wrong with a side chain.
+pub(super) struct Wrong {
+    /// Which field.
+    pub(super) field: &'static str,
+    /// What it says.
+    pub(super) value: String,
+    /// What would be right.
+    pub(super) expected: &'static str,
+}
+
+impl SideChain {
+    /// Whether it can be, whatever other chains there are.
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        let wrong = |field, value, expected| Err(Wrong { field, value, expected });
+        if self.name.is_empty() {
+            return wrong("name", "\"\"".into(), "is empty: give the chain a name");
+        }
+        if self.first_height == Height(0) || self.first_height > Height::MAX {
+            let expected = "is no height: expected 1 (the first block of a chain) to 9223372036854775807";
+            return wrong("first_height", self.first_height.to_string(), expected);
+        }
+        if self.nodes.is_empty() {
+            let expected = "names no node: list at least one key, as `tributary keys show` prints it";
+            return wrong("nodes", "[]".into(), expected);
+        }
+        let mut keys = BTreeSet::new();
+        if let Some(twice) = self.nodes.iter().find(|node| !keys.insert(**node)) {
+            return wrong("nodes", twice.to_string(), "is listed twice: list each key once");
+        }
+        Ok(())
+    }
+}
+
 /// What is wrong with a genesis document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
@@ -99,20 +132,8 @@ impl Genesis {
             if !seen.insert(side.id) {
                 return wrong(key("id"), side.id.to_string(), "is taken: every chain needs an id of its own");
             }
-            if side.name.is_empty() {
-                return wrong(key("name"), "\"\"".into(), "is empty: give the chain a name");
-            }
-            if side.first_height == Height(0) || side.first_height > Height::MAX {
-                let expected = "is no height: expected 1 (the first block of a chain) to 9223372036854775807";
-                return wrong(key("first_height"), side.first_height.to_string(), expected);
-            }
-            if side.nodes.is_empty() {
-                let expected = "names no node: list at least one key, as `tributary keys show` prints it";
-                return wrong(key("nodes"), "[]".into(), expected);
-            }
-            let mut keys = BTreeSet::new();
-            if let Some(twice) = side.nodes.iter().find(|node| !keys.insert(**node)) {
-                return wrong(key("nodes"), twice.to_string(), "is listed twice: list each key once");
+            if let Err(Wrong { field, value, expected }) = side.check() {
+                return wrong(key(field), value, expected);
             }
         }
         chain.sort_by_key(|side| side.id);

@@ -6,8 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use crate::chain::{BlockView, ChainId, ColumnsRef, Hash, Height, MainBlock, MainHeader, Section};
 
 use crate::merkle::history::History;
+use crate::state::Operation;
 
-use super::{Base, BlockReader, BlockStore, ChainHead, ReversibleStore, StoreError, StoredHistory};
+use super::{
+    Base, BlockReader, BlockStore, ChainHead, Operations, ReversibleStore, StoreError, StoredHistory,
+};
 
 /// The writing side.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ struct Durable {
     base: Arc<Base>,
     /// From the base on.
     blocks: Vec<Arc<MainBlock>>,
+    /// Of all blocks, pruned ones included.
+    operations: Vec<(Height, Operation)>,
     irreversible: Height,
 }
 
@@ -76,6 +81,10 @@ impl BlockStore for MemoryStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         let mut durable = self.reader.durable.write().unwrap_or_else(PoisonError::into_inner);
+        for block in &self.appended {
+            let height = block.header.height;
+            durable.operations.extend(block.operations.iter().map(|operation| (height, operation.clone())));
+        }
         durable.blocks.append(&mut self.appended);
         Ok(())
     }
@@ -102,6 +111,7 @@ impl ReversibleStore for MemoryStore {
         }
         let keep = (to.0 + 1 - durable.base.first.0) as usize;
         durable.blocks.truncate(keep);
+        durable.operations.retain(|(height, _)| *height <= to);
         Ok(())
     }
 
@@ -189,5 +199,9 @@ impl BlockReader for MemoryReader {
         let kept = self.newest_first().find_map(|block| block.find(chain));
         let kept = kept.map(|(_, section)| section.last_height());
         Ok(kept.or_else(|| self.base().head(chain).map(|head| head.height)))
+    }
+
+    fn operations(&self) -> Result<Operations, StoreError> {
+        Ok(self.durable().operations.as_slice().into())
     }
 }

@@ -26,7 +26,7 @@
 
 use crossbeam::utils::CachePadded;
 
-use super::facade::{Arc, AtomicU64, Ordering, UnsafeCell};
+use super::facade::{Arc, AtomicBool, AtomicU64, Ordering, UnsafeCell};
 
 /// How many slots a page has. One for loom and shuttle, so that the ring of a model has few and uses them
 /// again soon.
@@ -63,6 +63,7 @@ pub fn ring<T: Copy + Default>(capacity: usize, start: u64) -> (Producer<T>, Con
         produced: CachePadded::new(Produced {
             received: AtomicU64::new(start),
             finalized: AtomicU64::new(start),
+            held: AtomicBool::new(false),
         }),
         taken: CachePadded::new(AtomicU64::new(start)),
         indexed: CachePadded::new(AtomicU64::new(start)),
@@ -103,6 +104,9 @@ struct Produced {
     received: AtomicU64,
     /// Newest height that the consumer may read. Written by the producer; seen too low at worst.
     finalized: AtomicU64,
+    /// Whether the consumer should leave alone what it may read. Written by any observer; guards nothing. It stands
+    /// here because whoever reads it reads `finalized` too: the line is there.
+    held: AtomicBool,
 }
 
 // SAFETY: the slots are the only part that is not Sync by itself. A slot is written by the one producer only
@@ -163,6 +167,19 @@ impl<T> Observer<T> {
         // Relaxed: two numbers for a sender; no slot is touched by what they say.
         let indexed = self.0.indexed.load(Ordering::Relaxed);
         (indexed, indexed + self.0.capacity)
+    }
+
+    /// Asks the consumer to leave alone what it may read, or no longer to.
+    pub fn hold(&self, held: bool) {
+        // Relaxed: no slot is touched by what it says, and the slots stay what they are. Whoever must be seen at once
+        // rings the consumer's doorbell afterwards.
+        self.0.produced.held.store(held, Ordering::Relaxed);
+    }
+
+    /// What was asked for last.
+    pub fn is_held(&self) -> bool {
+        // Relaxed: as in `hold`.
+        self.0.produced.held.load(Ordering::Relaxed)
     }
 
     /// Newest height received.
@@ -347,6 +364,12 @@ impl<T: Copy + Sync> Consumer<T> {
     pub fn available(&self) -> u64 {
         // Acquire: pairs with the Release store in `Producer::finalize`; the slots up to it are written.
         self.shared.produced.finalized.load(Ordering::Acquire) - self.taken
+    }
+
+    /// Whether it was asked to leave them alone: [`Observer::hold`].
+    pub fn is_held(&self) -> bool {
+        // Relaxed: as in `Observer::hold`.
+        self.shared.produced.held.load(Ordering::Relaxed)
     }
 
     /// Hands the `count` items from the `offset`-th not yet taken on to `each`, oldest first. Takes nothing.

@@ -133,7 +133,6 @@ impl From<&lane::Refusal> for RefusalCode {
         match refusal {
             lane::Refusal::UnknownKey { .. } => Self::UnknownKey,
             lane::Refusal::NotSpeaker { .. } => Self::NotSpeaker,
-            lane::Refusal::Removed { .. } => Self::UnknownChain,
             lane::Refusal::WrongHeight { .. } => Self::WrongHeight,
             lane::Refusal::WrongParent { .. } => Self::WrongParent,
             lane::Refusal::Conflict { .. } => Self::Conflict,

@@ -99,6 +99,7 @@ impl Maker {
         MainBlock {
             header,
             hash: header.hash(),
+            operations: Vec::new(),
             sections,
             columns,
             chain_nodes: (0..nodes).map(|_| rng.hash()).collect(),
@@ -166,6 +167,7 @@ pub(crate) fn copy(block: &storage::LogBlock) -> MainBlock {
     MainBlock {
         header: block.header(),
         hash: block.hash(),
+        operations: Vec::new(),
         sections: (0..block.section_count()).map(|index| block.section(index)).collect(),
         columns: Columns {
             hashes: columns.hashes.to_vec(),

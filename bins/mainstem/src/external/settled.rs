@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::chain::{ChainId, Height};
 use engine::pipeline::{Head, HeadSink};
-use engine::store::{Base, BlockReader, StoreError};
+use engine::store::{Base, BlockReader, Operations, StoreError};
 
 /// A reader that sees no block that may still be taken back: what it serves, proofs above all, holds for ever.
 #[derive(Clone, Debug)]
@@ -53,6 +53,15 @@ impl<R: BlockReader> BlockReader for Settled<R> {
 
     fn base(&self) -> Arc<Base> {
         self.reader.base()
+    }
+
+    fn operations(&self) -> Result<Operations, StoreError> {
+        let operations = self.reader.operations()?;
+        // As a rule all of them, so nothing is copied.
+        if operations.last().is_none_or(|(height, _)| self.sees(*height)) {
+            return Ok(operations);
+        }
+        Ok(operations.iter().filter(|(height, _)| self.sees(*height)).cloned().collect())
     }
 
     fn block(&self, height: Height) -> Result<Option<Self::Block<'_>>, StoreError> {
@@ -189,6 +198,10 @@ mod tests {
 
         fn base(&self) -> Arc<Base> {
             self.now().base()
+        }
+
+        fn operations(&self) -> Result<Operations, StoreError> {
+            self.now().operations()
         }
 
         fn block(&self, height: Height) -> Result<Option<Self::Block<'_>>, StoreError> {

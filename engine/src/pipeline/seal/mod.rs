@@ -17,7 +17,7 @@ use crate::lane::Outlet;
 use crate::merkle::tree::{self, PARALLEL_LEAVES, SUBTREE};
 use crate::merkle::{aelf, history::History, leaf};
 use crate::sha256::Kernel;
-use crate::state::{Genesis, State};
+use crate::state::{Applied, ChainState, Genesis, Operation, OperationError, State, ops_root};
 
 use super::head::Head;
 use pieces::Pieces;
@@ -68,13 +68,31 @@ impl Sealer {
         super::empty_block()
     }
 
-    /// Takes `counts[i]` blocks from outlet i and seals them. The outlets are those of all registered chains, by
-    /// ascending id; at least one count is above 0. `block` is filled anew, its memory used again. Block times
+    /// Takes `counts[i]` blocks from outlet i and seals them. The outlets are those of all chains of the state, by
+    /// ascending id. `block` is filled anew, its memory used again. Block times
     /// never go back, whatever `now` says.
     ///
     /// # Panics
     /// When an outlet has fewer blocks.
     pub fn seal(&mut self, outlets: &mut [Outlet], counts: &[u64], now: Timestamp, block: &mut MainBlock) {
+        block.operations.clear();
+        self.seal_with_operations(outlets, counts, now, block);
+    }
+
+    /// Changes the registry. The next block, and no other, has to carry the operation.
+    pub(super) fn apply(&mut self, operation: &Operation) -> Result<(Applied, ChainState), OperationError> {
+        let applied = self.state.apply(operation)?;
+        Ok((applied, self.state.chains()[applied.position]))
+    }
+
+    /// As [`Sealer::seal`], of a block whose operations are in it already, and were applied.
+    pub(super) fn seal_with_operations(
+        &mut self,
+        outlets: &mut [Outlet],
+        counts: &[u64],
+        now: Timestamp,
+        block: &mut MainBlock,
+    ) {
         let Self { below, state, history, assembler } = self;
         let taken = (0..).zip(outlets.iter().zip(counts)).filter(|(_, (_, count))| **count > 0);
         let shares = taken.map(|(position, (outlet, &count))| Share::next(position, outlet, count));
@@ -113,7 +131,7 @@ impl Assembler {
         }
     }
 
-    /// Fills `block` with `shares`, which ascend by chain, at least one: the block after `below`, whose state and history
+    /// Fills `block`, whose operations are in it and were applied, with `shares`, which ascend by chain: the block after `below`, whose state and history
     /// are given, and move on with it.
     ///
     /// # Panics
@@ -173,8 +191,7 @@ impl Assembler {
             side_root,
             chain_count: block.sections.len() as u32,
             leaf_count: block.columns.len() as u64,
-            // The root of nothing: main blocks carry no operations yet.
-            ops_root: Hash::ZERO,
+            ops_root: ops_root(&block.operations),
             state_root,
             history_root: history.root(),
             aelf_root,

@@ -193,6 +193,7 @@ impl Made {
         MainBlock {
             header,
             hash: header.hash(),
+            operations: Vec::new(),
             sections,
             columns,
             chain_nodes: Vec::new(),

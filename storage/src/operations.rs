@@ -1,0 +1,88 @@
+//! The file `OPERATIONS`: what main blocks have changed in the registry of side chains, of all blocks, also of those that
+//! were pruned. `docs/format.md` gives its bytes and says when it is written.
+
+use engine::chain::Height;
+use engine::state::Operation;
+use engine::store::Operations;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::format::{Flaw, Key, Purpose, VERSION, at_least, at_most, exactly, judge_file};
+
+const MAGIC: [u8; 8] = *b"MAINOPER";
+
+/// The first bytes of the file. Entries follow.
+#[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct FileHead {
+    sum: U64,
+    magic: [u8; 8],
+    version: U32,
+    count: U32,
+    reserved: [u8; 40],
+}
+const _: () = assert!(size_of::<FileHead>() == 64);
+
+/// What stands before the bytes of each operation, which zeros fill up to a multiple of 8.
+#[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EntryHead {
+    height: U64,
+    length: U32,
+    reserved: U32,
+}
+const _: () = assert!(size_of::<EntryHead>() == 16);
+
+/// The file with these operations, which ascend by height.
+pub(crate) fn encode(key: &Key, operations: &[(Height, Operation)]) -> Vec<u8> {
+    let head = FileHead {
+        sum: U64::ZERO,
+        magic: MAGIC,
+        version: U32::new(VERSION),
+        count: U32::new(operations.len() as u32),
+        reserved: [0; 40],
+    };
+    let mut bytes = head.as_bytes().to_vec();
+    for (height, operation) in operations {
+        let operation = operation.encode();
+        let length = U32::new(operation.len() as u32);
+        let entry = EntryHead { height: U64::new(height.0), length, reserved: U32::ZERO };
+        bytes.extend_from_slice(entry.as_bytes());
+        bytes.extend_from_slice(&operation);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    let sum = key.sum(Purpose::Operations, 0, 0, 0, &bytes[8..]);
+    bytes[..8].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// What the file says.
+pub(crate) fn decode(bytes: &[u8], key: &Key) -> Result<Operations, Flaw> {
+    let (head, mut rest) =
+        FileHead::read_from_prefix(bytes).map_err(|_| Flaw::length(bytes.len(), size_of::<FileHead>()))?;
+    let sum = || head.sum.get() == key.sum(Purpose::Operations, 0, 0, 0, &bytes[8..]);
+    judge_file(head.magic == MAGIC, head.version, sum)?;
+    let cut = |rest: &[u8]| Flaw::length(bytes.len(), bytes.len() - rest.len() + size_of::<EntryHead>());
+    let mut operations = Vec::new();
+    let mut least = 1;
+    for index in 0..head.count.get() {
+        let (entry, behind) = EntryHead::read_from_prefix(rest).map_err(|_| cut(rest))?;
+        let height = entry.height.get();
+        at_least("height", height, least)?;
+        at_most("height", height, Height::MAX.0)?;
+        least = height;
+        let length = entry.length.get() as usize;
+        at_most("length of an operation", length as u64, Operation::MAX_BYTES as u64)?;
+        let operation = behind.get(..length).ok_or_else(|| cut(rest))?;
+        // The checksum is right: whoever wrote this made it so.
+        let operation = Operation::decode(operation).map_err(|_| Flaw::Field {
+            field: "operation",
+            found: index.into(),
+            expected: head.count.get().into(),
+        })?;
+        operations.push((Height(height), operation));
+        rest = behind.get(length.next_multiple_of(8)..).ok_or_else(|| cut(rest))?;
+    }
+    exactly("length", bytes.len() as u64, (bytes.len() - rest.len()) as u64)?;
+    Ok(operations.into())
+}
