@@ -17,4 +17,5 @@ pub(crate) mod profile;
 pub(crate) mod proof;
 pub(crate) mod prune;
 pub(crate) mod run;
+pub(crate) mod top;
 pub(crate) mod verify;
