@@ -11,10 +11,12 @@
 //! program again, told what to do by lines on their standard input.
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
 mod child;
 mod goals;
 mod hostile;
+mod http;
 mod idle;
 mod ingest;
 mod network;
@@ -49,6 +51,7 @@ enum Command {
     Soak(soak::Soak),
     Hostile(hostile::Hostile),
     Proofs(proofs::Proofs),
+    Api(api::Api),
     #[cfg(feature = "peer")]
     Peer(peer::command::Peer),
     #[command(hide = true)]
@@ -77,6 +80,7 @@ fn main() -> Result<()> {
         Command::Soak(soak) => soak.run(),
         Command::Hostile(hostile) => hostile.run(),
         Command::Proofs(proofs) => proofs.run(),
+        Command::Api(api) => api.run(),
         #[cfg(feature = "peer")]
         Command::Peer(peer) => peer.run(),
         Command::Receiver(receiver) => receiver.run(),

@@ -3,23 +3,20 @@
 //! Plain sockets and as little as can be around them: on a machine of two processors the load's work counts as much as
 //! the node's. Each thread sends one request on each of its connections, then reads all answers.
 
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 use engine::chain::{ChainId, Hash, Height};
 use engine::proof::Document;
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
+use crate::http::{Connection, Random};
+
 /// One answer in so many is read as a proof and verified.
 const VERIFIED: u64 = 1_000;
-
-/// Longest answer.
-const MAX_BYTES: usize = 1 << 20;
 
 /// Ask a running node for proofs of side blocks at random, as fast as it answers.
 #[derive(Args)]
@@ -160,84 +157,4 @@ struct Load {
 /// Of nanoseconds, up to a minute.
 fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
-}
-
-/// A connection that is kept, with at most one request on its way.
-struct Connection {
-    stream: TcpStream,
-    host: String,
-    request: Vec<u8>,
-    /// The last answer, with its head.
-    answer: Vec<u8>,
-}
-
-impl Connection {
-    fn new(node: &str) -> Result<Self> {
-        let host = node.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let address = host.to_socket_addrs()?.next().with_context(|| format!("{host}: no address"))?;
-        let stream =
-            TcpStream::connect(address).with_context(|| format!("{host}: is a node running there?"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        Ok(Self { stream, host, request: Vec::new(), answer: Vec::new() })
-    }
-
-    fn ask(&mut self, path: &str, binary: bool) -> Result<&[u8]> {
-        self.send(path, binary)?;
-        self.receive()
-    }
-
-    fn send(&mut self, path: &str, binary: bool) -> Result<()> {
-        let accept = if binary { "accept: application/octet-stream\r\n" } else { "" };
-        self.request.clear();
-        write!(self.request, "GET {path} HTTP/1.1\r\nhost: {}\r\n{accept}\r\n", self.host)?;
-        Ok(self.stream.write_all(&self.request)?)
-    }
-
-    /// Reads an answer to its end, and gives its body.
-    fn receive(&mut self) -> Result<&[u8]> {
-        self.answer.clear();
-        let mut buffer = [0; 16 << 10];
-        let mut expected = None;
-        while expected.is_none_or(|(_, end)| self.answer.len() < end) {
-            let read = self.stream.read(&mut buffer)?;
-            ensure!(read > 0, "the node closed a connection");
-            self.answer.extend_from_slice(&buffer[..read]);
-            if expected.is_none() {
-                expected = ends(&self.answer)?;
-            }
-        }
-        let (body, end) = expected.context("an answer has a head")?;
-        ensure!(self.answer.len() == end, "more than was asked for");
-        Ok(&self.answer[body..])
-    }
-}
-
-/// Where the body of an answer begins and ends, once its head is there.
-fn ends(answer: &[u8]) -> Result<Option<(usize, usize)>> {
-    let Some(head) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-        ensure!(answer.len() < MAX_BYTES, "an endless head");
-        return Ok(None);
-    };
-    let text = std::str::from_utf8(&answer[..head])?;
-    if !text.starts_with("HTTP/1.1 200 ") {
-        bail!("the node answers: {}", String::from_utf8_lossy(answer));
-    }
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let length: usize = length.context("an answer says how long it is")?.trim().parse()?;
-    ensure!(length <= MAX_BYTES, "an answer of {length} bytes");
-    Ok(Some((head + 4, head + 4 + length)))
-}
-
-/// The SplitMix64 generator.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
 }
