@@ -145,8 +145,7 @@ document.querySelector(".skip").addEventListener("click", (event) => { event.pre
 window.addEventListener("hashchange", show);
 live.on("link", showLink);
 live.on("status", ({ main_chain }) => {
-  const name = main_chain?.chain;
-  if (name) put(document.querySelector(".brand span"), name);
+  if (main_chain?.chain) put(document.getElementById("main-chain"), main_chain.chain);
 });
 live.start();
 void show();

@@ -16,7 +16,7 @@ const COLUMNS = [
   { name: "received", title: "Received", class: "right wide-only", sort: (chain) => chain.received, update: (cell, chain) => put(cell, num(chain.received)) },
   { name: "durable", title: "Durable", class: "right", sort: (chain) => chain.durable, update: (cell, chain) => put(cell, num(chain.durable)) },
   { name: "lag", title: "Lag", class: "right", sort: lag, update: (cell, chain) => put(cell, num(lag(chain))) },
-  { name: "seconds", title: "Lag, s", class: "right wide-only", sort: (chain) => chain.lag_seconds ?? -1, update: (cell, chain) => put(cell, chain.lag_seconds >= 120 ? span(chain.lag_seconds * 1000) : short(chain.lag_seconds)) },
+  { name: "seconds", title: "Lag time", class: "right wide-only", sort: (chain) => chain.lag_seconds ?? -1, update: (cell, chain) => put(cell, chain.lag_seconds >= 120 ? span(chain.lag_seconds * 1000) : typeof chain.lag_seconds === "number" ? `${short(chain.lag_seconds)} s` : "–") },
   { name: "rate", title: "Rate/s", class: "right wide-only", sort: (chain) => chain.rate ?? -1, update: (cell, chain) => put(cell, short(chain.rate)) },
   { name: "last", title: "Last block", class: "right soft wide-only", sort: (chain) => chain.last_block ?? 0, cell: () => h("time", { class: "age" }), update: (cell, chain) => { if (cell.known !== chain.last_block) { cell.known = chain.last_block; setAge(cell, chain.last_block ?? undefined, ""); } } },
 ];

@@ -2,7 +2,7 @@
 
 import { h, nodeNow, short, span } from "./dom.js";
 
-const [LEFT, RIGHT, TOP, BOTTOM] = [44, 10, 10, 20];
+const [RIGHT, TOP, BOTTOM] = [10, 10, 20];
 
 /**
  * A chart of `seconds` up to now. `draw(points)` takes [{ time, value }] by ascending time, and leaves a gap where none is known.
@@ -34,23 +34,25 @@ export function chart({ label, seconds = 300, height = 160, format = short, tone
 
     const now = Math.max(points.at(-1)?.time ?? 0, nodeNow() - 1500);
     const most = ceiling(Math.max(0, ...points.map(({ value }) => value ?? 0)));
+    const lines = height < 110 ? 2 : 4;
+    const labels = Array.from({ length: lines + 1 }, (_, i) => format((most * i) / lines));
+    const LEFT = 10 + Math.max(28, ...labels.map((text) => pen.measureText(text).width));
     const x = (time) => LEFT + (width - LEFT - RIGHT) * (1 - (now - time) / (seconds * 1000));
     const y = (value) => height - BOTTOM - (height - TOP - BOTTOM) * (value / most);
 
     pen.textBaseline = "middle";
     pen.textAlign = "right";
-    const lines = height < 110 ? 2 : 4;
     for (let i = 0; i <= lines; i += 1) {
       const value = (most * i) / lines;
       pen.fillStyle = color("--line");
       pen.fillRect(LEFT, Math.round(y(value)), width - LEFT - RIGHT, 1);
       pen.fillStyle = color("--soft");
-      pen.fillText(format(value), LEFT - 8, y(value));
+      pen.fillText(labels[i], LEFT - 8, y(value));
     }
     pen.textBaseline = "alphabetic";
-    for (let back = 0; back <= seconds; back += seconds / (width < 420 ? 2 : 5)) {
+    for (let back = 0; back <= seconds; back += seconds / (width < 560 ? 2 : seconds % 5 === 0 && seconds > 200 ? 5 : 4)) {
       pen.textAlign = back === 0 ? "right" : back >= seconds ? "left" : "center";
-      pen.fillText(back === 0 ? "now" : `−${span(back * 1000)}`, x(now - back * 1000), height - 4);
+      pen.fillText(back === 0 ? "now" : `−${back % 60 ? `${back} s` : `${back / 60} min`}`, x(now - back * 1000), height - 4);
     }
 
     const shown = points.filter(({ time, value }) => value !== undefined && value !== null && time >= now - seconds * 1000);

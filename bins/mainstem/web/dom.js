@@ -130,7 +130,9 @@ function tick(element, now) {
   const time = Number(element.dataset.time);
   if (!element.dataset.time) return put(element, "–");
   const passed = now - time + skew;
-  put(element, passed < 1000 ? "just now" : `${span(passed)}${element.dataset.suffix}`);
+  // What is weeks old is found by its date.
+  if (passed > 14 * 86_400_000) put(element, stamp(time).slice(0, 10));
+  else put(element, passed < 1000 ? "just now" : `${span(passed)}${element.dataset.suffix}`);
 }
 
 /** By how much the node's clock goes before ours: ages are the node's matter, whatever the clock here says. */

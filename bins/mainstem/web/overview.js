@@ -80,7 +80,7 @@ function latency() {
     .map(([name, title, about]) => ({ name, bar: h("i", {}), value: h("strong", {}), title, about }));
   const list = h("dl", { class: "bars" }, rows.map(({ title, about, bar, value }) => h("div", { title: about }, h("dt", { text: title }), h("dd", {}, h("span", { class: "track" }, bar), value))));
   const note = missing("latencies");
-  const trend = chart({ label: "99th percentile of the latency, last five minutes", height: 100, format: ms, tone: "--violet" });
+  const trend = chart({ label: "99th percentile of the latency, last five minutes", height: 128, format: ms, tone: "--violet" });
   const element = panel("Latency", {}, h("p", { class: "about", text: "From received to durable, last 60 s" }), list, note, h("div", { class: "legend" }, h("span", {}, h("i", { class: "key violet" }), "p99")), trend.element);
   return {
     element,
