@@ -1,5 +1,6 @@
 //! A node: log, engine, ingest and API, wired together, started in order and stopped in order.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::iter;
 use std::net::SocketAddr;
@@ -8,25 +9,28 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use axum::Router;
 use engine::cache::Cache;
-use engine::chain::{Height, NodeKey};
+use engine::chain::{ChainId, Height, NodeKey};
 use engine::external::{External, ExternalConfig};
-use engine::pipeline::{
-    ConfigError, Durable, Engine, Head, HeadSink, PipelineConfig, Running, StageNow, Stats,
-};
-use engine::state::Genesis;
+use engine::pipeline::{BlockTrace, ConfigError, Durable, Engine, Head, HeadSink, OperateError, Operator, PipelineConfig, Running, StageNow, Stats};
+use engine::state::{Genesis, Registry, SideChain};
 use engine::store::BlockReader;
 use net::server::{Load, NodeKeys, Parts};
 use storage::{Log, LogReader, LogWriter};
 
+use crate::api::health::{self, Health};
+use crate::api::stats::{self, Sampler};
 use crate::api::{self, Limits};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 use crate::external::{self, Driver, Settled};
 use crate::ingest;
 use crate::keys::{KeysFile, Watch};
+use crate::registry::{Chains, Room, ever_registered, named};
 use crate::settings::{Mode, Settings};
 use crate::threads::{self, Plan, pin};
+use crate::watch::{self, Board, Watching};
 
 /// How long peers may take to hear that the node stops.
 const QUIC_GRACE: Duration = Duration::from_secs(2);
@@ -48,6 +52,7 @@ pub(crate) struct Node {
     genesis: Arc<Genesis>,
     key: NodeKey,
     cache: Cache,
+    chains: Chains,
     api: api::Server,
     quic: net::server::Server,
     ingest: Load,
@@ -55,6 +60,9 @@ pub(crate) struct Node {
     /// Where the main chain is driven from, if it is.
     external: Option<external::Server>,
     reader: Settled<LogReader>,
+    health: Health,
+    board: Board,
+    _watching: Watching,
     _watch: Watch,
 }
 
@@ -78,6 +86,13 @@ impl Chain {
         match self {
             Self::Solo(running) => running.stages(),
             Self::External(external) => external.stages(),
+        }
+    }
+
+    fn trace(&self, height: Height) -> Option<BlockTrace> {
+        match self {
+            Self::Solo(running) => running.trace(height),
+            Self::External(_) => None,
         }
     }
 
@@ -127,6 +142,11 @@ impl EngineSlot {
         self.look(|chain| iter::once(first).chain(chain.stages()).collect())
     }
 
+    /// What a main block went through, if it is one of the newest of this node's own stages.
+    pub(crate) fn trace(&self, height: Height) -> Option<BlockTrace> {
+        self.look(|chain| chain.trace(height)).flatten()
+    }
+
     /// How much was made durable since the start: for those who ask often.
     pub(crate) fn durable(&self) -> Option<Durable> {
         self.look(Chain::durable)
@@ -163,6 +183,14 @@ impl Node {
     /// # Errors
     /// Whatever is wrong with the data directory, its log, its genesis document or the settings, with what to do.
     pub(crate) fn start(settings: &Settings, flags: PortFlags) -> Result<Self> {
+        Self::start_with(settings, flags, Router::new())
+    }
+
+    /// The same, with more routes at the API's address.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub(crate) fn start_with(settings: &Settings, flags: PortFlags, more: Router) -> Result<Self> {
         let dir = DataDir::of(settings);
         let genesis = Arc::new(dir.read_genesis()?);
         let identity = dir.read_key()?;
@@ -171,19 +199,21 @@ impl Node {
         check(settings, &dir, &genesis)?;
 
         let file = KeysFile::at(&dir.keys);
-        let state = file.read(&genesis)?;
-        let keys = NodeKeys::new(&genesis.chains);
-        keys.set(state.changes());
-
         let mut options = storage::Options::new(genesis.hash, genesis.main.id);
         options.segment_bytes = settings.storage.segment_bytes.0;
         options.keep_blocks = NonZeroU64::new(settings.storage.keep_blocks);
+        options.keep_bytes = NonZeroU64::new(settings.storage.keep_bytes.0);
         options.spare_segments = settings.storage.spare_segments;
         options.cached_bytes = settings.storage.cached.0;
         options.reversible = settings.main.mode == Mode::External;
         let (writer, reader, recovery) =
             Log::open(&dir.log, options).map_err(|error| opening(&dir, &error))?;
-        check_fit(settings, &genesis, recovery.segment_bytes)?;
+        let operations = reader.operations()?;
+        let state = file.read(&ever_registered(&genesis, &operations))?;
+        // The index of a segment names the chains, too, that were removed.
+        let most_chains = genesis.chains.len() + operations.len();
+        let room = Room::new(settings, recovery.segment_bytes);
+        room.judge(most_chains).map_err(wrong_setting)?;
         for damage in &recovery.damage {
             tracing::error!(
                 "{damage}; all other blocks are served. `mainstem inspect repair --data {}` says what can be done",
@@ -198,6 +228,7 @@ impl Node {
         let plan = Plan::of(threads::cores(), settings);
         let clock = Arc::new(SystemClock::start());
         let config = pipeline(settings, &plan);
+        let whole = reader.clone();
         let begun = match settings.main.mode {
             Mode::Solo => Begun::solo(config, &genesis, writer, reader, clock.clone()),
             Mode::External => {
@@ -205,7 +236,11 @@ impl Node {
             }
         };
         let begun = begun.with_context(|| format!("cannot continue the log in {}", dir.log.display()))?;
-        let Begun { cache, head, reader, engine } = begun;
+        let Begun { cache, registry, operator, head, reader, engine } = begun;
+        let keys = NodeKeys::new(&registry.chains());
+        keys.set(state.changes());
+        let chains = Chains::new(registry.clone(), cache.clone(), Arc::clone(&keys), operator, room);
+        let heads = api::Heads::new(settings.api.max_streams, head);
 
         let config = ingest::config(&settings.ingest, identity);
         let parts = Parts {
@@ -223,10 +258,44 @@ impl Node {
         let running = EngineSlot::default();
         let addr = settings.api.addr;
         let timeout = Duration::from_millis(settings.api.timeout_ms);
+        let stats = Sampler::start(stats::Sources {
+            engine: running.clone(),
+            ingest: quic.load(),
+            cache: cache.clone(),
+            peers: quic.peer_list(),
+            head: Box::new({
+                let reader = reader.clone();
+                move || stats::head(&reader)
+            }),
+            chains: Box::new(BTreeMap::new),
+            side_blocks: api::side_blocks(&registry.chains(), &cache),
+            log: dir.log.clone(),
+            started: Instant::now(),
+        })
+        .context("no thread can be had that looks at the figures")?;
+        let health = Health::new(health::Sources {
+            engine: running.clone(),
+            stats: stats.clone(),
+            log: dir.log.clone(),
+            damage: Box::new({
+                let reader = whole.clone();
+                move || reader.damage().len()
+            }),
+            driven: settings.main.mode == Mode::External,
+            bounds: health::Bounds {
+                min_free: settings.health.min_free.0,
+                max_head_age: Duration::from_millis(settings.health.max_head_age_ms),
+            },
+        });
+        let board = Board::new(cache.clone(), registry.clone(), &settings.watch);
         let node = api::Node {
+            board: board.clone(),
             reader: reader.clone(),
+            stats,
+            health: health.clone(),
             cache: cache.clone(),
             genesis: Arc::clone(&genesis),
+            registry,
             key,
             ingest_addr: quic.local_addr(),
             started: Instant::now(),
@@ -236,6 +305,7 @@ impl Node {
             scraped: api::Scraped::default(),
             answers: api::Budget::default(),
             questions: quic.questions(),
+            heads: heads.clone(),
         };
         let limits = Limits { max_body: settings.api.max_body.0 as usize, timeout };
         let config = api::Config {
@@ -245,22 +315,78 @@ impl Node {
             nice: settings.api.nice as u8,
             head_timeout: timeout,
         };
-        let api = api::Server::start(config, api::router(Arc::new(node), limits)).map_err(|error| {
+        let api = api::Server::start(config, api::router(Arc::new(node), limits, settings.api.cors_origins.clone()).merge(more)).map_err(|error| {
             anyhow!("the API cannot listen on TCP {addr}: {error}; {} moves this port", flags.api)
         })?;
 
-        let watch = Watch::start(file, Arc::clone(&genesis), state, move |state| keys.set(state.changes()))
+        let known = {
+            let (genesis, reader) = (Arc::clone(&genesis), reader.clone());
+            // Operations are in memory here: they can be read.
+            move || ever_registered(&genesis, &reader.operations().unwrap_or_default())
+        };
+        let watch = Watch::start(file, Box::new(known), state, move |state| keys.set(state.changes()))
             .context("no thread can be had that watches the keys")?;
-        let (chain, external) = engine.start(Box::new(quic.head_sink()), settings)?;
+        let (chain, external) = engine.start(vec![Box::new(quic.head_sink()), heads.sink()], settings)?;
         running.put(chain);
+        let watching = watch::Parts {
+            board: board.clone(),
+            peers: quic.peer_list(),
+            ingest: quic.load(),
+            engine: running.clone(),
+            driven: settings.main.mode == Mode::External,
+        };
+        let watching = Watching::start(watching, &settings.watch)
+            .context("no thread can be had that watches the chains")?;
         if settings.threads.pin {
             pin::pin(&plan)?;
         }
         let ingest = quic.load();
-        Ok(Self { genesis, key, cache, api, quic, ingest, engine: running, external, reader, _watch: watch })
+        health.started();
+        Ok(Self {
+            health,
+            genesis,
+            key,
+            cache,
+            chains,
+            api,
+            quic,
+            ingest,
+            engine: running,
+            external,
+            reader,
+            board,
+            _watching: watching,
+            _watch: watch,
+        })
     }
 
-    /// Who the chains are.
+    /// The chains, for those who change them.
+    #[allow(dead_code, reason = "for those who change chains apart from the node")]
+    pub(crate) fn chains(&self) -> &Chains {
+        &self.chains
+    }
+
+    /// Who is registered now.
+    pub(crate) fn registry(&self) -> &Registry {
+        self.chains.registry()
+    }
+
+    /// As [`Chains::add`].
+    pub(crate) fn add_chain(&self, side: SideChain) -> Result<Height, OperateError> {
+        self.chains.add(side)
+    }
+
+    /// As [`Chains::remove`].
+    pub(crate) fn remove_chain(&self, chain: ChainId) -> Result<Height, OperateError> {
+        self.chains.remove(chain)
+    }
+
+    /// As [`Chains::pause`].
+    pub(crate) fn pause_chain(&self, chain: ChainId, paused: bool) -> bool {
+        self.chains.pause(chain, paused)
+    }
+
+    /// Who the main chain is, and which chains it began with.
     pub(crate) fn genesis(&self) -> &Genesis {
         &self.genesis
     }
@@ -318,7 +444,7 @@ impl Node {
 
     /// How many side blocks are durable.
     pub(crate) fn side_blocks(&self) -> u64 {
-        api::side_blocks(&self.genesis, &self.cache)
+        api::side_blocks(&self.registry().chains(), &self.cache)
     }
 
     /// How many blocks side chains have that are not durable here, as far as those who speak for them have told; `None`
@@ -327,29 +453,43 @@ impl Node {
         self.quic.peers().iter().filter_map(|peer| peer.behind).reduce(u64::saturating_add)
     }
 
+    /// Whether it is well. Whoever is about to stop it calls its `drain` first.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
     /// Stops in order: no more blocks come in, what is final is sealed and stored, then the API ends. Fails if
     /// a stage of the engine had given up.
     pub(crate) fn stop(self) -> Result<Stats> {
         let Self { api, quic, engine, external, .. } = self;
         if let Some(external) = external {
-            tracing::info!("stopping: calls of the main chain's node");
-            external.stop(API_GRACE);
+            phase("calls of the main chain's node", || external.stop(API_GRACE));
         }
-        tracing::info!("stopping: ingest");
-        quic.shutdown(QUIC_GRACE);
-        tracing::info!("stopping: sealing and storing what is final");
-        let stats = engine.take().expect("only this takes the engine").stop();
-        tracing::info!("stopping: API");
-        api.stop(API_GRACE);
+        phase("ingest", || quic.shutdown(QUIC_GRACE));
+        let engine = engine.take().expect("only this takes the engine");
+        let stats = phase("sealing and storing what is final", || engine.stop());
+        phase("API", || api.stop(API_GRACE));
         let stats = stats.map_err(|reason| anyhow!("{reason}"))?;
         tracing::info!(main_blocks = stats.main_blocks, side_blocks = stats.side_blocks, "stopped");
         Ok(stats)
     }
 }
 
+/// Ends a part of the node, and says how long that took.
+fn phase<T>(part: &'static str, end: impl FnOnce() -> T) -> T {
+    tracing::info!("stopping: {part}");
+    let began = Instant::now();
+    let ended = end();
+    tracing::info!(ms = began.elapsed().as_millis() as u64, "stopped: {part}");
+    ended
+}
+
 /// What is there before anything moves.
 struct Begun {
     cache: Cache,
+    registry: Registry,
+    /// What changes the registry, if this node decides.
+    operator: Option<Operator>,
     /// The newest main block that will never be taken back.
     head: Option<Head>,
     reader: Settled<LogReader>,
@@ -374,8 +514,14 @@ impl Begun {
             bail!("this log was made with main.mode = \"external\", and goes on with that mode only");
         }
         let engine = Engine::resume(config, genesis, writer, &reader, clock)?;
-        let (cache, head) = (engine.cache(), engine.head());
-        Ok(Self { cache, head, reader: Settled::whole(reader), engine: Starting::Solo(Box::new(engine)) })
+        Ok(Self {
+            cache: engine.cache(),
+            registry: engine.registry(),
+            operator: Some(engine.operator()),
+            head: engine.head(),
+            reader: Settled::whole(reader),
+            engine: Starting::Solo(Box::new(engine)),
+        })
     }
 
     fn external(
@@ -400,7 +546,8 @@ impl Begun {
         let token = external::token(&settings.external, dir)?;
         let config = external::Config { addr: settings.external.addr, token, max_leaves };
         let engine = Starting::External { driver, external, config };
-        Ok(Self { cache, head: status.announced, reader, engine })
+        let registry = Registry::new(genesis, []);
+        Ok(Self { cache, registry, operator: None, head: status.announced, reader, engine })
     }
 }
 
@@ -408,13 +555,13 @@ impl Starting {
     /// Begins to make main blocks, or to be told of them.
     fn start(
         self,
-        sink: Box<dyn HeadSink>,
+        sinks: Vec<Box<dyn HeadSink>>,
         settings: &Settings,
     ) -> Result<(Chain, Option<external::Server>)> {
         match self {
-            Self::Solo(engine) => Ok((Chain::Solo(engine.start(vec![sink])), None)),
+            Self::Solo(engine) => Ok((Chain::Solo(engine.start(sinks)), None)),
             Self::External { driver, external, config } => {
-                external.announce_to(sink)?;
+                sinks.into_iter().try_for_each(|sink| external.announce_to(sink))?;
                 let addr = settings.external.addr;
                 let server = external::Server::start(&config, driver).map_err(|error| {
                     anyhow!("calls cannot be taken on TCP {addr}: {error}; --external.addr moves this port")
@@ -448,23 +595,16 @@ pub(crate) fn pipeline(settings: &Settings, plan: &Plan) -> PipelineConfig {
 /// Names the setting or the document, the value, and what would be right.
 pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Result<()> {
     let plan = Plan::of(threads::cores(), settings);
-    pipeline(settings, &plan).validate(genesis.chains.len()).map_err(
-        |ConfigError { key, value, expected }| {
-            let setting = match key {
-                "lane_blocks" => "cache.lane_blocks",
-                "cache_bytes" => "cache.bytes",
-                "seal_interval" => "seal.interval_ms",
-                "seal_leaves" => "seal.leaves",
-                "max_leaves" => "seal.max_leaves",
-                "max_per_chain" => "seal.max_per_chain",
-                "sync_interval" => "storage.sync_interval_ms",
-                "hash_threads" => "threads.hashing",
-                other => other,
-            };
-            anyhow!("{setting} = {value}: {expected}")
-        },
-    )?;
+    pipeline(settings, &plan).validate(genesis.chains.len()).map_err(wrong_setting)?;
     ingest::check(&settings.ingest)?;
+    watch::check(&settings.watch)?;
+    let (streams, connections) = (settings.api.max_streams, settings.api.max_connections);
+    if streams >= connections {
+        bail!(
+            "api.max_streams = {streams}: expected less than api.max_connections = {connections}, for each stream holds a \
+             connection, and others want to ask as well"
+        );
+    }
     if settings.main.mode == Mode::External {
         external::token(&settings.external, dir)?;
     }
@@ -479,27 +619,16 @@ pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Re
         );
     }
     // Of a log that is there already, its own size counts.
-    if dir.log.exists() { Ok(()) } else { check_fit(settings, genesis, segment) }
+    if dir.log.exists() {
+        return Ok(());
+    }
+    Room::new(settings, segment).judge(genesis.chains.len()).map_err(wrong_setting)
 }
 
-/// A main block that fits no segment would stop the node in the middle of its work; so it does not start.
-fn check_fit(settings: &Settings, genesis: &Genesis, segment_bytes: u64) -> Result<()> {
-    // Three columns, and at most one stored node for each side block; a section and a node for each chain in it. The
-    // index of a segment names every chain.
-    let (per_leaf, per_chain) = (72 + 32, 128 + 32);
-    let rest = (64 << 10) + 32 * genesis.chains.len() as u64;
-    let max_leaves = settings.seal.max_leaves;
-    let chains = (genesis.chains.len() as u64).min(max_leaves);
-    let longest = max_leaves * per_leaf + chains * per_chain + rest;
-    if longest > segment_bytes {
-        let fits = segment_bytes.saturating_sub(chains * per_chain + rest) / per_leaf;
-        let lower = if fits > 0 { format!("lower it to {fits}, or ") } else { String::new() };
-        bail!(
-            "seal.max_leaves = {max_leaves}: such a main block may take {longest} bytes, and a segment of this log \
-             has {segment_bytes}; {lower}raise storage.segment_bytes of a new log"
-        );
-    }
-    Ok(())
+/// The error in the words of the settings.
+fn wrong_setting(error: ConfigError) -> anyhow::Error {
+    let ConfigError { key, value, expected } = named(error);
+    anyhow!("{key} = {value}: {expected}")
 }
 
 fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
@@ -517,6 +646,10 @@ fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
             "\n{} is not the document that this data directory was made with; put that one back, or run with another \
              --data",
             dir.genesis.display()
+        ),
+        storage::Error::Damaged { flaw: storage::Flaw::Field { field: "version", found, expected }, .. } => format!(
+            "\nthis log is of format version {found}, and this program knows {expected}; nothing was changed. Run the version \
+             that wrote it, or see `mainstem explain MS-5021`"
         ),
         storage::Error::Damaged { .. }
         | storage::Error::Lost { .. }
@@ -545,14 +678,16 @@ mod tests {
 
     #[test]
     fn a_main_block_that_fits_no_segment_is_refused_with_what_would_fit() {
-        let genesis = Genesis::parse("[main]\nid = 1\nname = \"m\"\n").unwrap();
         let mut settings = Settings::default();
-        check_fit(&settings, &genesis, settings.storage.segment_bytes.0).unwrap();
+        let judge = |settings: &Settings, segment_bytes| {
+            Room::new(settings, segment_bytes).judge(0).map_err(|error| wrong_setting(error).to_string())
+        };
+        judge(&settings, settings.storage.segment_bytes.0).unwrap();
         settings.seal.max_leaves = 1 << 23;
-        let error = check_fit(&settings, &genesis, 256 << 20).unwrap_err().to_string();
+        let error = judge(&settings, 256 << 20).unwrap_err();
         assert!(error.starts_with("seal.max_leaves = 8388608: "), "{error}");
         let fits = error.split("lower it to ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
         settings.seal.max_leaves = fits.parse().unwrap();
-        check_fit(&settings, &genesis, 256 << 20).unwrap();
+        judge(&settings, 256 << 20).unwrap();
     }
 }

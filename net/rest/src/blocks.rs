@@ -39,6 +39,18 @@ pub struct ChainPart {
     pub chain_root: Hash,
 }
 
+/// A main block without what it holds of the chains: `GET /v1/headers/{height|latest}`.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Header {
+    /// Hash of the header.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hash))]
+    pub hash: Hash,
+    /// What the hash is made from.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::MainHeader))]
+    pub header: MainHeader,
+}
+
 /// The headers of main blocks, ascending, without gaps: `GET /v1/headers`.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -36,9 +36,9 @@ mod proofs;
 pub mod schema;
 mod stats;
 pub mod status;
-pub mod trace;
+mod trace;
 
-pub use blocks::{ChainPart, Headers, MainBlock};
+pub use blocks::{ChainPart, Header, Headers, MainBlock};
 pub use chains::{Chains, Finality, IndexedBlock, IndexedIn, SideChain};
 pub use client::{ChainFilter, Client, Error, Events};
 pub use events::{Event, HeadEvent, Topic};
@@ -48,5 +48,6 @@ pub use peers::{ChainOfPeer, Peer, PeerChains, Peers, Refusal, Refusals, Refused
 pub use problem::Problem;
 pub use proofs::{BlockName, Trusted, Verdict, Wanted};
 pub use stats::{Disk, Latency, Rates, Sample, Stage, Stats};
+pub use trace::{BlockTrace, Phase};
 pub use verify::chain::{ChainId, Hash, Height, MainHeader, Timestamp};
 pub use verify::proof::{Document, Proof};

@@ -9,7 +9,7 @@ use crate::schema;
 
 /// The main chain, its head, this node: `GET /v1/status`.
 #[derive(Serialize, Deserialize, Debug, Clone)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NodeStatus))]
 pub struct Status {
     /// Of the program.
     pub version: String,

@@ -34,7 +34,7 @@ pub struct BlockName {
 
 /// Whether a proof is right, and of this main chain: `POST /v1/verify`.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ProofVerdict))]
 pub struct Verdict {
     /// `block`, `transaction`, `blocks`, `consistency`, `chain` or `absence`.
     pub kind: String,

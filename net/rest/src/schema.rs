@@ -1,7 +1,9 @@
 //! Schemas of what stands in the answers and is not a type of this crate: ids, hashes, headers and proofs, which are
 //! those of the crate that verifies.
 
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// The id of a chain. In requests it may also stand as people know it: four base58 letters.
 #[derive(ToSchema)]
@@ -67,4 +69,128 @@ pub struct MainHeader {
     pub history_root: Hash,
     /// The AElf tree over the transaction roots of this block; zero unless the genesis document turns it on.
     pub aelf_root: Hash,
+}
+
+/// A height in a path: a number from 1, or `latest` where there is one.
+#[derive(ToSchema)]
+#[schema(example = 812)]
+pub enum HeightName {
+    /// The number.
+    #[schema(title = "number")]
+    Number(u64),
+    /// `latest`.
+    #[schema(title = "text")]
+    Text(String),
+}
+
+/// A proof of any kind, in JSON: an object whose members follow from its kind.
+pub struct Proof;
+
+impl PartialSchema for Proof {
+    fn schema() -> RefOr<Schema> {
+        let version = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .description(Some("Version of this kind of proof."));
+        let kind = ObjectBuilder::new().schema_type(Type::String).description(Some(
+            "`transaction`, `blocks`, `consistency`, `chain` or `absence`; a proof of one block has none.",
+        ));
+        let proof = ObjectBuilder::new()
+            .description(Some(
+                "A proof of any kind; docs/protocol.md, section \"Proofs\", has the members of each.",
+            ))
+            .property("version", version)
+            .required("version")
+            .property("kind", kind)
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)));
+        RefOr::T(Schema::Object(proof.build()))
+    }
+}
+
+impl ToSchema for Proof {}
+
+/// What a change came to: an object whose members follow from the change.
+pub struct Done;
+
+impl PartialSchema for Done {
+    fn schema() -> RefOr<Schema> {
+        let done = ObjectBuilder::new()
+            .description(Some("What a change came to."))
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)));
+        RefOr::T(Schema::Object(done.build()))
+    }
+}
+
+impl ToSchema for Done {}
+
+/// Main blocks with AElf's paths (`docs/aelf.md`).
+#[derive(ToSchema)]
+pub struct ParentBlocks {
+    /// The main blocks, ascending.
+    pub blocks: Vec<ParentBlock>,
+    /// What to pass as `from` for more; null once the newest block was given.
+    pub next: Option<Height>,
+}
+
+/// A main block, and what it indexed of the chain.
+#[derive(ToSchema)]
+pub struct ParentBlock {
+    /// Its header.
+    pub header: MainHeader,
+    /// The blocks of the chain in it, if there are any.
+    pub chain: Option<ParentBlockChain>,
+}
+
+/// The blocks of the chain in one main block.
+#[derive(ToSchema)]
+pub struct ParentBlockChain {
+    /// Height of the first one.
+    pub first_height: Height,
+    /// Roots over their transactions.
+    pub tx_roots: Vec<Hash>,
+    /// From each of them to the header's `aelf_root`.
+    #[schema(value_type = Vec<Vec<Object>>)]
+    pub paths: Vec<Vec<()>>,
+}
+
+/// A call of JSON-RPC 2.0.
+#[derive(ToSchema)]
+pub struct RpcCall {
+    /// `2.0`
+    pub jsonrpc: String,
+    /// A number or a text, which the answer repeats.
+    #[schema(value_type = Value)]
+    pub id: Option<()>,
+    /// One of the methods in docs/api.md.
+    pub method: String,
+    /// By position or by name.
+    #[schema(value_type = Value)]
+    pub params: Option<()>,
+}
+
+/// An answer of JSON-RPC 2.0: a result or an error.
+#[derive(ToSchema)]
+pub struct RpcAnswer {
+    /// `2.0`
+    pub jsonrpc: String,
+    /// That of the call.
+    #[schema(value_type = Value)]
+    pub id: Option<()>,
+    /// What the method gives.
+    #[schema(value_type = Value)]
+    pub result: Option<()>,
+    /// Why it gives nothing.
+    pub error: Option<RpcError>,
+}
+
+/// Why a call has no result.
+#[derive(ToSchema)]
+pub struct RpcError {
+    /// By the specification: -32700, -32600, -32601, -32602, -32603; -32000 for what the node does not have, -32001 for
+    /// too long a batch.
+    pub code: i32,
+    /// In words.
+    pub message: String,
+    /// The problem, as the route would tell it, with its stable code.
+    #[schema(value_type = Value)]
+    pub data: Option<()>,
 }

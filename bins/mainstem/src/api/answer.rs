@@ -6,15 +6,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Json;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::proof::Document;
 use hyper::body::{Frame, SizeHint};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::conditional::tag;
 use super::problem::Problem;
-use super::routes::{Answer, unchanging};
+use super::routes::Answer;
 
 /// Answers up to here are as small as any other one; longer ones count.
 const SMALL: usize = 64 << 10;
@@ -83,23 +86,58 @@ pub(super) struct Answers<'a> {
 impl Answers<'_> {
     /// An answer that never changes, so that whoever is in between may keep it.
     pub(super) fn unchanging(self, document: &Document) -> Answer<Response> {
-        let mut response = unchanging(self.once(document)?);
+        let bytes = self.bytes(document)?;
+        let tag = tag(&bytes);
+        let mut response = self.response(bytes)?;
+        keep(&mut response, tag);
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
         Ok(response)
     }
 
     /// An answer that nobody keeps.
     pub(super) fn once(self, document: &Document) -> Answer<Response> {
-        let (kind, bytes) = match self.form {
-            Form::Binary => ("application/octet-stream", document.to_bytes()),
-            Form::Json => ("application/json", json(document)?),
+        self.response(self.bytes(document)?)
+    }
+
+    fn bytes(self, document: &Document) -> Answer<Vec<u8>> {
+        let bytes = match self.form {
+            Form::Binary => document.to_bytes(),
+            Form::Json => json(document)?,
         };
         if bytes.len() > Document::MAX_BYTES {
             return Err(too_long(format_args!("the proof has {} bytes", bytes.len())));
         }
+        Ok(bytes)
+    }
+
+    fn response(self, bytes: Vec<u8>) -> Answer<Response> {
+        let kind = match self.form {
+            Form::Binary => "application/octet-stream",
+            Form::Json => "application/json",
+        };
         let body = self.budget.body(bytes).ok_or_else(busy)?;
         Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response())
     }
+}
+
+/// An answer in JSON that never changes, such as of what is indexed: whoever is in between may keep it.
+pub(super) fn unchanging<T: Serialize>(Json(view): Json<T>) -> Response {
+    match serde_json::to_vec(&view) {
+        Ok(bytes) => {
+            let tag = tag(&bytes);
+            let json = HeaderValue::from_static("application/json");
+            let mut response = ([(header::CONTENT_TYPE, json)], bytes).into_response();
+            keep(&mut response, tag);
+            response
+        }
+        Err(error) => Problem::internal(error).into_response(),
+    }
+}
+
+fn keep(response: &mut Response, tag: HeaderValue) {
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    response.headers_mut().insert(header::CACHE_CONTROL, forever);
+    response.headers_mut().insert(header::ETAG, tag);
 }
 
 /// A proof in JSON, unless that is too long.
@@ -177,8 +215,13 @@ pub(super) fn too_long(why: impl Display) -> Problem {
 
 /// All memory of long answers is taken.
 pub(super) fn busy() -> Problem {
-    let detail =
-        "other long answers are on their way and take all memory that is meant for them; ask again later";
+    busy_because(
+        "other long answers are on their way and take all memory that is meant for them; ask again later",
+    )
+}
+
+/// There is more to do than this node does at a time.
+pub(super) fn busy_because(detail: impl Display) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The node is busy", detail)
 }
 

@@ -7,12 +7,14 @@ use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::chain::{BlockView, Height};
 use engine::store::BlockReader;
-use rest::Headers;
+use rest::{Header, Headers};
 
-use super::params;
+use super::answer::unchanging;
+use super::params::{self, Params};
 use super::problem::Problem;
 use super::routes::{Answer, Node, gone, unreadable};
 
@@ -21,7 +23,23 @@ const MAX_HEADERS: usize = 256;
 
 /// The routes of this file.
 pub(super) fn routes<R: BlockReader>() -> Router<Arc<Node<R>>> {
-    Router::new().route("/v1/headers", get(headers::<R>))
+    Router::new().route("/v1/headers", get(headers::<R>)).route("/v1/headers/{height}", get(header::<R>))
+}
+
+/// One header, without what its block holds of the chains, which may be thousands.
+async fn header<R: BlockReader>(
+    State(node): State<Arc<Node<R>>>,
+    height: Params<String>,
+    uri: Uri,
+) -> Answer<Response> {
+    params::query(&uri, &[])?;
+    let text = params::path(height)?;
+    let latest = text == "latest";
+    let block = node.main_block(&text)?;
+    let header = block.header();
+    block.intact().map_err(unreadable)?;
+    let view = Json(Header { hash: header.hash(), header });
+    Ok(if latest { view.into_response() } else { unchanging(view) })
 }
 
 async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<Headers>> {

@@ -6,14 +6,22 @@
 
 mod aelf;
 mod answer;
+mod chains;
+mod conditional;
+mod cors;
+mod events;
 mod headers;
+mod heads;
 pub(crate) mod health;
 mod metrics;
+mod openapi;
 pub(crate) mod params;
+mod patient;
 mod peers;
 pub(crate) mod problem;
 mod proofs;
 mod routes;
+mod rpc;
 mod server;
 pub(crate) mod stats;
 mod trace;
@@ -21,6 +29,7 @@ mod transactions;
 mod views;
 
 pub(crate) use answer::Budget;
+pub(crate) use heads::Heads;
 pub(crate) use metrics::Scraped;
 pub(crate) use routes::{Limits, Node, router, side_blocks};
 pub(crate) use server::{Config, Server};

@@ -1,6 +1,7 @@
 //! Parameters of requests, read strictly: a misspelt one is an error, not another answer.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query};
@@ -83,6 +84,20 @@ pub(crate) fn page<T>(
 pub(crate) fn limit(text: &str, most: usize) -> Result<usize, Problem> {
     digits(text).filter(|n| (1..=most).contains(n)).ok_or_else(|| {
         Problem::parameter("limit", text, format!("limit: expected a number from 1 to {most}"))
+    })
+}
+
+/// A time in the parameter `field`: a whole number with its unit, `ms` or `s`, at most so long.
+pub(crate) fn time(field: &str, text: &str, most: Duration) -> Result<Duration, Problem> {
+    let in_unit = |unit, millis: u64| Some(digits::<u64>(text.strip_suffix(unit)?)?.checked_mul(millis)?);
+    let millis = in_unit("ms", 1).or_else(|| in_unit("s", 1_000)).map(Duration::from_millis);
+    millis.filter(|time| *time <= most).ok_or_else(|| {
+        let most = most.as_secs();
+        Problem::parameter(
+            field,
+            text,
+            format!("{field}: expected a time such as 500ms or 30s, at most {most}s"),
+        )
     })
 }
 

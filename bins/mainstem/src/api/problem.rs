@@ -8,6 +8,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use crate::codes::Code;
+
 /// A problem on its way to the client. `docs/api.md` lists the kinds.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
@@ -59,6 +61,9 @@ impl Problem {
         body.insert("title".into(), self.title.into());
         body.insert("status".into(), self.status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
+        if let Some(code) = Code::of_problem(self.kind) {
+            body.insert("code".into(), code.to_string().into());
+        }
         let instance: String = uri.path().chars().take(200).collect();
         body.insert("instance".into(), instance.into());
         let json = HeaderValue::from_static("application/problem+json");
@@ -75,6 +80,10 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Marks an answer that has its body already, although its status says that something is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole;
+
 /// The outermost layer: gives every error its body, also those that axum makes by itself.
 pub(crate) async fn render(request: Request, next: Next) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -83,6 +92,7 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     let status = response.status();
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
+        None if response.extensions_mut().remove::<Whole>().is_some() => return response,
         None if status == StatusCode::METHOD_NOT_ALLOWED => {
             let detail = format!("{method} is not possible here; the header Allow says what is");
             Problem::new(status, "method-not-allowed", "Method not allowed", detail)
@@ -97,7 +107,7 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
 
 /// What a path that is no route answers.
 pub(crate) async fn no_route(uri: Uri) -> Problem {
-    let routes = json!(super::routes::PATHS);
+    let routes = json!(super::openapi::routes_in_words());
     let detail = format!("there is nothing at {}; docs/api.md lists the routes", clip(uri.path()));
     Problem::new(StatusCode::NOT_FOUND, "no-route", "No such route", detail).with("routes", routes)
 }

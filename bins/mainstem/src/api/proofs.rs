@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -11,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::chain::{BlockView, ChainId, Hash, Height};
-use engine::proof::{self, Document, ProofError};
+use engine::proof::{self, Document, Proof, ProofError};
 use engine::store::BlockReader;
 use serde::Deserialize;
 use serde::de::{Error as _, Unexpected};
@@ -25,14 +26,21 @@ use super::views;
 /// Most blocks of one proof. The engine would take more; this bounds what one request costs.
 const MAX_BLOCKS: usize = 4_096;
 
+/// The longest that a client may wait for a block to be indexed.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
+
 /// The routes of this file.
 pub(super) fn routes<R: BlockReader>() -> Router<Arc<Node<R>>> {
     Router::new()
-        .route("/v1/proofs/{chain}/{height}", get(block::<R>))
         .route("/v1/proofs", post(blocks::<R>))
         .route("/v1/consistency", get(consistency::<R>))
         .route("/v1/blocks/{height}/chains/{chain}", get(content::<R>))
         .route("/v1/verify", post(verify::<R>))
+}
+
+/// The route that may be asked to wait, for as long as it is told to.
+pub(super) fn waiting<R: BlockReader>() -> Router<Arc<Node<R>>> {
+    Router::new().route("/v1/proofs/{chain}/{height}", get(block::<R>))
 }
 
 async fn block<R: BlockReader>(
@@ -43,11 +51,14 @@ async fn block<R: BlockReader>(
 ) -> Answer<Response> {
     let (chain, height) = params::path(params)?;
     let (chain, height) = (params::chain(&chain)?, params::height("height", &height)?);
-    let asked = Asked::new(&uri, &headers, &["head"])?;
+    let asked = Asked::new(&uri, &headers, &["head", "wait"])?;
     node.registered(chain)?;
-    let head = asked.height("head")?;
-    let proof = proof::build(&node.reader, chain, height, head).map_err(|error| node.refusal(error))?;
-    asked.answers(&node).unchanging(&Document::Block(proof))
+    let (head, wait) = (asked.height("head")?, asked.wait()?);
+    let proof = match wait {
+        None => proof::build(&node.reader, chain, height, head).map_err(|error| node.refusal(error)),
+        Some(wait) => node.wait_for(chain, height, head, wait).await,
+    };
+    asked.answers(&node).unchanging(&Document::Block(proof?))
 }
 
 /// The body of `POST /v1/proofs`.
@@ -207,15 +218,68 @@ impl Asked {
         given.map(|(_, text)| params::height(field, text)).transpose()
     }
 
+    /// How long the client waits, if it does.
+    fn wait(&self) -> Answer<Option<Duration>> {
+        let given = self.query.iter().find(|(name, _)| name == "wait");
+        given.map(|(_, text)| params::time("wait", text, MAX_WAIT)).transpose()
+    }
+
     pub(super) fn answers<'a, R>(&self, node: &'a Node<R>) -> Answers<'a> {
         Answers { budget: &node.answers, form: self.form }
     }
 }
 
 impl<R: BlockReader> Node<R> {
-    /// A problem if the chain is not registered here.
+    /// The proof of a block, once it is indexed and there is a main block `head`. While they are not, nothing is looked for
+    /// in the log: the chain's lane knows how far it is indexed.
+    async fn wait_for(
+        &self,
+        chain: ChainId,
+        height: Height,
+        head: Option<Height>,
+        wait: Duration,
+    ) -> Answer<Proof> {
+        let build = || proof::build(&self.reader, chain, height, head).map_err(|error| self.refusal(error));
+        // What is there needs no place to wait in, and what will never be there is not waited for.
+        if self.may_prove(chain, height, head) || height < self.chain(chain)?.first_height {
+            return build();
+        }
+        let _slot = self.heads.slot()?;
+        let mut heads = self.heads.watch();
+        let over = tokio::time::sleep(wait);
+        let mut over = std::pin::pin!(over);
+        loop {
+            heads.mark_unchanged();
+            if self.may_prove(chain, height, head) {
+                return build();
+            }
+            tokio::select! {
+                changed = heads.changed() => changed.map_err(Problem::internal)?,
+                () = over.as_mut() => {
+                    let waited = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    return build().map_err(|problem| problem.with("waited_ms", waited));
+                }
+            }
+        }
+    }
+
+    /// Whether the block is indexed and that main block is there, as far as one can tell without the log.
+    fn may_prove(&self, chain: ChainId, height: Height, head: Option<Height>) -> bool {
+        let newest = self.reader.head();
+        // A chain that was removed is not waited for.
+        let Some(lane) = self.cache.lane(chain) else { return true };
+        let indexed = lane.cursors().indexed >= height.0
+            // In external mode lanes may be ahead of what may be served.
+            && self.reader.chain_head(chain).is_ok_and(|indexed| indexed >= Some(height));
+        indexed && head.is_none_or(|head| head <= newest)
+    }
+
+    /// A problem if the chain is not registered here, and was not when its blocks were indexed.
     pub(super) fn registered(&self, chain: ChainId) -> Answer<()> {
-        if self.genesis.chain(chain).is_some() { Ok(()) } else { self.chain(chain).map(drop) }
+        let known = self.registry.chain(chain).is_some()
+            // What is indexed of a chain that was removed stays provable.
+            || self.reader.chain_head(chain).is_ok_and(|head| head.is_some());
+        if known { Ok(()) } else { self.chain(chain).map(drop) }
     }
 
     /// What is said of a proof that cannot be had.
@@ -251,7 +315,7 @@ impl<R: BlockReader> Node<R> {
 }
 
 /// A body, once it has arrived.
-fn arrived(body: Result<Bytes, BytesRejection>) -> Answer<Bytes> {
+pub(super) fn arrived(body: Result<Bytes, BytesRejection>) -> Answer<Bytes> {
     body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => body_too_long(),
         status => Problem::new(status, "invalid-body", "The body did not arrive", error.body_text()),

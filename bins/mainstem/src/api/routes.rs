@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -21,43 +21,23 @@ use axum::{Json, Router};
 use engine::cache::Cache;
 use engine::chain::{BlockView, ChainId, Height, NodeKey};
 use engine::proof::ProofError;
-use engine::state::{Genesis, SideChain};
+use engine::state::{Genesis, Registry, SideChain};
 use engine::store::{BlockReader, StoreError};
 use net::server::{Load, PeerList, Questions};
 
-use super::answer::Budget;
+use super::answer::{Budget, unchanging};
+use super::conditional::conditional;
+use super::cors::cors;
+use super::heads::Heads;
 use super::params::{self, Params};
 use super::problem::{self, Problem};
-use super::{aelf, headers, health, metrics, peers, proofs, stats, trace, transactions, views};
+use super::{
+    aelf, chains, events, headers, health, metrics, openapi, peers, proofs, rpc, stats, trace, transactions,
+    views,
+};
 use crate::node::EngineSlot;
-
-/// The routes with all parameters that they take, for those who ask for another. `docs/api.md` has the same.
-pub(super) const PATHS: [&str; 24] = [
-    "GET /v1/status",
-    "GET /v1/chains?after={id}&limit={n}",
-    "GET /v1/chains/{id}",
-    "GET /v1/chains/{id}/blocks/{height}",
-    "GET /v1/blocks/{height|latest}",
-    "GET /v1/blocks/{height}/chains/{chain}?head={height}&format={json|binary}",
-    "GET /v1/headers?from={height}&limit={n}",
-    "GET /v1/proofs/{chain}/{height}?head={height}&format={json|binary}",
-    "GET /v1/proofs/tx/{chain}/{id}?head={height}&format={json|binary}",
-    "POST /v1/proofs?format={json|binary}",
-    "GET /v1/consistency?from={height}&to={height}&format={json|binary}",
-    "POST /v1/verify",
-    "GET /v1/peers?after={session}&limit={n}",
-    "GET /v1/peers/{session}?after={id}&limit={n}",
-    "GET /v1/refusals",
-    "GET /metrics",
-    "GET /v1/stats",
-    "GET /v1/trace/blocks/{height|latest}",
-    "GET /livez",
-    "GET /readyz?exclude={check,..}",
-    "GET /startupz",
-    "GET /v1/aelf/parent-blocks/{chain}?from={height}&limit={n}",
-    "/api/blockChain/..",
-    "/aelf/{chain}/api/blockChain/..",
-];
+use crate::settings::Origins;
+use crate::watch::Board;
 
 /// Elements in one answer with a list, unless asked for fewer.
 pub(super) const MAX_PAGE: usize = 1_000;
@@ -72,14 +52,18 @@ pub(crate) struct Node<R> {
     pub reader: R,
     /// The lanes.
     pub cache: Cache,
-    /// Who the chains are.
+    /// Who the main chain is, and which chains it began with.
     pub genesis: Arc<Genesis>,
+    /// Which chains there are now.
+    pub registry: Registry,
     /// This node's public key.
     pub key: NodeKey,
     /// Where it takes blocks in.
     pub ingest_addr: SocketAddr,
     /// When it started.
     pub started: Instant,
+    /// How each chain is doing.
+    pub board: Board,
     /// Who is connected.
     pub peers: PeerList,
     /// How busy ingest is.
@@ -92,6 +76,8 @@ pub(crate) struct Node<R> {
     pub answers: Budget,
     /// Asks the nodes of side chains about transactions.
     pub questions: Questions,
+    /// New main blocks, for those who wait.
+    pub heads: Heads,
     /// How it is doing, looked at once a second.
     pub stats: stats::Sampler,
     /// Whether it is well.
@@ -107,13 +93,13 @@ pub(crate) struct Limits {
     pub timeout: Duration,
 }
 
-/// All routes, with their error forms and limits.
-pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Router {
+/// All routes, with their error forms and limits. Web pages of `origins` may ask them.
+pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits, origins: Origins) -> Router {
     let aelf = aelf::Aelf::new(Arc::clone(&node));
-    Router::new()
+    let answers = node.answers.clone();
+    let native = Router::new()
         .route("/v1/status", get(status::<R>))
-        .route("/v1/chains", get(chains::<R>))
-        .route("/v1/chains/{id}", get(chain::<R>))
+        .merge(chains::routes())
         .route("/v1/chains/{id}/blocks/{height}", get(side_block::<R>))
         .route("/v1/blocks/{height}", get(main_block::<R>))
         .merge(proofs::routes())
@@ -122,20 +108,31 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits) -> Rout
         .merge(health::routes())
         .merge(stats::routes())
         .merge(trace::routes())
+        .merge(openapi::routes())
         .merge(crate::web::routes())
         .merge(Arc::clone(&aelf).parents())
         .route("/v1/peers", get(peers::peers::<R>))
         .route("/v1/peers/{session}", get(peers::peer::<R>))
         .route("/v1/refusals", get(peers::refusals::<R>))
         .route("/metrics", get(metrics::metrics::<R>))
-        .fallback(problem::no_route)
-        .layer(DefaultBodyLimit::max(limits.max_body))
-        .layer(from_fn_with_state(limits, announced_length))
         .layer(from_fn_with_state(limits.timeout, deadline))
-        .layer(from_fn(problem::render))
-        .with_state(node)
-        // With errors of its own form.
-        .merge(aelf.routes(limits))
+        // What waits has a time of its own.
+        .merge(proofs::waiting())
+        .merge(events::routes())
+        .fallback(problem::no_route)
+        .with_state(node);
+    let bounded = |router: Router| {
+        router
+            .layer(DefaultBodyLimit::max(limits.max_body))
+            .layer(from_fn_with_state(limits, announced_length))
+            .layer(from_fn(conditional))
+            .layer(from_fn(problem::render))
+    };
+    // A call may wait as its route does.
+    let calls = rpc::routes(bounded(native.clone()), answers)
+        .layer(from_fn_with_state(limits.timeout + proofs::MAX_WAIT, deadline));
+    // With errors of its own form.
+    bounded(native.merge(calls)).merge(aelf.routes(limits)).layer(from_fn_with_state(Arc::new(origins), cors))
 }
 
 /// Whatever a request waits for, it waits no longer than this.
@@ -199,35 +196,12 @@ async fn status<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> A
         },
         head,
         first_block: node.reader.base().first,
-        chains: node.genesis.chains.len(),
-        side_blocks: side_blocks(&node.genesis, &node.cache),
+        chains: node.registry.len(),
+        side_blocks: side_blocks(&node.registry.chains(), &node.cache),
         node_key: views::key(node.key),
         ingest_addr: node.ingest_addr.to_string(),
         uptime_ms: node.started.elapsed().as_millis() as u64,
     }))
-}
-
-async fn chains<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<views::Chains>> {
-    let (after, limit) = params::page(&uri, params::chain_id)?;
-    let all = &node.genesis.chains;
-    let start = after.map_or(0, |after| all.partition_point(|side| side.id <= after));
-    let page = &all[start..all.len().min(start + limit)];
-    let chains = page
-        .iter()
-        .filter_map(|side| Some(views::side_chain(side, &*node.cache.lane(side.id)?)))
-        .collect();
-    let next = page.last().map(|side| side.id).filter(|_| start + page.len() < all.len());
-    Ok(Json(views::Chains { chains, next }))
-}
-
-async fn chain<R: BlockReader>(
-    State(node): State<Arc<Node<R>>>,
-    id: Params<String>,
-    uri: Uri,
-) -> Answer<Json<views::SideChain>> {
-    params::query(&uri, &[])?;
-    let id = params::chain(&params::path(id)?)?;
-    node.chain(id).map(Json)
 }
 
 async fn side_block<R: BlockReader>(
@@ -238,11 +212,11 @@ async fn side_block<R: BlockReader>(
     params::query(&uri, &[])?;
     let (id, height) = params::path(params)?;
     let (id, height) = (params::chain(&id)?, params::height("height", &height)?);
-    let chain = node.chain(id)?;
+    node.registered(id)?;
     let reader = &node.reader;
     let base = || reader.base();
     let Some(main) = reader.locate(id, height).map_err(unreadable)? else {
-        let base = base();
+        let (base, chain) = (base(), node.chain(id)?);
         return Err(match base.head(id) {
             Some(head) if height <= head.height => pruned(&chain, height, base.first),
             _ => not_indexed(&chain, height),
@@ -251,7 +225,7 @@ async fn side_block<R: BlockReader>(
     let Some(block) = reader.block(main).map_err(unreadable)? else {
         // Unless it was pruned a moment ago.
         return Err(match base().first {
-            first if main < first => pruned(&chain, height, first),
+            first if main < first => pruned(&node.chain(id)?, height, first),
             _ => Problem::internal(format!("main block {main} is indexed and missing")),
         });
     };
@@ -268,7 +242,7 @@ async fn side_block<R: BlockReader>(
     };
     let indexed_in = views::IndexedIn { height: main, hash: header.hash(), time: header.time };
     let view =
-        views::IndexedBlock { chain_id: id, chain: chain.chain, height, hash, tx_root, time, indexed_in };
+        views::IndexedBlock { chain_id: id, chain: id.to_string(), height, hash, tx_root, time, indexed_in };
     Ok(unchanging(Json(view)))
 }
 
@@ -279,25 +253,8 @@ async fn main_block<R: BlockReader>(
 ) -> Answer<Response> {
     params::query(&uri, &[])?;
     let text = params::path(height)?;
-    let newest = node.reader.head();
     let latest = text == "latest";
-    let height = if latest { newest } else { params::height("height", &text)? };
-    let Some(block) = node.reader.block(height).map_err(unreadable)? else {
-        let first = node.reader.base().first;
-        if height < first && !latest {
-            let detail = format!(
-                "main block {height} was pruned from this log, which begins with {first}; ask an archive, or a node \
-                 that keeps it"
-            );
-            return Err(gone(height, first, detail));
-        }
-        let detail = match newest {
-            Height(0) => "there is no main block yet".to_owned(),
-            newest => format!("main block {height} does not exist yet; the newest is {newest}"),
-        };
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-block", "No such main block", detail)
-            .with("head", newest.0));
-    };
+    let block = node.main_block(&text)?;
     let header = block.header();
     let part = |index| {
         let section = block.section(index);
@@ -321,22 +278,43 @@ pub(super) fn body_too_long() -> Problem {
 }
 
 /// How many side blocks of all chains are durable.
-pub(crate) fn side_blocks(genesis: &Genesis, cache: &Cache) -> u64 {
+pub(crate) fn side_blocks(chains: &[SideChain], cache: &Cache) -> u64 {
     let of_chain = |side: &SideChain| {
         let indexed = cache.lane(side.id).map_or(0, |lane| lane.cursors().indexed);
         indexed.saturating_sub(side.first_height.previous().0)
     };
-    genesis.chains.iter().map(of_chain).sum()
+    chains.iter().map(of_chain).sum()
+}
+
+impl<R: BlockReader> Node<R> {
+    /// The main block of a height, or the `latest` one.
+    pub(super) fn main_block(&self, text: &str) -> Answer<R::Block<'_>> {
+        let newest = self.reader.head();
+        let latest = text == "latest";
+        let height = if latest { newest } else { params::height("height", text)? };
+        if let Some(block) = self.reader.block(height).map_err(unreadable)? {
+            return Ok(block);
+        }
+        let first = self.reader.base().first;
+        if height < first && !latest {
+            let detail = format!(
+                "main block {height} was pruned from this log, which begins with {first}; ask an archive, or a node \
+                 that keeps it"
+            );
+            return Err(gone(height, first, detail));
+        }
+        let detail = match newest {
+            Height(0) => "there is no main block yet".to_owned(),
+            newest => format!("main block {height} does not exist yet; the newest is {newest}"),
+        };
+        Err(Problem::new(StatusCode::NOT_FOUND, "no-such-block", "No such main block", detail)
+            .with("head", newest.0))
+    }
 }
 
 impl<R> Node<R> {
     pub(super) fn chain(&self, id: ChainId) -> Answer<views::SideChain> {
-        let chain = self.genesis.chain(id).zip(self.cache.lane(id));
-        chain.map(|(side, lane)| views::side_chain(side, &lane)).ok_or_else(|| {
-            let detail = format!("chain {id} is not registered here; GET /v1/chains lists those that are");
-            Problem::new(StatusCode::NOT_FOUND, "unknown-chain", "No such chain", detail)
-                .with("chain_id", id.0)
-        })
+        self.board.chain(id).map(chains::view).ok_or_else(|| chains::unknown(id))
     }
 }
 
@@ -374,12 +352,4 @@ pub(super) fn gone(height: Height, first: Height, detail: impl Display) -> Probl
 
 pub(super) fn unreadable(error: StoreError) -> Problem {
     Problem::internal(error)
-}
-
-/// What is indexed never changes, so whoever is in between may keep it.
-pub(super) fn unchanging(answer: impl IntoResponse) -> Response {
-    let mut response = answer.into_response();
-    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
-    response.headers_mut().insert(header::CACHE_CONTROL, forever);
-    response
 }

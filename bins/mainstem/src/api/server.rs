@@ -2,23 +2,31 @@
 //!
 //! # Capacity
 //! At most `max_connections` connections, each with at most one request of bounded size in work; more wait in the
-//! listener's queue. A connection that sends no request head in time is closed, and none lives longer than
-//! [`MAX_AGE`], however slowly its reader takes what it asked for.
+//! listener's queue. A connection that sends no request head in time is closed, one whose reader stands still for
+//! [`PATIENCE`] too, and none lives longer than twice [`MAX_AGE`], however slowly its reader takes what it asked for.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 
+use super::patient::Patient;
 use crate::listen::{self, Listener, Stopped};
 
-/// Longest life of a connection.
+/// For so long a connection takes new requests; the last one may take as long again. Event streams end by themselves
+/// before that, and say so.
 const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// A client that takes nothing of an answer for so long is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
@@ -64,20 +72,27 @@ impl Server {
 }
 
 async fn serve(stream: TcpStream, mut stopped: Stopped, routes: Router, head_timeout: Duration) {
+    let (ended, routes) = (stopped.clone(), TowerToHyperService::new(routes));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        // What goes on for long ends with the server.
+        request.extensions_mut().insert::<Stopped>(ended.clone());
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .serve_connection(TokioIo::new(Patient::new(stream, PATIENCE)), service);
     let mut connection = std::pin::pin!(connection);
     let whole_life = async {
         tokio::select! {
             _ = connection.as_mut() => return,
             _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = tokio::time::sleep(MAX_AGE) => {}
         }
         connection.as_mut().graceful_shutdown();
         // An error here is the client's: it went away.
         let _ = connection.await;
     };
-    let _ = tokio::time::timeout(MAX_AGE, whole_life).await;
+    let _ = tokio::time::timeout(2 * MAX_AGE, whole_life).await;
 }

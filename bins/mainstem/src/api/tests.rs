@@ -1,3 +1,4 @@
+mod figures;
 mod proofs;
 
 use std::io::{Read, Write};
@@ -20,9 +21,13 @@ use serde_json::Value;
 use super::*;
 use crate::clock::SystemClock;
 use crate::node::{Chain, EngineSlot};
+use crate::settings::Origins;
 
 const CHAIN: ChainId = ChainId(1_866_392);
 const BLOCKS: u64 = 40;
+
+/// Streams and requests that wait, at a time.
+const STREAMS: usize = 4;
 
 /// A node on a memory store: the real engine sealed the 40 blocks of `tDVV`, in several main blocks.
 pub(super) struct Fixture {
@@ -30,6 +35,7 @@ pub(super) struct Fixture {
     /// Somewhere, listening.
     _ingest: net::server::Server,
     pub(super) reader: MemoryReader,
+    pub(super) health: health::Health,
 }
 
 impl Fixture {
@@ -63,7 +69,8 @@ impl Fixture {
         let config = ServerConfig::new((Ipv4Addr::LOCALHOST, 0).into(), Identity::from_seed([1; 32]));
         let ingest = net::server::Server::start(config, parts).unwrap();
         let slot = EngineSlot::default();
-        slot.put(Chain::Solo(engine.start(Vec::new())));
+        let heads = Heads::new(STREAMS, None);
+        slot.put(Chain::Solo(engine.start(vec![heads.sink()])));
 
         let lane = cache.lane(CHAIN).unwrap();
         let key: NodeKey = key.parse().unwrap();
@@ -86,10 +93,40 @@ impl Fixture {
         while slot.durable().is_none_or(|durable| durable.side_blocks < BLOCKS) {
             std::thread::yield_now();
         }
+        let stats = stats::Sampler::start(stats::Sources {
+            engine: slot.clone(),
+            ingest: ingest.load(),
+            cache: cache.clone(),
+            peers: ingest.peer_list(),
+            head: Box::new({
+                let reader = reader.clone();
+                move || stats::head(&reader)
+            }),
+            chains: Box::new(std::collections::BTreeMap::new),
+            side_blocks: 0,
+            log: std::env::temp_dir(),
+            started: Instant::now(),
+        });
+        let stats = stats.unwrap();
+        let bounds = health::Bounds { min_free: 0, max_head_age: timeout };
+        let health = health::Health::new(health::Sources {
+            engine: slot.clone(),
+            stats: stats.clone(),
+            log: std::env::temp_dir(),
+            damage: Box::new(|| 0),
+            driven: false,
+            bounds,
+        });
+        health.started();
+        let registry = engine::state::Registry::new(&genesis, []);
         let node = Node {
+            board: crate::watch::Board::new(cache.clone(), registry.clone(), &crate::settings::Watch::default()),
             reader: reader.clone(),
+            stats,
+            health: health.clone(),
             cache,
             genesis,
+            registry,
             key,
             ingest_addr: (Ipv4Addr::LOCALHOST, 1).into(),
             started: Instant::now(),
@@ -99,12 +136,14 @@ impl Fixture {
             scraped: Scraped::default(),
             answers: Budget::default(),
             questions: ingest.questions(),
+            heads,
         };
-        let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout });
+        let origins = Origins::of("https://explorer.example").unwrap();
+        let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout }, origins);
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let config = Config { addr, threads: 2, nice: 0, max_connections, head_timeout: timeout };
         let server = Some(Server::start(config, routes).unwrap());
-        Self { server, _ingest: ingest, reader }
+        Self { server, _ingest: ingest, reader, health }
     }
 
     fn addr(&self) -> SocketAddr {

@@ -17,8 +17,8 @@ use engine::pipeline::SealRules;
 
 pub(crate) use error::{ConfigError, Place, Problem};
 pub(crate) use layers::{ConfigArgs, Loaded};
-pub(crate) use table::{document, settings};
-pub(crate) use value::{ByteSize, LogFilter, LogFormat, Mode, quote};
+pub(crate) use table::{document, page, settings};
+pub(crate) use value::{ByteSize, LogFilter, LogFormat, Mode, Origins, quote};
 
 use value::Value as _;
 
@@ -156,10 +156,19 @@ table::declare! {
         nice: usize = 19, in 0..=19;
         /// Connections at once; more wait.
         max_connections: usize = 256, in 1..=65_536;
+        /// Event streams, and requests that wait for a block to be indexed, at once; more are refused. Each holds one of
+        /// max_connections, so it has to be less.
+        max_streams: usize = 128, in 0..=65_535;
+        /// Web pages of which origins may ask this node, such as https://explorer.example; several with commas between them,
+        /// * for all, - for none. What changes the node is never for them.
+        cors_origins: Origins = Origins::default();
         /// Largest body of a request. A proof has a few KiB.
         max_body: ByteSize = ByteSize::kib(256), in ByteSize::kib(64)..=ByteSize::mib(1);
         /// Time for a request to arrive, and for its answer to be made, in milliseconds.
         timeout_ms: u64 = 10_000, in 100..=600_000;
+        /// File with a secret for whoever changes the node over this address, under /v1/admin/, as `authorization: Bearer ..`; a
+        /// relative path counts from the data directory. Without one ("-") only the socket admin.sock there takes changes.
+        admin_token_file: PathBuf = "-".into();
     }
 
     /// The main chain: who decides what becomes a main block.
@@ -236,6 +245,10 @@ table::declare! {
         /// segment at a time, and side blocks that were indexed there can no longer be proven by this node. All
         /// that is left still can.
         keep_blocks: u64 = 0, in 0..=1 << 62;
+        /// How much disk the segments of the log may take, spare ones included; 0 sets no bound. When a new segment would
+        /// exceed it, the oldest are removed, as by keep_blocks: whichever of the two asks for more removes more. The
+        /// newest full segment always stays, so at least three segments are taken.
+        keep_bytes: ByteSize = ByteSize(0), in ByteSize(0)..=ByteSize::gib(1 << 20);
         /// Files of removed segments that are kept to be written again, which is much faster than new ones. Each
         /// takes segment_bytes of disk.
         spare_segments: usize = 2, in 0..=64;
@@ -244,6 +257,58 @@ table::declare! {
         /// of older ones is written again at once, which is up to five times faster than memory that the system has
         /// to find first.
         cached: ByteSize = ByteSize::gib(1), in ByteSize::kib(0)..=ByteSize::gib(1 << 20);
+    }
+
+    /// Running: how the node starts and stops.
+    run: Run {
+        /// How long a node that was asked to stop goes on while /readyz says that it stops, in milliseconds, so that load
+        /// balancers send nobody to it any more: longer than the time between two of their checks. 0 stops at once.
+        drain_ms: u64 = 0, in 0..=600_000;
+        /// How long a node that was asked to stop may take after that, in milliseconds, before the process ends as it is. What
+        /// is durable stays so; what is not comes again at the next start.
+        stop_timeout_ms: u64 = 60_000, in 1_000..=3_600_000;
+    }
+
+    /// Health: from when on /readyz says that the node is not well.
+    health: HealthBounds {
+        /// Least free space on the disk of the log: by default two segments, so that there is time to act.
+        min_free: ByteSize = ByteSize::mib(512), in ByteSize(0)..=ByteSize::gib(1 << 20);
+        /// How long blocks may wait without a main block becoming durable, in milliseconds.
+        max_head_age_ms: u64 = 30_000, in 100..=3_600_000;
+    }
+
+    /// Watching: from when on a chain is not well, and what is done about it. `mainstem why CHAIN` says what was found.
+    watch: Watch {
+        /// How long nothing may come of a chain although its node has more, or a block was to be expected, in
+        /// milliseconds: longer than any hiccup of a network. Then the chain is stalled.
+        stalled_ms: u64 = 10_000, in 100..=3_600_000;
+        /// How long not one datagram may come over the connection of the node that speaks, in milliseconds. Tributaries say
+        /// that they are there every 20 s at the latest; ingest.idle_timeout_ms ends the connection.
+        silent_ms: u64 = 45_000, in 100..=3_600_000;
+        /// How long blocks that are final may wait to be sealed and stored, and a stage may stand still, in milliseconds.
+        late_ms: u64 = 10_000, in 100..=3_600_000;
+        /// How long a lane may be full without getting ahead, in milliseconds: while a chain catches up its lane is full
+        /// now and then.
+        full_ms: u64 = 5_000, in 100..=3_600_000;
+        /// After so long without a block a chain is quiet, in milliseconds. That is no fault.
+        quiet_ms: u64 = 60_000, in 100..=3_600_000;
+        /// A chain whose node has more than so many blocks that are not durable here is catching up; by default as many as
+        /// seal.max_per_chain.
+        behind_blocks: u64 = 256, in 1..=1 << 40;
+        /// How long a chain may be stalled until the node has its speaker ask again, and as long after that ends a session
+        /// of which nothing comes; each further time twice as long, up to 10 minutes. In milliseconds; 0: never. At least
+        /// stalled_ms.
+        remedy_ms: u64 = 30_000, in 0..=3_600_000;
+        /// So many contradictions within 10 minutes (another hash for a height that was received) and a chain is paused until
+        /// the operator has looked; 0: never.
+        quarantine_after: u64 = 3, in 0..=1_000_000;
+    }
+
+    /// Metrics: what /metrics tells.
+    metrics: Metrics {
+        /// Side chains that have series of their own, those that are furthest behind; all others are summed up in one. More
+        /// chains than this cost the server that collects them, not this node.
+        max_chains: usize = 50, in 0..=10_000;
     }
 
     /// The log that people read. It goes to standard error.

@@ -29,6 +29,8 @@ pub(crate) struct Setting {
     pub set: fn(&mut Settings, Input<'_>) -> bool,
     /// The value, as TOML.
     pub show: fn(&Settings) -> String,
+    /// Takes the value of the first over to the second.
+    copy: fn(&Settings, &mut Settings),
 }
 
 /// A section of settings.
@@ -60,11 +62,12 @@ impl Setting {
         expected: fn() -> String,
         set: fn(&mut Settings, Input<'_>) -> bool,
         show: fn(&Settings) -> String,
+        copy: fn(&Settings, &mut Settings),
     ) -> Self {
         let path = format!("{section}.{key}");
         let flag = path.replace('_', "-");
         let env = format!("MAINSTEM_{section}_{key}").to_uppercase();
-        Self { section, key, doc, path, flag, env, placeholder, expected, set, show }
+        Self { section, key, doc, path, flag, env, placeholder, expected, set, show, copy }
     }
 
     /// What it is for, in one line.
@@ -73,11 +76,24 @@ impl Setting {
         lines.join(" ")
     }
 
+    /// Takes the value of one configuration over to another.
+    pub(crate) fn copy(&self, from: &Settings, to: &mut Settings) {
+        (self.copy)(from, to);
+    }
+
+    /// Whether it can change while a node runs ([`RELOADS`]).
+    pub(crate) fn reloads(&self) -> bool {
+        RELOADS.contains(&self.path.as_str())
+    }
+
     /// What it is unless someone sets it, as TOML.
     pub(crate) fn default(&self) -> String {
         (self.show)(&Settings::default())
     }
 }
+
+/// The settings that `mainstem reload` changes in a running node; all others hold from the next start on.
+pub(crate) const RELOADS: [&str; 3] = ["api.admin_token_file", "run.drain_ms", "run.stop_timeout_ms"];
 
 /// All settings, in the order of the file.
 pub(crate) fn settings() -> &'static [Setting] {
@@ -113,6 +129,33 @@ pub(crate) fn document() -> String {
                 let _ = writeln!(out, "#{line}");
             }
             let _ = writeln!(out, "# {} = {}", setting.key, setting.default());
+        }
+    }
+    out
+}
+
+/// `docs/config.md`: every setting with its default, what it takes, and whether it can change while a node runs.
+pub(crate) fn page() -> String {
+    let mut out = String::from(
+        "# Configuration of a node\n\n<!-- Written by `mainstem config default --markdown`; a test fails when they differ. -->\n\n\
+         Each setting is a key of the file `mainstem.toml`, an environment variable and a flag; of several the later wins: default <\n\
+         file < environment < flag. `seal.interval_ms` is `[seal] interval_ms` in the file, `MAINSTEM_SEAL_INTERVAL_MS` in the\n\
+         environment and `--seal.interval-ms` on the command line. Unknown names and impossible values are errors. `mainstem config\n\
+         default` prints a file with all of them, `mainstem config show --origin` what holds and why, and `mainstem config check`\n\
+         checks it. `mainstem reload` (or SIGHUP) has a running node read it again: settings marked *reload* hold at once, all\n\
+         others from the next start on. Sizes are in bytes, or with KiB, MiB, GiB; names that end with `_ms` are in milliseconds.\n",
+    );
+    for section in Settings::SECTIONS {
+        let _ = write!(out, "\n## {}\n\n", section.heading);
+        let about: Vec<_> = section.doc.iter().map(|line| line.trim()).collect();
+        let _ = writeln!(out, "{}", about.join("\n"));
+        for setting in settings().iter().filter(|setting| setting.section == section.name) {
+            let reload = if setting.reloads() { " *reload*" } else { "" };
+            let (path, default, takes) = (&setting.path, setting.default(), (setting.expected)());
+            let _ = write!(out, "\n### `{path}`\n\nDefault: `{default}`. Takes {takes}.{reload}\n\n");
+            for line in setting.doc {
+                let _ = writeln!(out, "{}", line.trim());
+            }
         }
     }
     out
@@ -187,6 +230,7 @@ macro_rules! declare {
                             true
                         },
                         |settings| settings.$section.$key.to_toml(),
+                        |from, to| to.$section.$key.clone_from(&from.$section.$key),
                     ));
                 })+)+
                 table

@@ -107,6 +107,59 @@ impl Value for bool {
     }
 }
 
+/// Origins of web pages, as browsers name them: scheme, host and port.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Origins(Vec<String>);
+
+impl Origins {
+    /// Most of them that are taken.
+    const MOST: usize = 64;
+
+    /// Reads a list of them.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        if text == "-" {
+            return Some(Self::default());
+        }
+        let origins: Vec<_> = text.split(',').map(|origin| origin.trim().to_owned()).collect();
+        let right = origins.len() <= Self::MOST && origins.iter().all(|origin| Self::is_origin(origin));
+        right.then_some(Self(origins))
+    }
+
+    /// Whether none is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether pages of this one may ask.
+    pub(crate) fn allow(&self, origin: &str) -> bool {
+        self.0.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+    }
+
+    /// A scheme, `://` and a host, perhaps with a port, and no path: what browsers send.
+    fn is_origin(text: &str) -> bool {
+        let Some((scheme, host)) = text.split_once("://") else { return text == "*" };
+        ["http", "https"].contains(&scheme)
+            && !host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    }
+}
+
+impl Value for Origins {
+    const PLACEHOLDER: &'static str = "ORIGINS";
+
+    fn expected() -> String {
+        "origins such as https://explorer.example, with commas between them, * or -".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::of(text)
+    }
+
+    fn to_toml(&self) -> String {
+        quote(&if self.0.is_empty() { "-".to_owned() } else { self.0.join(", ") })
+    }
+}
+
 /// A number of bytes. Written `268435456` or `256MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct ByteSize(pub u64);

@@ -10,15 +10,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Response, StatusCode};
 use ureq::{Body, RequestBuilder};
-use verify::chain::{ChainId, Hash, Height};
+use verify::chain::{ChainId, Height};
 use verify::proof::{ConsistencyProof, Document, Proof};
 
 use crate::health::Health;
 use crate::status::{History, Reason, State, Why};
 use crate::trace::BlockTrace;
 use crate::{
-    BlockName, Chains, Headers, IndexedBlock, MainBlock, PeerChains, Peers, Problem, Refusals, SideChain,
-    Stats, Status, Verdict, Wanted,
+    BlockName, Chains, Header, Headers, IndexedBlock, MainBlock, PeerChains, Peers, Problem, Refusals,
+    SideChain, Stats, Status, Verdict, Wanted,
 };
 
 pub use events::Events;
@@ -327,13 +327,14 @@ impl Client {
         serde_json::from_slice(&answer).map_err(|error| Error::unexpected(&url, error))
     }
 
-    /// The hash of the main header at this height, for comparing it with what others say.
-    pub fn header_hash(&self, height: Height) -> Result<Hash, Error> {
-        let page = self.headers(height, 1)?;
-        let found = page.headers.first().filter(|header| header.height == height);
-        found
-            .map(verify::MainHeader::hash)
-            .ok_or_else(|| Error::unexpected(&self.base, format_args!("no header of main block {height}")))
+    /// `GET /v1/headers/{height}`
+    pub fn header(&self, height: Height) -> Result<Header, Error> {
+        self.get(&format!("/v1/headers/{height}"))
+    }
+
+    /// `GET /v1/headers/latest`
+    pub fn latest_header(&self) -> Result<Header, Error> {
+        self.get("/v1/headers/latest")
     }
 
     fn send<T>(&self, request: RequestBuilder<T>, timeout: Duration) -> RequestBuilder<T> {

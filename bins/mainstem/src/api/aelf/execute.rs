@@ -150,8 +150,10 @@ impl<R: BlockReader> Views<'_, R> {
 
     /// The children of this chain and how far each is indexed. Side chains have none that are known here.
     fn side_chains(&self) -> Result<Vec<(i32, i64)>, Refusal> {
-        let chains = if self.view.is_main() { &self.aelf.node.genesis.chains[..] } else { &[] };
-        chains.iter().map(|chain| Ok((number(chain.id), self.indexed(chain.id)?))).collect()
+        if !self.view.is_main() {
+            return Ok(Vec::new());
+        }
+        self.aelf.node.registry.chains().iter().map(|chain| Ok((number(chain.id), self.indexed(chain.id)?))).collect()
     }
 
     fn indexed(&self, chain: ChainId) -> Result<i64, Refusal> {
@@ -160,7 +162,7 @@ impl<R: BlockReader> Views<'_, R> {
 
     fn side_chain_height(&self, chain: i32) -> Result<i64, Refusal> {
         let chain = ChainId(chain.cast_unsigned());
-        if !self.view.is_main() || self.aelf.node.genesis.chain(chain).is_none() {
+        if !self.view.is_main() || self.aelf.node.registry.chain(chain).is_none() {
             return Err(Refusal::assertion("Side chain not found."));
         }
         self.indexed(chain)
@@ -262,7 +264,7 @@ impl<R: BlockReader> Views<'_, R> {
     fn recorded_root(&self, chain: ChainId, height: i64) -> Result<Hash, Refusal> {
         let genesis = &self.aelf.node.genesis;
         let (parent, is_child) = match self.view {
-            View::Main => (None, genesis.chain(chain).is_some()),
+            View::Main => (None, self.aelf.node.registry.chain(chain).is_some()),
             View::Side(_) => (Some(genesis.main.id), false),
         };
         let choice = RootChoice::of(chain, parent, is_child);

@@ -53,7 +53,7 @@ impl View {
         match self {
             Self::Main => Ok(aelf.node.reader.head()),
             Self::Side(chain) => {
-                let registered = aelf.node.genesis.chain(chain).zip(aelf.node.cache.lane(chain));
+                let registered = aelf.node.registry.chain(chain).zip(aelf.node.cache.lane(chain));
                 let Some((side, lane)) = registered else { return Ok(Height::default()) };
                 let indexed = Height(lane.cursors().indexed);
                 if indexed < side.first_height {
@@ -164,7 +164,7 @@ impl<R: BlockReader> FromRequestParts<Arc<Aelf<R>>> for View {
         let params = params.map_err(|error| unreadable(error.to_string()))?;
         let Some((_, text)) = params.iter().find(|(name, _)| *name == "chain") else { return Ok(Self::Main) };
         let chain: ChainId = text.parse().map_err(|error| Refusal::because(Code::NotFound, error))?;
-        if aelf.node.genesis.chain(chain).is_some() {
+        if aelf.node.registry.chain(chain).is_some() {
             Ok(Self::Side(chain))
         } else if chain == aelf.node.genesis.main.id {
             Ok(Self::Main)
