@@ -1,6 +1,6 @@
 //! `mainstem peers`: who is connected, what arrives, how far behind, and who was refused and why.
 
-mod table;
+pub(super) mod table;
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write, stdout};

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 /// Rows under a heading. The widths follow from what is in them.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     /// Whether each column is aligned to the right.
     right: Vec<bool>,
     rows: Vec<Vec<String>>,
@@ -12,7 +12,7 @@ pub(super) struct Table {
 
 impl Table {
     /// A table with these columns; a name that begins with `>` is of one that is aligned to the right.
-    pub(super) fn new(columns: &[&str]) -> Self {
+    pub(crate) fn new(columns: &[&str]) -> Self {
         let name = |column: &&str| column.trim_start_matches('>').to_owned();
         Self {
             right: columns.iter().map(|column| column.starts_with('>')).collect(),
@@ -21,7 +21,7 @@ impl Table {
     }
 
     /// Adds a row: one text a column.
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         assert_eq!(N, self.right.len(), "a cell for each column");
         self.rows.push(cells.into());
     }

@@ -1,0 +1,484 @@
+//! The board: how each chain is doing, for whoever asks. Written by the watch thread, read by all.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use engine::cache::Cache;
+use engine::chain::{ChainId, NodeKey};
+use engine::lane::Lane;
+use engine::state::{Registry, SideChain};
+use net::server::{Departure, KeyRefusal, Left, PeerChainState, PeerList, SessionSeen};
+use rest::status::{Change, Progress, Reason, State, Status, Why};
+use tokio::sync::broadcast;
+
+use super::judge::{Gone, Limits};
+use super::row::{Absence, Now, Peer, Row, Seats, Speaker, clip};
+use super::why;
+use crate::settings;
+
+/// How each chain is doing. Cheap to clone; all clones see the same.
+#[derive(Clone)]
+pub(crate) struct Board(Arc<Inner>);
+
+struct Inner {
+    begun: Instant,
+    cache: Cache,
+    registry: Registry,
+    table: Mutex<Table>,
+    changes: broadcast::Sender<Arc<Changed>>,
+    pub(super) counts: Counts,
+}
+
+/// A chain whose status has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// Which chain.
+    pub chain: ChainId,
+    /// What it was before.
+    pub before: Reason,
+    /// What it is now.
+    pub change: Change,
+}
+
+/// Which chains are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// In one of these states; all if empty.
+    pub states: Vec<State>,
+    /// For one of these reasons; all if empty.
+    pub reasons: Vec<Reason>,
+    /// With this in its name or id, in lower case.
+    pub text: Option<String>,
+}
+
+/// A chain, as it is shown.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// Its registration.
+    pub side: SideChain,
+    /// Its lane.
+    pub lane: Arc<Lane>,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// A chain that is far behind.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Worst {
+    pub chain: ChainId,
+    pub reason: Reason,
+    pub received: u64,
+    pub durable: u64,
+    pub lag_blocks: u64,
+    pub lag_seconds: f64,
+    pub rate: f64,
+}
+
+/// What the watch has done since the node started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tallies {
+    /// Changes of a chain's status.
+    pub changes: u64,
+    /// Chains taken from a speaker that was silent, so that it asks anew or another one speaks.
+    pub asked_again: u64,
+    /// Sessions of which nothing came, and which were ended.
+    pub hung_up: u64,
+    /// Chains that were quarantined.
+    pub quarantined: u64,
+    /// Times that a stage made no progress: ingest, seal, append, sync.
+    pub stalls: [(&'static str, u64); 4],
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    changes: AtomicU64,
+    pub(super) asked_again: AtomicU64,
+    pub(super) hung_up: AtomicU64,
+    pub(super) quarantined: AtomicU64,
+    pub(super) stalls: [AtomicU64; 4],
+}
+
+/// The stages, in the order of [`Tallies::stalls`].
+pub(super) const STAGES: [&str; 4] = ["ingest", "seal", "append", "sync"];
+
+/// Changes that wait for a slow subscriber; then it misses the oldest ones, and is told so.
+const MAX_UNSEEN: usize = 4_096;
+
+impl Board {
+    /// A board of the chains that are registered now and later, each with a lane in `cache`.
+    pub(crate) fn new(cache: Cache, registry: Registry, settings: &settings::Watch) -> Self {
+        let board = Self(Arc::new(Inner {
+            begun: Instant::now(),
+            cache,
+            registry,
+            table: Mutex::default(),
+            changes: broadcast::channel(MAX_UNSEEN).0,
+            counts: Counts::default(),
+        }));
+        // So that there is something to show before the first turn.
+        board.turn(&board.now(), &Limits::of(settings), |_| ());
+        board
+    }
+
+    /// One turn: looks at the chains that have moved, or at all after `survey` was shown the table. Returns what changed.
+    pub(super) fn turn(&self, now: &Now, limits: &Limits, survey: impl FnOnce(&mut Table)) -> Vec<Changed> {
+        let mut table = self.table();
+        let surveys = table.surveys;
+        table.follow(&self.0.registry, &self.0.cache, now);
+        survey(&mut table);
+        let all = table.surveys != surveys;
+        let mut changes = Vec::new();
+        for row in &mut table.rows {
+            if (all || row.has_moved())
+                && let Some(before) = row.look(now, limits)
+            {
+                changes.push(Changed { chain: row.side.id, before, change: row.remember(now) });
+            }
+        }
+        drop(table);
+        // Relaxed: a figure.
+        self.0.counts.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        if self.0.changes.receiver_count() > 0 {
+            for change in &changes {
+                // An error says that the last one has gone.
+                let _ = self.0.changes.send(Arc::new(change.clone()));
+            }
+        }
+        changes
+    }
+
+    /// The moment, with nothing known of the engine.
+    pub(super) fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            at: self.at(),
+            wall: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            failed: false,
+            driven: false,
+            storing: false,
+        }
+    }
+
+    fn at(&self) -> Duration {
+        self.0.begun.elapsed()
+    }
+
+    /// How a chain is doing; `None` if it is not registered.
+    pub(crate) fn status(&self, chain: ChainId) -> Option<Status> {
+        self.look(chain, Row::status)
+    }
+
+    /// How far a chain is; `None` if it is not registered.
+    pub(crate) fn progress(&self, chain: ChainId) -> Option<Progress> {
+        self.look(chain, Row::progress)
+    }
+
+    /// The last 64 changes of a chain's status, newest first.
+    pub(crate) fn history(&self, chain: ChainId) -> Option<Vec<Change>> {
+        self.look(chain, |row, _| row.history())
+    }
+
+    /// What is known at each step from a chain's source to the log.
+    pub(crate) fn why(&self, chain: ChainId) -> Option<Why> {
+        self.look(chain, why::why)
+    }
+
+    fn look<T>(&self, chain: ChainId, show: impl FnOnce(&Row, Duration) -> T) -> Option<T> {
+        let table = self.table();
+        Some(show(table.row(chain)?, self.at()))
+    }
+
+    /// One chain with all that is shown of it.
+    pub(crate) fn chain(&self, chain: ChainId) -> Option<Shown> {
+        self.look(chain, Shown::new)
+    }
+
+    /// The chains after `after` that a filter wants, ascending, `limit` at most; and whether there are more.
+    pub(crate) fn select(&self, filter: &Filter, after: Option<ChainId>, limit: usize) -> (Vec<Shown>, bool) {
+        let (table, at) = (self.table(), self.at());
+        let start = after.map_or(0, |after| table.rows.partition_point(|row| row.side.id <= after));
+        let mut wanted = table.rows[start..].iter().filter(|row| filter.takes(row));
+        let page = wanted.by_ref().take(limit).map(|row| Shown::new(row, at)).collect();
+        (page, wanted.next().is_some())
+    }
+
+    /// How many chains are in each state.
+    pub(crate) fn counts(&self) -> [(State, usize); State::ALL.len()] {
+        let mut counts = State::ALL.map(|state| (state, 0));
+        for row in &self.table().rows {
+            let state = row.reason.state();
+            if let Some((_, count)) = counts.iter_mut().find(|(other, _)| *other == state) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// The `most` chains with the largest distance from durable to what their nodes have, the largest first.
+    pub(crate) fn worst(&self, most: usize) -> Vec<Worst> {
+        let (table, at) = (self.table(), self.at());
+        let lag = |row: &Row| row.lag_blocks().unwrap_or_else(|| row.received.saturating_sub(row.durable));
+        let mut rows: Vec<_> = table.rows.iter().collect();
+        let key = |row: &&Row| (Reverse(lag(row)), row.side.id);
+        if most < rows.len() {
+            rows.select_nth_unstable_by_key(most, key);
+            rows.truncate(most);
+        }
+        rows.sort_unstable_by_key(key);
+        let worst = |row: &&Row| Worst {
+            chain: row.side.id,
+            reason: row.reason,
+            received: row.received,
+            durable: row.durable,
+            lag_blocks: lag(row),
+            lag_seconds: row.lag_seconds(at).unwrap_or_default(),
+            rate: row.rate(),
+        };
+        rows.iter().map(worst).collect()
+    }
+
+    /// Changes of status from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Changed>> {
+        self.0.changes.subscribe()
+    }
+
+    /// What the watch has done.
+    pub(crate) fn tallies(&self) -> Tallies {
+        // Relaxed, each: figures.
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counts = &self.0.counts;
+        let mut stalls = STAGES.map(|stage| (stage, 0));
+        for ((_, stalls), seen) in stalls.iter_mut().zip(&counts.stalls) {
+            *stalls = count(seen);
+        }
+        Tallies {
+            changes: count(&counts.changes),
+            asked_again: count(&counts.asked_again),
+            hung_up: count(&counts.hung_up),
+            quarantined: count(&counts.quarantined),
+            stalls,
+        }
+    }
+
+    pub(super) fn tally(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        // Whoever panicked with it left it whole: each row is written on its own.
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Board").field("chains", &self.table().rows.len()).finish_non_exhaustive()
+    }
+}
+
+impl Shown {
+    fn new(row: &Row, now: Duration) -> Self {
+        Self { side: row.side.clone(), lane: Arc::clone(&row.lane), progress: row.progress(now) }
+    }
+}
+
+impl Filter {
+    fn takes(&self, row: &Row) -> bool {
+        let among = self.states.is_empty() || self.states.contains(&row.reason.state());
+        let because = self.reasons.is_empty() || self.reasons.contains(&row.reason);
+        among && because && self.text.as_ref().is_none_or(|text| named(&row.side, text))
+    }
+}
+
+/// Whether a chain's name or id has this in it.
+fn named(side: &SideChain, text: &str) -> bool {
+    side.name.to_lowercase().contains(text)
+        || side.id.to_string().to_lowercase().contains(text)
+        || side.id.0.to_string().contains(text)
+}
+
+/// All chains, by ascending id.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) rows: Vec<Row>,
+    sides: Option<Arc<[SideChain]>>,
+    /// How many surveys there were.
+    surveys: u64,
+    sessions: HashMap<u64, Known>,
+    ledger: Option<u64>,
+}
+
+/// A session that was seen at the last survey.
+#[derive(Debug)]
+struct Known {
+    survey: u64,
+    peer: Arc<Peer>,
+    datagrams: u64,
+    heard: Duration,
+}
+
+impl Table {
+    pub(super) fn row(&self, chain: ChainId) -> Option<&Row> {
+        self.rows.binary_search_by_key(&chain, |row| row.side.id).ok().map(|place| &self.rows[place])
+    }
+
+    pub(super) fn row_mut(&mut self, chain: ChainId) -> Option<&mut Row> {
+        let place = self.rows.binary_search_by_key(&chain, |row| row.side.id).ok()?;
+        self.rows.get_mut(place)
+    }
+
+    /// Has a row for each chain that is registered.
+    fn follow(&mut self, registry: &Registry, cache: &Cache, now: &Now) {
+        let sides = registry.chains();
+        if self.sides.as_ref().is_some_and(|known| Arc::ptr_eq(known, &sides)) {
+            return;
+        }
+        let mut before: HashMap<_, _> =
+            std::mem::take(&mut self.rows).into_iter().map(|row| (row.side.id, row)).collect();
+        let mut whole = true;
+        for side in sides.iter() {
+            // Its lane may come a moment later.
+            let Some(lane) = cache.lane(side.id).filter(|lane| !lane.is_closed()) else {
+                whole = false;
+                continue;
+            };
+            let same = before.remove(&side.id).filter(|row| Arc::ptr_eq(&row.lane, &lane));
+            self.rows.push(match same {
+                Some(mut row) => {
+                    row.side = side.clone();
+                    row
+                }
+                None => Row::new(side.clone(), lane, now),
+            });
+        }
+        self.sides = whole.then_some(sides);
+    }
+
+    /// Looks at all sessions, and at what was refused since the last time. Returns the chains that were contradicted
+    /// since, and how often.
+    pub(super) fn survey(&mut self, peers: &PeerList, now: &Now) -> Vec<(ChainId, u64)> {
+        self.surveys += 1;
+        peers.survey(|session| self.seen(session, now));
+        let survey = self.surveys;
+        self.sessions.retain(|_, known| known.survey == survey);
+        for row in self.rows.iter_mut().filter(|row| row.seats.survey != survey) {
+            row.seats = Seats { survey, ..Seats::default() };
+        }
+        let version = peers.ledger_version();
+        if self.ledger.replace(version) == Some(version) {
+            return Vec::new();
+        }
+        self.read(peers, now)
+    }
+
+    fn seen(&mut self, session: &SessionSeen<'_>, now: &Now) {
+        let Self { rows, sessions, surveys, .. } = self;
+        let known = sessions.entry(session.session).or_insert_with(|| Known {
+            survey: 0,
+            peer: Arc::new(Peer { address: String::new(), software: String::new() }),
+            datagrams: 0,
+            heard: now.at,
+        });
+        known.survey = *surveys;
+        if known.datagrams != session.datagrams {
+            (known.datagrams, known.heard) = (session.datagrams, now.at);
+        }
+        let address = plain(session);
+        if known.peer.address != address || known.peer.software.is_empty() {
+            known.peer = Arc::new(Peer { address, software: clip(session.software).as_ref().to_owned() });
+        }
+        let mut from = 0;
+        for seat in session.seats {
+            // Both ascend: mostly the next one.
+            let rest = &rows[from..];
+            let place = match rest.first() {
+                Some(row) if row.side.id == seat.chain => Ok(0),
+                _ => rest.binary_search_by_key(&seat.chain, |row| row.side.id),
+            };
+            let Ok(place) = place else { continue };
+            let row = &mut rows[from + place];
+            from += place;
+            if row.seats.survey != *surveys {
+                let was = row.seats.speaker.take().map(|speaker| (speaker.session, speaker.since));
+                row.seats = Seats { survey: *surveys, was, ..Seats::default() };
+            }
+            match seat.state {
+                PeerChainState::Speaker => {
+                    let same = row.seats.was.filter(|(number, _)| *number == session.session);
+                    row.seats.speaker = Some(Speaker {
+                        session: session.session,
+                        key: session.key,
+                        peer: Arc::clone(&known.peer),
+                        since: same.map_or(now.at, |(_, since)| since),
+                        heard: known.heard,
+                        told: seat.tip.is_some(),
+                    });
+                    row.tip = seat.tip.map(|tip| tip.0).or(row.tip);
+                }
+                PeerChainState::Standby => row.seats.standbys += 1,
+                PeerChainState::Left => row.seats.left += 1,
+                PeerChainState::Refused(code) => row.seats.refused = Some(code),
+            }
+        }
+    }
+
+    /// Reads what was refused, and how sessions ended.
+    fn read(&mut self, peers: &PeerList, now: &Now) -> Vec<(ChainId, u64)> {
+        let mut contradicted = Vec::new();
+        for refusal in peers.chain_refusals() {
+            if let Some(row) = self.row_mut(refusal.chain) {
+                let conflicts = row.hear(&refusal, now.at);
+                if conflicts > 0 {
+                    contradicted.push((refusal.chain, conflicts));
+                }
+            }
+        }
+        let mut gone = HashMap::new();
+        let departures = peers.departures().into_iter().map(absence);
+        let refusals =
+            peers.refusals().into_iter().filter(|refusal| refusal.chain.is_none()).map(turned_away);
+        for absence in departures.chain(refusals) {
+            let newest = gone.entry(absence.key).or_insert_with(|| absence.clone());
+            if absence.time > newest.time {
+                *newest = absence;
+            }
+        }
+        for row in &mut self.rows {
+            let last: Option<&Absence> =
+                row.side.nodes.iter().filter_map(|key: &NodeKey| gone.get(key)).max_by_key(|gone| gone.time);
+            row.gone = last.cloned();
+        }
+        contradicted
+    }
+}
+
+fn absence(departure: Departure) -> Absence {
+    let (why, detail) = match departure.how {
+        Left::Done => (Gone::Left, String::new()),
+        Left::Lost(detail) => (Gone::Lost, detail),
+        Left::Refused(code, detail) => (Gone::Refused(code), detail),
+    };
+    Absence { why, key: departure.key, time: departure.time.as_millis(), detail: clip(&detail) }
+}
+
+fn turned_away(refusal: KeyRefusal) -> Absence {
+    Absence {
+        why: Gone::Refused(refusal.code),
+        key: refusal.key,
+        time: refusal.time.as_millis(),
+        detail: clip(&refusal.detail),
+    }
+}
+
+/// IPv4 as such, also where it came over IPv6.
+fn plain(session: &SessionSeen<'_>) -> String {
+    let address = session.address;
+    std::net::SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+}
+
+#[cfg(test)]
+mod tests;

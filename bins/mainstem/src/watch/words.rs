@@ -1,0 +1,132 @@
+//! What is said of a chain: the reason in words, with the figures.
+
+use std::time::Duration;
+
+use rest::status::{Reason, State};
+
+use super::row::Row;
+
+/// The reason in words, with the figures: one sentence, without the chain's name.
+pub(super) fn text(row: &Row, now: Duration) -> String {
+    let (received, durable) = (row.received, row.durable);
+    let lag = row.lag_blocks().unwrap_or_else(|| received.saturating_sub(durable));
+    let tip = row.tip.unwrap_or(received);
+    let node = || match &row.seats.speaker {
+        Some(speaker) => {
+            format!("node {} at {}", &speaker.key.to_string()[..8], speaker.peer.address)
+        }
+        None => "its node".to_owned(),
+    };
+    let silent = span(row.silent(now));
+    let seen = if row.last_block().is_some() { format!("for {silent}") } else { "yet".to_owned() };
+    match row.reason {
+        Reason::InStep if lag == 0 => format!("all {durable} blocks that are known are durable"),
+        Reason::InStep => format!("durable up to {durable}, {lag} on their way"),
+        Reason::Quiet => format!("nothing new {seen}; durable up to {durable}, all that its node has"),
+        Reason::Behind => {
+            format!("durable up to {durable}, {lag} behind its node's {tip}, at {} blocks/s", row.rate())
+        }
+        Reason::NoData => {
+            let missing = tip.saturating_sub(received);
+            format!("{} has {missing} more blocks up to {tip}, and none has come {seen}", node())
+        }
+        Reason::Overdue => {
+            let pace = row.usual_pace().unwrap_or_default();
+            format!(
+                "nothing has come {seen}, where a block came every {}; received up to {received}",
+                span(pace)
+            )
+        }
+        Reason::NoAnswer => {
+            let heard = row.seats.speaker.as_ref().map_or(Duration::ZERO, |speaker| speaker.heard);
+            format!("not one datagram has come from {} for {}", node(), span(now.saturating_sub(heard)))
+        }
+        Reason::NothingSent => {
+            let since = row.seats.speaker.as_ref().map_or(Duration::ZERO, |speaker| speaker.since);
+            format!("{} has spoken for it for {} and sent nothing", node(), span(now.saturating_sub(since)))
+        }
+        Reason::NobodySpeaks => {
+            let nodes = row.seats.standbys + row.seats.left;
+            format!("{nodes} of its nodes connected, and none of them can send it; received up to {received}")
+        }
+        Reason::NeverConnected => {
+            let nodes = row.side.nodes.len();
+            format!("none of its {nodes} registered nodes has connected since this node started")
+        }
+        Reason::NodeStopped | Reason::ConnectionLost => absence(row),
+        Reason::NoRoom => {
+            let held = received.saturating_sub(durable);
+            format!(
+                "its lane holds {held} blocks and has no room; {lag} are not durable, at {} blocks/s",
+                row.rate()
+            )
+        }
+        Reason::SealLate | Reason::StoreLate | Reason::NotDecided => {
+            let held = row.finalized.saturating_sub(durable);
+            let what = match row.reason {
+                Reason::SealLate => "to be sealed",
+                Reason::StoreLate => "to be stored",
+                _ => "for the main chain's node to decide",
+            };
+            format!("{held} final blocks have waited {what} for {}", span(row.waiting(now)))
+        }
+        Reason::EngineFailed => format!("a stage of this node gave up; durable up to {durable}"),
+        Reason::PausedByOperator | Reason::ConflictRepeated => {
+            let held = received.saturating_sub(durable);
+            let why = match (&row.refusal, row.reason) {
+                (Some(refusal), Reason::ConflictRepeated) => format!(": {}", refusal.detail),
+                _ => String::new(),
+            };
+            format!("paused at {durable}; {held} blocks wait in its lane{why}")
+        }
+        _ => refused(row),
+    }
+}
+
+/// A refusal: what was said to the node.
+fn refused(row: &Row) -> String {
+    let reason = row.reason;
+    if let Some(refusal) = row.refusal.as_ref().filter(|refusal| refusal.code.name() == reason.name()) {
+        let times = if refusal.count > 1 { format!(" ({} times)", refusal.count) } else { String::new() };
+        let node = &refusal.key.to_string()[..8];
+        // The chain is named beside it.
+        let detail = refusal.detail.split_once(": ").map_or(&*refusal.detail, |(_, rest)| rest);
+        return format!("node {node} was refused{times}: {detail}");
+    }
+    match &row.gone {
+        Some(gone) => format!("node {} was turned away: {}", &gone.key.to_string()[..8], gone.detail),
+        None => reason.meaning().trim_end_matches('.').to_owned(),
+    }
+}
+
+fn absence(row: &Row) -> String {
+    let Some(gone) = &row.gone else { return row.reason.meaning().to_owned() };
+    let (node, received) = (&gone.key.to_string()[..8], row.received);
+    let detail = if gone.detail.is_empty() { String::new() } else { format!(": {}", gone.detail) };
+    match row.reason {
+        Reason::NodeStopped => format!("node {node} ended its session; received up to {received}"),
+        _ => format!("the connection to node {node} was lost{detail}; received up to {received}"),
+    }
+}
+
+/// What to do about it.
+pub(super) fn next(row: &Row) -> String {
+    row.reason.remedy().replace("CHAIN", &row.side.id.to_string())
+}
+
+/// Whether people should be warned of a state.
+pub(super) fn is_bad(state: State) -> bool {
+    !matches!(state, State::Live | State::CatchingUp | State::Paused)
+}
+
+/// A time in words: two digits or two units.
+pub(super) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
