@@ -47,7 +47,7 @@ pub use block::LogBlock;
 pub use check::{Report, check};
 pub use error::{Error, Part};
 pub use format::{Flaw, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
-pub use log::{Log, Options, Prepare};
+pub use log::{Log, Options, Prepare, operations};
 pub use medium::{FileMedium, Medium, MediumFile};
 pub use reader::{LogReader, SegmentInfo};
 pub use recover::{Cut, Recovery};

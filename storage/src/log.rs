@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::chain::{ChainId, Hash};
+use engine::store::Operations;
 
 use crate::error::Error;
 use crate::files::{Context, Lock, Spares};
@@ -68,6 +69,15 @@ impl Options {
             spare_segments: 2,
             cached_bytes: 1 << 30,
         }
+    }
+}
+
+/// The operations of the log in `dir`, whether or not it is being written; those of a block that is not durable yet may be
+/// among them. Reads two small files; no log has none.
+pub fn operations(dir: impl AsRef<Path>) -> Result<Operations, Error> {
+    match Context::read(dir.as_ref()) {
+        Err(Error::NoLog { .. }) => Ok(Operations::default()),
+        context => context?.read_operations(),
     }
 }
 

@@ -20,9 +20,12 @@ mod listen;
 mod logging;
 mod node;
 mod proc;
+mod registry;
 mod settings;
 mod signals;
+mod snapshot;
 mod threads;
+mod watch;
 mod web;
 
 use std::process::ExitCode;
@@ -62,8 +65,11 @@ enum Command {
     Run(run::Run),
     Keys(command::keys::Keys),
     Config(config::Config),
+    Chains(command::chains::Chains),
+    Why(command::chains::Why),
     Peers(peers::Peers),
     Top(command::top::Top),
+    Doctor(command::doctor::Doctor),
     Inspect(inspect::Inspect),
     Proof(proof::Proof),
     Prune(prune::Prune),
@@ -73,6 +79,9 @@ enum Command {
     Completions(command::completions::Completions),
     Man(command::man::Man),
     Explain(command::explain::Explain),
+    Reload(command::reload::Reload),
+    Snapshot(command::snapshot::Snapshot),
+    Restore(command::restore::Restore),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +94,11 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Keys(keys) => keys.run(),
         Command::Config(config) => config.run(),
+        Command::Chains(chains) => chains.run(),
+        Command::Why(why) => match why.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Peers(peers) => peers.run(),
         Command::Top(top) => top.run(),
         Command::Proof(proof) => proof.run(),
@@ -94,7 +108,14 @@ fn main() -> ExitCode {
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
         Command::Explain(explain) => explain.run(),
+        Command::Reload(reload) => reload.run(),
+        Command::Snapshot(snapshot) => snapshot.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Health(health) => match health.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Doctor(doctor) => match doctor.run() {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

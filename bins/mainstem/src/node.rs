@@ -13,7 +13,10 @@ use axum::Router;
 use engine::cache::Cache;
 use engine::chain::{ChainId, Height, NodeKey};
 use engine::external::{External, ExternalConfig};
-use engine::pipeline::{BlockTrace, ConfigError, Durable, Engine, Head, HeadSink, OperateError, Operator, PipelineConfig, Running, StageNow, Stats};
+use engine::pipeline::{
+    BlockTrace, ConfigError, Durable, Engine, Head, HeadSink, OperateError, Operator, PipelineConfig,
+    Running, StageNow, Stats,
+};
 use engine::state::{Genesis, Registry, SideChain};
 use engine::store::BlockReader;
 use net::server::{Load, NodeKeys, Parts};
@@ -315,7 +318,11 @@ impl Node {
             nice: settings.api.nice as u8,
             head_timeout: timeout,
         };
-        let api = api::Server::start(config, api::router(Arc::new(node), limits, settings.api.cors_origins.clone()).merge(more)).map_err(|error| {
+        let api = api::Server::start(
+            config,
+            api::router(Arc::new(node), limits, settings.api.cors_origins.clone()).merge(more),
+        )
+        .map_err(|error| {
             anyhow!("the API cannot listen on TCP {addr}: {error}; {} moves this port", flags.api)
         })?;
 
@@ -647,7 +654,9 @@ fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
              --data",
             dir.genesis.display()
         ),
-        storage::Error::Damaged { flaw: storage::Flaw::Field { field: "version", found, expected }, .. } => format!(
+        storage::Error::Damaged {
+            flaw: storage::Flaw::Field { field: "version", found, expected }, ..
+        } => format!(
             "\nthis log is of format version {found}, and this program knows {expected}; nothing was changed. Run the version \
              that wrote it, or see `mainstem explain MS-5021`"
         ),

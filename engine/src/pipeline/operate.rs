@@ -25,6 +25,9 @@ pub enum OperateError {
     /// The operation cannot be, at all or now.
     #[error(transparent)]
     Operation(#[from] OperationError),
+    /// Main blocks are made elsewhere.
+    #[error("side chains are registered by the main chain's own node here (main.mode = \"external\"), not by this one")]
+    External,
     /// There is no room for one more chain.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -5,10 +5,14 @@ use std::io::{Write, stdout};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use super::run::secret;
+use crate::admin::PausedFile;
+use crate::codes::WithCode as _;
 use crate::data_dir::DataDir;
 use crate::keys::KeysFile;
 use crate::node;
-use crate::settings::{ConfigArgs, settings};
+use crate::registry::ever_registered;
+use crate::settings::{ConfigArgs, document, page, settings};
 
 /// Show or check the configuration
 #[derive(Args)]
@@ -27,6 +31,12 @@ enum Action {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Print a configuration file with every setting: what it does, its unit and bounds, and its default
+    Default {
+        /// The same as a page in Markdown: docs/config.md
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Check configuration, genesis document and key file, and exit with 2 or 1 if something is wrong
     Check {
         #[command(flatten)]
@@ -38,6 +48,7 @@ impl Config {
     pub(crate) fn run(self) -> Result<()> {
         match self.action {
             Action::Show { origin, config } => show(&config, origin),
+            Action::Default { markdown } => default(markdown),
             Action::Check { config } => check(&config),
         }
     }
@@ -62,12 +73,17 @@ fn show(config: &ConfigArgs, origin: bool) -> Result<()> {
     Ok(())
 }
 
+fn default(markdown: bool) -> Result<()> {
+    let text = if markdown { page() } else { document() };
+    Ok(stdout().write_all(text.as_bytes())?)
+}
+
 fn check(config: &ConfigArgs) -> Result<()> {
     let loaded = config.load()?;
     let mut out = stdout().lock();
     let dir = DataDir::of(&loaded.settings);
     let genesis = dir.read_genesis()?;
-    node::check(&loaded.settings, &dir, &genesis)?;
+    node::check(&loaded.settings, &dir, &genesis).code(1005)?;
     match &loaded.file {
         Some(file) => writeln!(out, "{}: right", file.display())?,
         None => writeln!(out, "no configuration file: defaults, environment and flags are right")?,
@@ -81,10 +97,16 @@ fn check(config: &ConfigArgs) -> Result<()> {
     )?;
     let file = KeysFile::at(&dir.keys);
     if file.path().exists() {
-        let state = file.read(&genesis)?;
+        let state = file.read(&ever_registered(&genesis, &storage::operations(&dir.log)?))?;
         let (revoked, rotated) = (state.revoked.len(), state.stands_for.len());
         writeln!(out, "{}: right: {revoked} keys revoked, {rotated} new", file.path().display())?;
     }
+    let file = PausedFile::at(&dir.chains);
+    let paused = file.read()?.len();
+    if dir.chains.exists() {
+        writeln!(out, "{}: right: {paused} chains paused", dir.chains.display())?;
+    }
+    secret(&loaded.settings.api, &dir)?;
     let key = dir.read_key()?;
     writeln!(out, "{}: right: public key {}", dir.key.display(), key.public())?;
     Ok(())

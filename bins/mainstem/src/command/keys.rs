@@ -2,16 +2,18 @@
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use engine::chain::{ChainId, NodeKey};
-use engine::state::Genesis;
+use engine::state::SideChain;
 use net::identity::Identity;
 use serde::Serialize;
 
 use crate::data_dir::DataDir;
 use crate::keys::{KeyState, KeysFile, chains_of};
+use crate::registry::ever_registered;
 use crate::settings::ConfigArgs;
 
 const EXAMPLES: &str = "\
@@ -103,7 +105,9 @@ struct Place {
 
 /// What is in it.
 struct Registry {
-    genesis: Genesis,
+    /// All chains that were ever registered, and those that are.
+    known: Vec<SideChain>,
+    chains: Arc<[SideChain]>,
     file: KeysFile,
 }
 
@@ -129,14 +133,18 @@ impl Place {
             args.flags.insert("data.dir", data.to_string_lossy().into_owned());
         }
         let dir = DataDir::of(&args.load()?.settings);
-        Ok(Registry { genesis: dir.read_genesis()?, file: KeysFile::at(&dir.keys) })
+        let genesis = dir.read_genesis()?;
+        let operations = storage::operations(&dir.log)?;
+        let known = ever_registered(&genesis, &operations);
+        let now = engine::state::Registry::new(&genesis, operations.iter().map(|(_, operation)| operation));
+        Ok(Registry { known, chains: now.chains(), file: KeysFile::at(&dir.keys) })
     }
 }
 
 impl Registry {
     /// Changes the file; gives what came of it and the state that holds now.
     fn change<T>(&self, change: impl FnOnce(&mut KeyState) -> Result<T>) -> Result<(T, KeyState)> {
-        self.file.change(&self.genesis, |state| {
+        self.file.change(&self.known, |state| {
             let done = change(state)?;
             Ok((done, state.clone()))
         })
@@ -146,7 +154,7 @@ impl Registry {
     fn what(&self, state: &KeyState, key: NodeKey) -> String {
         let registered = state.stands_for.get(&key).copied();
         let chains: Vec<_> =
-            chains_of(&self.genesis, registered.unwrap_or(key)).map(|side| side.id.to_string()).collect();
+            chains_of(&self.known, registered.unwrap_or(key)).map(|side| side.id.to_string()).collect();
         let chains = match chains.as_slice() {
             [first, .., last] if chains.len() > 4 => format!("{} chains, {first} to {last}", chains.len()),
             _ => chains.join(", "),
@@ -160,7 +168,7 @@ impl Registry {
     /// What to know after a change.
     fn close(&self, state: &KeyState) -> Result<()> {
         let mut out = stdout().lock();
-        for side in state.mute(&self.genesis).into_iter().take(8) {
+        for side in state.mute(&self.chains).into_iter().take(8) {
             writeln!(
                 out,
                 "Nobody may speak for chain {} {:?} now: all its keys are revoked.",
@@ -178,7 +186,7 @@ fn show(identity: &Identity) -> Result<()> {
 }
 
 fn revoke(registry: &Registry, key: NodeKey) -> Result<()> {
-    let (changed, state) = registry.change(|state| Ok(state.revoke(&registry.genesis, key)?))?;
+    let (changed, state) = registry.change(|state| Ok(state.revoke(&registry.known, key)?))?;
     if !changed {
         writeln!(stdout(), "{key} is revoked already")?;
         return Ok(());
@@ -189,7 +197,7 @@ fn revoke(registry: &Registry, key: NodeKey) -> Result<()> {
 
 fn rotate(registry: &Registry, registered: NodeKey, new: NodeKey, keep_old: bool) -> Result<()> {
     let (old, state) =
-        registry.change(|state| Ok(state.rotate(&registry.genesis, registered, new, keep_old)?))?;
+        registry.change(|state| Ok(state.rotate(&registry.known, registered, new, keep_old)?))?;
     let mut out = stdout().lock();
     writeln!(out, "{new}\n  {}", registry.what(&state, new))?;
     for old in old {
@@ -203,7 +211,7 @@ fn rotate(registry: &Registry, registered: NodeKey, new: NodeKey, keep_old: bool
 }
 
 fn restore(registry: &Registry, key: NodeKey) -> Result<()> {
-    let ((), state) = registry.change(|state| Ok(state.restore(&registry.genesis, key)?))?;
+    let ((), state) = registry.change(|state| Ok(state.restore(&registry.known, key)?))?;
     writeln!(stdout(), "Restored {key}\n  ({})", registry.what(&state, key))?;
     registry.close(&state)
 }
@@ -232,7 +240,7 @@ struct ListedChain<'a> {
 }
 
 fn list(registry: &Registry, json: bool) -> Result<()> {
-    let state = registry.file.read(&registry.genesis)?;
+    let state = registry.file.read(&registry.known)?;
     let listed = |key: &NodeKey| Listed {
         key: *key,
         revoked: state.revoked.contains(key),
@@ -244,7 +252,6 @@ fn list(registry: &Registry, json: bool) -> Result<()> {
             .collect(),
     };
     let chains: Vec<_> = registry
-        .genesis
         .chains
         .iter()
         .map(|side| ListedChain {
@@ -261,7 +268,7 @@ fn list(registry: &Registry, json: bool) -> Result<()> {
         return Ok(());
     }
     if chains.is_empty() {
-        writeln!(out, "The genesis document names no side chain, so no key is registered.")?;
+        writeln!(out, "No side chain is registered, and so no key.")?;
     }
     let revoked = |revoked| if revoked { "  revoked" } else { "" };
     for chain in &chains {

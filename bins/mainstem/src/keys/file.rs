@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use engine::state::Genesis;
+use engine::state::SideChain;
 
 use super::{KeyState, KeysError};
 
@@ -33,15 +33,15 @@ impl KeysFile {
     ///
     /// # Errors
     /// It cannot be read, or is not what it should be.
-    pub(crate) fn read(&self, genesis: &Genesis) -> Result<KeyState, FileError> {
-        Ok(self.read_if_any(genesis)?.unwrap_or_default())
+    pub(crate) fn read(&self, known: &[SideChain]) -> Result<KeyState, FileError> {
+        Ok(self.read_if_any(known)?.unwrap_or_default())
     }
 
     /// Reads it; `None` if it is not there or says nothing.
     ///
     /// # Errors
     /// It cannot be read, or is not what it should be.
-    pub(super) fn read_if_any(&self, genesis: &Genesis) -> Result<Option<KeyState>, FileError> {
+    pub(super) fn read_if_any(&self, known: &[SideChain]) -> Result<Option<KeyState>, FileError> {
         let read = |source| FileError::Read { path: self.path.clone(), source };
         let mut bytes = Vec::new();
         match File::open(&self.path) {
@@ -54,7 +54,7 @@ impl KeysFile {
             return Err(wrong("it is longer than 16 MiB, more than any list of keys"));
         }
         let text = String::from_utf8(bytes).map_err(|_| wrong("it is no UTF-8 text"))?;
-        KeyState::parse(&text, genesis).map_err(|error| self.content(error))
+        KeyState::parse(&text, known).map_err(|error| self.content(error))
     }
 
     /// Changes it: nobody else who changes it this way comes between reading and writing.
@@ -63,7 +63,7 @@ impl KeysFile {
     /// Those of `change`, and of reading and writing; then nothing is changed.
     pub(crate) fn change<T, E: From<FileError>>(
         &self,
-        genesis: &Genesis,
+        known: &[SideChain],
         change: impl FnOnce(&mut KeyState) -> Result<T, E>,
     ) -> Result<T, E> {
         let directory = self.directory();
@@ -73,7 +73,7 @@ impl KeysFile {
             Ok(directory)
         };
         let directory = open().map_err(|source| self.write_error(source))?;
-        let before = self.read(genesis)?;
+        let before = self.read(known)?;
         let mut state = before.clone();
         let result = change(&mut state)?;
         if state != before {

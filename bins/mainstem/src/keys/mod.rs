@@ -1,7 +1,8 @@
 //! Which keys speak for the side chains now: the registered ones, as `keys.toml` changes them.
 //!
-//! The genesis document names the registered keys for good. What changes while chains live stands beside it in the data
-//! directory: keys that are good no longer, and new keys that stand for registered ones.
+//! The genesis document, and the operation that registers a chain later on, name the registered keys for good. What changes
+//! while chains live stands beside them in the data directory: keys that are good no longer, and new keys that stand for
+//! registered ones.
 //!
 //! # Format
 //! TOML, strict. At a start no file, or one that says nothing, means no changes; there may never have been any. Once
@@ -26,14 +27,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use engine::chain::{NodeKey, ParseNodeKeyError};
-use engine::state::{Genesis, SideChain};
+use engine::state::SideChain;
 use net::server::KeyChanges;
 use serde::Deserialize;
 
 pub(crate) use file::{FileError, KeysFile};
 pub(crate) use watch::Watch;
 
-/// What `keys.toml` says, checked against the genesis document.
+/// What `keys.toml` says, checked against all chains that were ever registered (`known` in what follows).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyState {
     /// Registered keys and new ones that are good no longer.
@@ -62,7 +63,7 @@ impl KeyState {
     ///
     /// # Errors
     /// It is no TOML of this shape, or names a key that cannot stand where it stands.
-    pub(crate) fn parse(text: &str, genesis: &Genesis) -> Result<Option<Self>, KeysError> {
+    pub(crate) fn parse(text: &str, known: &[SideChain]) -> Result<Option<Self>, KeysError> {
         let document: Document = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             KeysError::Syntax { line: 1 + before.matches('\n').count(), reason: error.message().to_owned() }
@@ -77,12 +78,12 @@ impl KeyState {
             if state.stands_for.contains_key(&key) {
                 return Err(KeysError::key(field("key"), key, "is listed twice: a key stands for one only"));
             }
-            state.stand(genesis, registered, key, field)?;
+            state.stand(known, registered, key, field)?;
         }
         for (position, key) in document.revoked.iter().flatten().enumerate() {
             let field = format!("revoked[{position}]");
             let key = read(field.clone(), key)?;
-            if !state.knows(genesis, key) {
+            if !state.knows(known, key) {
                 return Err(KeysError::unknown(field, key));
             }
             if !state.revoked.insert(key) {
@@ -117,8 +118,8 @@ impl KeyState {
     ///
     /// # Errors
     /// Nobody knows the key.
-    pub(crate) fn revoke(&mut self, genesis: &Genesis, key: NodeKey) -> Result<bool, KeysError> {
-        if self.knows(genesis, key) {
+    pub(crate) fn revoke(&mut self, known: &[SideChain], key: NodeKey) -> Result<bool, KeysError> {
+        if self.knows(known, key) {
             Ok(self.revoked.insert(key))
         } else {
             Err(KeysError::unknown("KEY".into(), key))
@@ -129,11 +130,11 @@ impl KeyState {
     ///
     /// # Errors
     /// The key is not revoked.
-    pub(crate) fn restore(&mut self, genesis: &Genesis, key: NodeKey) -> Result<(), KeysError> {
+    pub(crate) fn restore(&mut self, known: &[SideChain], key: NodeKey) -> Result<(), KeysError> {
         if self.revoked.remove(&key) {
             return Ok(());
         }
-        Err(if self.knows(genesis, key) {
+        Err(if self.knows(known, key) {
             KeysError::key("KEY".into(), key, "is not revoked: there is nothing to take back")
         } else {
             KeysError::unknown("KEY".into(), key)
@@ -147,7 +148,7 @@ impl KeyState {
     /// `registered` is not registered, or `new` is, is revoked, or stands for another.
     pub(crate) fn rotate(
         &mut self,
-        genesis: &Genesis,
+        known: &[SideChain],
         registered: NodeKey,
         new: NodeKey,
         keep_old: bool,
@@ -160,7 +161,7 @@ impl KeyState {
             let expected = format!("stands for {other} already: every key stands for one only");
             return Err(KeysError::key("NEW".into(), new, expected));
         }
-        self.stand(genesis, registered, new, |name| match name {
+        self.stand(known, registered, new, |name| match name {
             "key" => "NEW".to_owned(),
             _ => "REGISTERED".to_owned(),
         })?;
@@ -178,28 +179,28 @@ impl KeyState {
         std::iter::once(registered).chain(new).filter(|key| !self.revoked.contains(key))
     }
 
-    /// The chains that nobody may speak for.
-    pub(crate) fn mute<'a>(&self, genesis: &'a Genesis) -> Vec<&'a SideChain> {
+    /// Those of `chains` that nobody may speak for.
+    pub(crate) fn mute<'a>(&self, chains: &'a [SideChain]) -> Vec<&'a SideChain> {
         let mute = |side: &&SideChain| side.nodes.iter().all(|key| self.speakers(*key).next().is_none());
-        genesis.chains.iter().filter(mute).collect()
+        chains.iter().filter(mute).collect()
     }
 
-    fn knows(&self, genesis: &Genesis, key: NodeKey) -> bool {
-        self.stands_for.contains_key(&key) || is_registered(genesis, key)
+    fn knows(&self, known: &[SideChain], key: NodeKey) -> bool {
+        self.stands_for.contains_key(&key) || is_registered(known, key)
     }
 
     fn stand(
         &mut self,
-        genesis: &Genesis,
+        known: &[SideChain],
         registered: NodeKey,
         new: NodeKey,
         field: impl Fn(&str) -> String,
     ) -> Result<(), KeysError> {
-        if is_registered(genesis, new) {
+        if is_registered(known, new) {
             let expected = "is registered itself: expected a new key, as `tributary keys new` makes it";
             return Err(KeysError::key(field("key"), new, expected));
         }
-        if !is_registered(genesis, registered) {
+        if !is_registered(known, registered) {
             return Err(match self.stands_for.get(&registered) {
                 Some(of) => {
                     let expected = format!("only stands for {of}: expected that one, which is registered");
@@ -213,9 +214,9 @@ impl KeyState {
     }
 }
 
-/// The chains that a key is registered for.
-pub(crate) fn chains_of(genesis: &Genesis, key: NodeKey) -> impl Iterator<Item = &SideChain> {
-    genesis.chains.iter().filter(move |side| side.nodes.contains(&key))
+/// Those of `known` that a key is registered for.
+pub(crate) fn chains_of(known: &[SideChain], key: NodeKey) -> impl Iterator<Item = &SideChain> {
+    known.iter().filter(move |side| side.nodes.contains(&key))
 }
 
 /// What is wrong with a change of keys.
@@ -265,8 +266,8 @@ fn read(field: String, text: &str) -> Result<NodeKey, KeysError> {
     text.parse().map_err(|error| KeysError::NoKey { field, error })
 }
 
-fn is_registered(genesis: &Genesis, key: NodeKey) -> bool {
-    chains_of(genesis, key).next().is_some()
+fn is_registered(known: &[SideChain], key: NodeKey) -> bool {
+    chains_of(known, key).next().is_some()
 }
 
 #[cfg(test)]

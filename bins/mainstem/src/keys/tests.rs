@@ -1,10 +1,11 @@
 use std::fs;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
+use engine::state::Genesis;
 use net::identity::Identity;
 
-use super::watch::Follower;
+use super::watch::{Follower, Known};
 use super::*;
 
 fn key(seed: u8) -> NodeKey {
@@ -22,15 +23,20 @@ fn genesis() -> Genesis {
     Genesis::parse(&text).unwrap()
 }
 
+fn always(genesis: &Genesis) -> Known {
+    let known = genesis.chains.clone();
+    Box::new(move || known.clone())
+}
+
 #[test]
 fn a_state_is_read_back_from_its_document() {
     let genesis = genesis();
     let mut state = KeyState::default();
-    assert_eq!(KeyState::parse(&state.document(), &genesis), Ok(Some(state.clone())));
-    state.rotate(&genesis, key(1), key(11), true).unwrap();
-    state.rotate(&genesis, key(2), key(12), false).unwrap();
-    state.revoke(&genesis, key(11)).unwrap();
-    assert_eq!(KeyState::parse(&state.document(), &genesis), Ok(Some(state.clone())));
+    assert_eq!(KeyState::parse(&state.document(), &genesis.chains), Ok(Some(state.clone())));
+    state.rotate(&genesis.chains, key(1), key(11), true).unwrap();
+    state.rotate(&genesis.chains, key(2), key(12), false).unwrap();
+    state.revoke(&genesis.chains, key(11)).unwrap();
+    assert_eq!(KeyState::parse(&state.document(), &genesis.chains), Ok(Some(state.clone())));
     assert_eq!(state.revoked, [key(2), key(11)].into());
     let changes = state.changes();
     assert_eq!((changes.revoked, changes.stands_for), (state.revoked, state.stands_for));
@@ -40,10 +46,10 @@ fn a_state_is_read_back_from_its_document() {
 fn a_text_that_says_nothing_is_not_one_that_says_that_no_key_is_revoked() {
     let genesis = genesis();
     for nothing in ["", " \r\n\n", "# revoked = []\n", "\u{feff}"] {
-        assert_eq!(KeyState::parse(nothing, &genesis), Ok(None), "{nothing:?}");
+        assert_eq!(KeyState::parse(nothing, &genesis.chains), Ok(None), "{nothing:?}");
     }
     for none in ["revoked = []", "stands_for = []"] {
-        assert_eq!(KeyState::parse(none, &genesis), Ok(Some(KeyState::default())), "{none:?}");
+        assert_eq!(KeyState::parse(none, &genesis.chains), Ok(Some(KeyState::default())), "{none:?}");
     }
 }
 
@@ -51,13 +57,13 @@ fn a_text_that_says_nothing_is_not_one_that_says_that_no_key_is_revoked() {
 fn a_rotation_revokes_all_other_keys_unless_they_are_kept() {
     let genesis = genesis();
     let mut state = KeyState::default();
-    assert_eq!(state.rotate(&genesis, key(1), key(11), true), Ok(vec![]));
+    assert_eq!(state.rotate(&genesis.chains, key(1), key(11), true), Ok(vec![]));
     assert!(state.speakers(key(1)).eq([key(1), key(11)]));
     // The change-over ends.
-    assert_eq!(state.rotate(&genesis, key(1), key(11), false), Ok(vec![key(1)]));
+    assert_eq!(state.rotate(&genesis.chains, key(1), key(11), false), Ok(vec![key(1)]));
     assert!(state.speakers(key(1)).eq([key(11)]));
     // And again, years later.
-    assert_eq!(state.rotate(&genesis, key(1), key(21), false), Ok(vec![key(11)]));
+    assert_eq!(state.rotate(&genesis.chains, key(1), key(21), false), Ok(vec![key(11)]));
     assert!(state.speakers(key(1)).eq([key(21)]));
     assert!(state.speakers(key(2)).eq([key(2)]));
 }
@@ -66,13 +72,14 @@ fn a_rotation_revokes_all_other_keys_unless_they_are_kept() {
 fn a_chain_that_nobody_may_speak_for_is_noticed() {
     let genesis = genesis();
     let mut state = KeyState::default();
-    let mute = |state: &KeyState| state.mute(&genesis).iter().map(|side| side.id.0).collect::<Vec<_>>();
-    assert_eq!(state.revoke(&genesis, key(2)), Ok(true));
-    assert_eq!(state.revoke(&genesis, key(2)), Ok(false));
+    let mute =
+        |state: &KeyState| state.mute(&genesis.chains).iter().map(|side| side.id.0).collect::<Vec<_>>();
+    assert_eq!(state.revoke(&genesis.chains, key(2)), Ok(true));
+    assert_eq!(state.revoke(&genesis.chains, key(2)), Ok(false));
     assert_eq!(mute(&state), [3]);
-    state.revoke(&genesis, key(1)).unwrap();
+    state.revoke(&genesis.chains, key(1)).unwrap();
     assert_eq!(mute(&state), [2, 3]);
-    state.restore(&genesis, key(2)).unwrap();
+    state.restore(&genesis.chains, key(2)).unwrap();
     assert_eq!(mute(&state), [0; 0]);
 }
 
@@ -80,34 +87,34 @@ fn a_chain_that_nobody_may_speak_for_is_noticed() {
 fn what_cannot_be_is_refused_with_what_would_be_right() {
     let genesis = genesis();
     let mut state = KeyState::default();
-    state.rotate(&genesis, key(1), key(11), true).unwrap();
+    state.rotate(&genesis.chains, key(1), key(11), true).unwrap();
     let before = state.clone();
     let (one, two, eleven, nine) = (key(1), key(2), key(11), key(9));
     for (refused, said) in [
         (
-            state.revoke(&genesis, nine).map(drop),
+            state.revoke(&genesis.chains, nine).map(drop),
             format!("KEY: {nine} is registered for no chain and stands"),
         ),
-        (state.restore(&genesis, nine), format!("KEY: {nine} is registered for no chain and stands")),
-        (state.restore(&genesis, one), format!("KEY: {one} is not revoked")),
+        (state.restore(&genesis.chains, nine), format!("KEY: {nine} is registered for no chain and stands")),
+        (state.restore(&genesis.chains, one), format!("KEY: {one} is not revoked")),
         (
-            state.rotate(&genesis, nine, key(12), false).map(drop),
+            state.rotate(&genesis.chains, nine, key(12), false).map(drop),
             format!("REGISTERED: {nine} is registered for no chain"),
         ),
         (
-            state.rotate(&genesis, eleven, key(12), false).map(drop),
+            state.rotate(&genesis.chains, eleven, key(12), false).map(drop),
             format!("REGISTERED: {eleven} only stands for {one}: expected that one"),
         ),
         (
-            state.rotate(&genesis, one, two, false).map(drop),
+            state.rotate(&genesis.chains, one, two, false).map(drop),
             format!("NEW: {two} is registered itself: expected a new key"),
         ),
         (
-            state.rotate(&genesis, one, one, false).map(drop),
+            state.rotate(&genesis.chains, one, one, false).map(drop),
             format!("NEW: {one} is registered itself: expected a new key"),
         ),
         (
-            state.rotate(&genesis, two, eleven, false).map(drop),
+            state.rotate(&genesis.chains, two, eleven, false).map(drop),
             format!("NEW: {eleven} stands for {one} already"),
         ),
     ] {
@@ -115,8 +122,8 @@ fn what_cannot_be_is_refused_with_what_would_be_right() {
         assert!(text.starts_with(&said), "{said:?} in {text:?}");
     }
     assert_eq!(state, before);
-    state.revoke(&genesis, eleven).unwrap();
-    let text = state.rotate(&genesis, one, eleven, false).unwrap_err().to_string();
+    state.revoke(&genesis.chains, eleven).unwrap();
+    let text = state.rotate(&genesis.chains, one, eleven, false).unwrap_err().to_string();
     assert!(text.contains("is revoked: take a key that never was"), "{text}");
 }
 
@@ -139,7 +146,7 @@ fn a_file_that_is_wrong_is_refused_with_the_field_and_its_value() {
         (stands(nine, key(8)), format!("stands_for[0].registered: {} is registered for no chain", key(8))),
         (stands(nine, one) + &stands(key(8), nine), format!("{nine} only stands for {one}")),
     ] {
-        let error = KeyState::parse(&text, &genesis).unwrap_err().to_string();
+        let error = KeyState::parse(&text, &genesis.chains).unwrap_err().to_string();
         assert!(error.contains(&said), "{said:?} in {error:?}");
     }
 }
@@ -149,11 +156,11 @@ fn a_change_is_written_whole_or_not_at_all() {
     let genesis = genesis();
     let dir = tempfile::tempdir().unwrap();
     let file = KeysFile::at(&dir.path().join("keys.toml"));
-    assert_eq!(file.read(&genesis).unwrap(), KeyState::default());
-    let revoke = |key| file.change(&genesis, |state| anyhow::Ok(state.revoke(&genesis, key)?));
+    assert_eq!(file.read(&genesis.chains).unwrap(), KeyState::default());
+    let revoke = |key| file.change(&genesis.chains, |state| anyhow::Ok(state.revoke(&genesis.chains, key)?));
     revoke(key(1)).unwrap();
     revoke(key(9)).unwrap_err();
-    assert_eq!(file.read(&genesis).unwrap().revoked, [key(1)].into());
+    assert_eq!(file.read(&genesis.chains).unwrap().revoked, [key(1)].into());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
 
     // A file that somebody broke is not overwritten.
@@ -170,7 +177,7 @@ fn changes_made_at_once_are_all_kept() {
     let file = KeysFile::at(&dir.path().join("keys.toml"));
     std::thread::scope(|scope| {
         for seed in 10..18 {
-            let (file, genesis) = (&file, &genesis);
+            let (file, genesis) = (&file, &genesis.chains);
             scope.spawn(move || {
                 let rotate =
                     |state: &mut KeyState| anyhow::Ok(state.rotate(genesis, key(1), key(seed), true)?);
@@ -178,21 +185,21 @@ fn changes_made_at_once_are_all_kept() {
             });
         }
     });
-    assert_eq!(file.read(&genesis).unwrap().stands_for.len(), 8);
+    assert_eq!(file.read(&genesis.chains).unwrap().stands_for.len(), 8);
 }
 
 #[test]
 fn a_change_of_the_file_is_followed_and_a_wrong_one_is_not() {
-    let genesis = Arc::new(genesis());
+    let genesis = genesis();
     let dir = tempfile::tempdir().unwrap();
     let file = KeysFile::at(&dir.path().join("keys.toml"));
     let (send, states) = mpsc::channel();
-    let watch = Watch::start(file.clone(), Arc::clone(&genesis), KeyState::default(), move |state| {
+    let watch = Watch::start(file.clone(), always(&genesis), KeyState::default(), move |state| {
         send.send(state.clone()).unwrap();
     });
     let next = || states.recv_timeout(Duration::from_secs(60)).unwrap();
     let mut state = KeyState::default();
-    state.revoke(&genesis, key(1)).unwrap();
+    state.revoke(&genesis.chains, key(1)).unwrap();
     fs::write(file.path(), state.document()).unwrap();
     assert_eq!(next(), state);
 
@@ -200,8 +207,8 @@ fn a_change_of_the_file_is_followed_and_a_wrong_one_is_not() {
     std::thread::sleep(Duration::from_millis(600));
     assert_eq!(states.try_recv(), Err(mpsc::TryRecvError::Empty));
     // Of the same length as the first one.
-    state.restore(&genesis, key(1)).unwrap();
-    state.revoke(&genesis, key(2)).unwrap();
+    state.restore(&genesis.chains, key(1)).unwrap();
+    state.revoke(&genesis.chains, key(2)).unwrap();
     fs::write(file.path(), state.document()).unwrap();
     assert_eq!(next(), state);
 
@@ -214,15 +221,15 @@ fn a_change_of_the_file_is_followed_and_a_wrong_one_is_not() {
 /// A follower of a file that revokes key 1, and what it has applied.
 fn followed()
 -> (tempfile::TempDir, KeysFile, KeyState, Follower<impl FnMut(&KeyState)>, mpsc::Receiver<KeyState>) {
-    let genesis = Arc::new(genesis());
+    let genesis = genesis();
     let dir = tempfile::tempdir().unwrap();
     let file = KeysFile::at(&dir.path().join("keys.toml"));
     let mut state = KeyState::default();
-    state.revoke(&genesis, key(1)).unwrap();
+    state.revoke(&genesis.chains, key(1)).unwrap();
     fs::write(file.path(), state.document()).unwrap();
     let (send, applied) = mpsc::channel();
     let apply = move |state: &KeyState| send.send(state.clone()).unwrap();
-    let mut follower = Follower::new(file.clone(), genesis, state.clone(), apply);
+    let mut follower = Follower::new(file.clone(), always(&genesis), state.clone(), apply);
     (0..3).for_each(|_| follower.look());
     assert_eq!(applied.try_iter().count(), 0);
     (dir, file, state, follower, applied)

@@ -10,17 +10,19 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use engine::state::Genesis;
+use engine::state::SideChain;
 
 use super::{KeyState, KeysFile};
 
 /// How often it looks. A change is applied at the second look that finds it, after twice that at most.
 const PACE: Duration = Duration::from_millis(250);
+
+/// Tells all chains that were ever registered.
+pub(crate) type Known = Box<dyn Fn() -> Vec<SideChain> + Send>;
 
 /// Looks at the file until it is dropped.
 #[derive(Debug)]
@@ -30,18 +32,19 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts to look. `state` is what holds now; `apply` gets every state that comes instead.
+    /// Starts to look. `known` tells all chains that were ever registered; `state` is what holds now; `apply` gets every
+    /// state that comes instead.
     ///
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn start(
         file: KeysFile,
-        genesis: Arc<Genesis>,
+        known: Known,
         state: KeyState,
         apply: impl FnMut(&KeyState) + Send + 'static,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
-        let follower = Follower::new(file, genesis, state, apply);
+        let follower = Follower::new(file, known, state, apply);
         let thread = thread::Builder::new().name("keys".into()).spawn(move || follower.run(&stopped))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -69,7 +72,7 @@ struct Stamp {
 
 pub(super) struct Follower<F> {
     file: KeysFile,
-    genesis: Arc<Genesis>,
+    known: Known,
     state: KeyState,
     apply: F,
     /// As it was when it was looked at last; `None`: it was not there.
@@ -81,8 +84,8 @@ pub(super) struct Follower<F> {
 }
 
 impl<F: FnMut(&KeyState)> Follower<F> {
-    pub(super) fn new(file: KeysFile, genesis: Arc<Genesis>, state: KeyState, apply: F) -> Self {
-        Self { file, genesis, state, apply, seen: None, settled: false, said: None }
+    pub(super) fn new(file: KeysFile, known: Known, state: KeyState, apply: F) -> Self {
+        Self { file, known, state, apply, seen: None, settled: false, said: None }
     }
 
     fn run(mut self, stopped: &Receiver<()>) {
@@ -101,7 +104,7 @@ impl<F: FnMut(&KeyState)> Follower<F> {
         if self.settled {
             return;
         }
-        let read = self.file.read_if_any(&self.genesis);
+        let read = self.file.read_if_any(&(self.known)());
         let after = self.stamp();
         if after != stamp {
             // It changed under the reading.
