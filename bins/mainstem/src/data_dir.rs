@@ -17,6 +17,7 @@ use anyhow::{Context, Result, anyhow};
 use engine::state::Genesis;
 use net::identity::Identity;
 
+use crate::codes::WithCode as _;
 use crate::settings::Settings;
 
 /// Name of the configuration file.
@@ -77,18 +78,36 @@ impl DataDir {
         if self.key.exists() {
             Ok(Identity::load(&self.key)?)
         } else {
-            Err(anyhow!("key file {} does not exist; {}", self.key.display(), missing()))
+            Err(anyhow!("key file {} does not exist; {}", self.key.display(), missing())).code(1103)
         }
     }
 }
 
 /// Reads and validates a genesis document; gives its text too.
 pub(crate) fn read_genesis(path: &Path) -> Result<(Genesis, String)> {
-    let text = fs::read_to_string(path).with_context(|| {
-        let hint = if path.exists() { "" } else { " (`mainstem init` makes a data directory with one)" };
-        format!("genesis document {} cannot be read{hint}", path.display())
-    })?;
-    let genesis =
-        Genesis::parse(&text).map_err(|error| anyhow!("genesis document {}: {error}", path.display()))?;
+    let text = fs::read_to_string(path)
+        .with_context(|| {
+            let hint = if path.exists() { "" } else { " (`mainstem init` makes a data directory with one)" };
+            format!("genesis document {} cannot be read{hint}", path.display())
+        })
+        .code(1101)?;
+    let genesis = Genesis::parse(&text)
+        .map_err(|error| anyhow!("genesis document {}: {error}", path.display()))
+        .code(1102)?;
     Ok((genesis, text))
+}
+
+/// `--data DIR`, for commands that only want to know where the directory is.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct AtDir {
+    /// The data directory of the node
+    #[arg(long, value_name = "DIR", default_value = "mainstem-data", env = "MAINSTEM_DATA_DIR")]
+    data: PathBuf,
+}
+
+impl AtDir {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.data
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Applied {
     pub applied: Vec<String>,
     /// Settings that changed and hold from the next start on.
     pub needs_restart: Vec<String>,
-    /// Side chains whose nodes' keys were read again, if `keys.toml` has changed.
+    /// What else there is to say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

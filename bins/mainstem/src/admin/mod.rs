@@ -11,6 +11,7 @@
 mod actions;
 mod client;
 mod error;
+mod paused;
 mod routes;
 mod secret;
 mod socket;
@@ -19,6 +20,7 @@ mod who;
 pub(crate) use actions::{Actions, Applied};
 pub(crate) use client::{Client, ClientError};
 pub(crate) use error::AdminError;
+pub(crate) use paused::{PausedError, PausedFile};
 pub(crate) use routes::Admin;
 pub(crate) use secret::{Secret, SecretError};
 pub(crate) use socket::{Socket, SocketError};

@@ -14,8 +14,6 @@ pub(crate) enum Who {
     },
     /// Whoever holds the secret, by the API's address.
     Token,
-    /// The node's own: SIGHUP.
-    Signal,
 }
 
 impl fmt::Display for Who {
@@ -24,7 +22,6 @@ impl fmt::Display for Who {
             Self::Process { uid, pid: Some(pid) } => write!(f, "uid {uid} pid {pid}"),
             Self::Process { uid, pid: None } => write!(f, "uid {uid}"),
             Self::Token => f.write_str("token"),
-            Self::Signal => f.write_str("signal"),
         }
     }
 }

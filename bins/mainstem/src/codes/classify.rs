@@ -5,9 +5,10 @@ use std::fmt;
 use storage::Flaw;
 
 use super::Code;
-use crate::admin::{ClientError, SecretError, SocketError};
+use crate::admin::{ClientError, PausedError, SecretError, SocketError};
 use crate::keys::FileError;
 use crate::settings::{ConfigError, Problem};
+use crate::snapshot::SnapshotError;
 
 /// How the process ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +120,17 @@ fn one(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
     }
     if error.is::<FileError>() {
         return code(1105);
+    }
+    if error.is::<PausedError>() {
+        return code(1106);
+    }
+    if let Some(error) = error.downcast_ref::<SnapshotError>() {
+        return match error {
+            SnapshotError::Target { .. } | SnapshotError::Io { .. } => code(5101),
+            SnapshotError::Damaged { .. } => code(5102),
+            SnapshotError::Version { .. } => code(5103),
+            SnapshotError::Log(error) => Some(of_storage(error)),
+        };
     }
     if error.is::<net::identity::IdentityError>() {
         return code(1104);

@@ -1,9 +1,11 @@
 //! The commands, one a file: each its arguments, its help, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod chains;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod follow;
 pub(crate) mod health;
@@ -16,6 +18,9 @@ pub(crate) mod peers;
 pub(crate) mod profile;
 pub(crate) mod proof;
 pub(crate) mod prune;
+pub(crate) mod reload;
+pub(crate) mod restore;
 pub(crate) mod run;
+pub(crate) mod snapshot;
 pub(crate) mod top;
 pub(crate) mod verify;

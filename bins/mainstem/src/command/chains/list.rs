@@ -10,6 +10,7 @@ use clap::Args;
 use rest::status::{Progress, Reason, State};
 use rest::{ChainFilter, Client, SideChain};
 
+use super::change::Change;
 use super::{Which, ago, now, printable};
 use crate::command::inspect::{counted, grouped, is_broken_pipe};
 use crate::command::peers::table::Table;
@@ -34,10 +35,12 @@ const PACE: Duration = Duration::from_secs(1);
 /// Rows on a terminal that is shown anew each second; the others are counted.
 const MAX_WATCHED: usize = 40;
 
-/// Show how each side chain is doing
+/// Show how each side chain is doing; add, pause, resume and remove them
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Chains {
+    #[command(subcommand)]
+    change: Option<Change>,
     #[command(flatten)]
     which: Which,
     /// Show only chains in this state
@@ -59,6 +62,9 @@ pub(crate) struct Chains {
 
 impl Chains {
     pub(crate) fn run(self) -> Result<()> {
+        if let Some(change) = self.change {
+            return change.run();
+        }
         match self.show() {
             // Whoever closed the pipe has seen enough.
             Err(error) if is_broken_pipe(&error) => Ok(()),

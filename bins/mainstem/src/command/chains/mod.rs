@@ -1,5 +1,6 @@
 //! `mainstem chains` and `mainstem why`: how each side chain is doing, and why.
 
+mod change;
 mod list;
 mod why;
 

@@ -2,23 +2,30 @@
 
 mod catch_up;
 mod explain;
+mod steer;
 
 use std::io::{Write, stdout};
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::admin::{Actions as _, Admin, Socket};
+use crate::codes::WithCode as _;
 use crate::data_dir::DataDir;
 use crate::logging;
 use crate::node::{Node, PortFlags};
 use crate::settings::{ConfigArgs, Loaded, Settings};
-use crate::signals::Signals;
+use crate::signals::{Asked, Signals};
 use crate::threads;
 
 use super::dev::above;
 use catch_up::CatchUp;
+pub(crate) use steer::secret;
+use steer::{Steer, Steered};
 
 const EXAMPLES: &str = "\
 Every setting is a key of the configuration file, an environment variable and a flag; of several the later wins:
@@ -33,7 +40,8 @@ Examples:
 
 /// Run a node: take side blocks in, seal main blocks, store them, serve proofs
 ///
-/// It continues where the log of its data directory ends. SIGINT or SIGTERM stops it in order, a second one at once.
+/// It continues where the log of its data directory ends. SIGINT or SIGTERM stops it in order, a second one at once;
+/// SIGHUP has it read its configuration again, as `mainstem reload` does.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Run {
@@ -53,20 +61,91 @@ impl Run {
         if self.explain {
             return explain(&loaded, self.cores);
         }
+        let settings = loaded.settings;
         let mut catch_up = CatchUp::new();
-        logging::start(&loaded.settings.log, catch_up.bar().map(above));
-        let signals = Signals::listen()?;
-        let node = Node::start(&loaded.settings, PortFlags { ingest: "--ingest.addr", api: "--api.addr" })?;
-        announce(&node, &loaded.settings)?;
-        while !signals.wait(Duration::from_millis(100)) {
-            if node.failed().is_some() {
-                node.stop()?;
+        logging::start(&settings.log, catch_up.bar().map(above));
+        let signals = Signals::listen_to_reload().code(1206)?;
+        let dir = DataDir::of(&settings);
+        let admin = Admin::new(secret(&settings.api, &dir)?);
+        let flags = PortFlags { ingest: "--ingest.addr", api: "--api.addr" };
+        let node = Steered::new(Node::start_with(&settings, flags, admin.over_network())?);
+        let steer = Arc::new(Steer::new(node.clone(), admin.clone(), self.config, settings.clone()));
+        steer.pause_again()?;
+        let socket = Socket::start(&dir.admin, admin.over_socket())?;
+        admin.set_actions(Some(steer.clone()));
+        node.look(|node| announce(node, &settings)).transpose()?;
+
+        loop {
+            match signals.asked(Duration::from_millis(100)) {
+                Some(Asked::Stop) => break,
+                // Not here: whoever asks to stop is heard meanwhile.
+                Some(Asked::Reload) => reload(steer.clone()),
+                None => {}
+            }
+            if node.look(|node| node.failed().is_some()).unwrap_or(true) {
+                admin.set_actions(None);
+                stop(&node, &steer.settings())?;
                 bail!("a stage of the engine gave up");
             }
-            catch_up.update(&node);
+            node.look(|node| catch_up.update(node));
         }
         catch_up.finish();
-        node.stop().map(drop)
+        admin.set_actions(None);
+        let stopped = stop(&node, &steer.settings());
+        drop(socket);
+        stopped
+    }
+}
+
+/// Stops a node in order: others hear that it stops, then it takes no more, seals and stores what it has, and ends.
+fn stop(node: &Steered, settings: &Settings) -> Result<()> {
+    let started = Instant::now();
+    let drain = Duration::from_millis(settings.run.drain_ms);
+    let failed = node.look(|node| {
+        node.health().drain();
+        node.failed().is_some()
+    });
+    if !drain.is_zero() && failed == Some(false) {
+        tracing::info!(ms = settings.run.drain_ms, "stopping: /readyz says so, and everything goes on");
+        // A second signal ends the process meanwhile.
+        thread::sleep(drain);
+    }
+    deadline(Duration::from_millis(settings.run.stop_timeout_ms));
+    if let Some(node) = node.take() {
+        node.stop()?;
+    }
+    tracing::info!(ms = started.elapsed().as_millis() as u64, "stopped in order");
+    Ok(())
+}
+
+/// Ends the process as it is, if it has not ended by then.
+fn deadline(timeout: Duration) {
+    let end = move || {
+        thread::sleep(timeout);
+        tracing::error!(
+            after_ms = timeout.as_millis() as u64,
+            "the node did not stop in time (run.stop_timeout_ms): it ends as it is; what is durable stays so"
+        );
+        std::process::exit(1);
+    };
+    if let Err(error) = thread::Builder::new().name("deadline".into()).spawn(end) {
+        tracing::warn!(%error, "no thread can be had that watches how long stopping takes");
+    }
+}
+
+/// Reads the configuration again, since a signal asked for it.
+fn reload(steer: Arc<Steer>) {
+    let reload = move || match steer.reload() {
+        Ok(done) => tracing::info!(
+            target: "mainstem::admin", who = "signal", applied = ?done.applied, needs_restart = ?done.needs_restart,
+            "read the configuration again"
+        ),
+        Err(error) => tracing::error!(
+            target: "mainstem::admin", who = "signal", %error, "the configuration is wrong; everything stays as it was"
+        ),
+    };
+    if let Err(error) = thread::Builder::new().name("admin".into()).spawn(reload) {
+        tracing::warn!(%error, "the configuration was not read again: no thread can be had");
     }
 }
 
@@ -88,15 +167,15 @@ fn announce(node: &Node, settings: &Settings) -> Result<()> {
     writeln!(out, "mainstem {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "main chain  {} {:?}, genesis {}", genesis.main.id, genesis.main.name, genesis.hash)?;
     writeln!(out, "data        {}, main block {}", settings.data.dir.display(), node.head())?;
-    writeln!(out, "side chains {}, {} blocks indexed", genesis.chains.len(), node.side_blocks())?;
+    writeln!(out, "side chains {}, {} blocks indexed", node.registry().len(), node.side_blocks())?;
     writeln!(out, "ingest      quic {}", node.ingest_addr())?;
     writeln!(out, "api         http://{}", node.api_addr())?;
     if let Some(addr) = node.external_addr() {
         writeln!(out, "driven by   calls to http://{addr}, gRPC or REST")?;
     }
     writeln!(out, "public key  {}", node.key())?;
-    if genesis.chains.is_empty() {
-        writeln!(out, "The genesis document names no side chain: there is nothing to index.")?;
+    if node.registry().is_empty() {
+        writeln!(out, "No side chain is registered: there is nothing to index. `mainstem chains add` registers one.")?;
     }
     out.flush()?;
     Ok(())
