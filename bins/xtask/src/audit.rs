@@ -8,9 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::step::{self, Step, Work};
+use crate::tool::Tool;
 use crate::workspace;
 
 pub(crate) const LONG: &str = "\
@@ -72,52 +73,6 @@ fn advisory_db_folder(given: Option<&Path>) -> Result<Option<PathBuf>> {
         bail!("--advisory-db {}: has no folder `crates`, so it is no advisory database", folder.display());
     }
     Ok(None)
-}
-
-struct Tool {
-    name: &'static str,
-    version: &'static str,
-}
-
-impl Tool {
-    fn path(&self) -> PathBuf {
-        workspace::target("tools").join("bin").join(self.name)
-    }
-
-    fn step(&self, install: fn() -> Result<()>) -> Step {
-        let hint = "the tool comes from the registry that cargo is configured for";
-        Step { name: self.name, about: "the tool itself", work: Work::Own(install), hint }
-    }
-
-    fn run(&self, name: &'static str, about: &'static str, args: &[&str]) -> Step {
-        let mut command = workspace::program(&self.path(), &workspace::root());
-        command.args(args);
-        Step { name, about, work: Work::Program(command), hint: "" }
-    }
-
-    fn install(&self) -> Result<()> {
-        let Tool { name, version } = self;
-        if self.installed_version().is_some_and(|installed| installed == *version) {
-            println!("     {} {version} is there", self.path().display());
-            return Ok(());
-        }
-        println!("     building {name} {version} into target/tools, once: several minutes on two cores");
-        let root = workspace::target("tools");
-        let mut command =
-            workspace::cargo(&["install", "--locked", "--force", "--version", version, "--root"]);
-        let status = command.arg(root).arg(name).status().context("cargo does not start")?;
-        if !status.success() {
-            bail!("cargo install {name} failed with {status}");
-        }
-        Ok(())
-    }
-
-    /// As the tool tells it (`cargo-deny 0.20.2`), or nothing where it is not there or does not run.
-    fn installed_version(&self) -> Option<String> {
-        let output = workspace::program(&self.path(), &workspace::root()).arg("--version").output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        text.split_whitespace().last().map(str::to_owned)
-    }
 }
 
 #[cfg(test)]

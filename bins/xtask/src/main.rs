@@ -8,13 +8,18 @@
 
 mod asan;
 mod audit;
+mod book;
+mod browser;
 mod crash;
 mod disk;
 mod fuzz;
+mod package;
 mod peers;
 mod probe;
+mod release;
 mod step;
 mod test;
+mod tool;
 mod tsan;
 mod verifiers;
 mod workspace;
@@ -82,9 +87,28 @@ enum Command {
     /// Test the verifiers of proofs in JavaScript and Solidity
     #[command(long_about = verifiers::LONG)]
     Verifiers,
+    /// Test the dashboard in headless Chromium, against real nodes
+    #[command(long_about = browser::LONG)]
+    Browser,
     /// Test the log on real file systems: recorded crashes, failing and full disks
     #[command(long_about = disk::LONG)]
     Disk(disk::Options),
+    /// Build the Debian package and try it: install, start, upgrade, remove
+    #[command(long_about = package::LONG)]
+    Package(package::Options),
+    #[command(hide = true)]
+    PackageBoot { folder: PathBuf },
+    #[command(hide = true)]
+    PackageTrial,
+    /// Build the documentation as a book
+    #[command(long_about = book::LONG)]
+    Book,
+    /// Write what the programs are made of, as CycloneDX
+    #[command(long_about = release::SBOM)]
+    Sbom,
+    /// Build the programs twice, in different folders, and compare the bytes
+    #[command(long_about = release::REPRODUCIBLE)]
+    Reproducible(release::Options),
     /// Check licences, bans and sources of all dependencies, and known vulnerabilities
     #[command(long_about = audit::LONG)]
     Audit {
@@ -109,7 +133,14 @@ fn main() -> ExitCode {
         Command::E2e(options) => test::e2e(&options),
         Command::Peers => Ok(step::run(vec![test::peers()])),
         Command::Verifiers => Ok(step::run(vec![test::peers(), test::verifiers()])),
+        Command::Browser => Ok(step::run(vec![test::peers(), test::built(), test::browser()])),
         Command::Disk(options) => disk::disk(&options).map(|()| ExitCode::SUCCESS),
+        Command::Package(options) => package::package(&options).map(|()| ExitCode::SUCCESS),
+        Command::PackageBoot { folder } => package::boot(&folder).map(|()| ExitCode::SUCCESS),
+        Command::PackageTrial => package::trial().map(|()| ExitCode::SUCCESS),
+        Command::Book => book::book().map(|()| ExitCode::SUCCESS),
+        Command::Sbom => release::sbom().map(|()| ExitCode::SUCCESS),
+        Command::Reproducible(options) => release::reproducible(&options).map(|()| ExitCode::SUCCESS),
         Command::Audit { advisory_db } => audit::audit(advisory_db.as_deref()),
     };
     result.unwrap_or_else(|error| {

@@ -14,6 +14,7 @@ mod isolation;
 mod keys;
 mod kill;
 mod levels;
+mod packaging;
 mod peers;
 mod profile;
 mod proofs;

@@ -1,0 +1,148 @@
+//! What packages are made of, and what the book tells new users to type.
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::support::{mainstem, run, tributary, workspace};
+
+fn both() -> [Command; 2] {
+    [mainstem(), tributary()]
+}
+
+/// Whether a program is here that the test only asks where it is.
+fn here(program: &str) -> bool {
+    let status = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let here = status.is_ok();
+    if !here {
+        println!("LEFT OUT: {program} is not here");
+    }
+    here
+}
+
+#[test]
+fn completions_of_every_shell_are_made_and_load_where_the_shell_is_here() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        for mut program in both() {
+            let (code, script, error) = run(program.args(["completions", shell]));
+            assert_eq!(code, 0, "{error}");
+            // Of its own command line, down to an option of a subcommand.
+            assert!(
+                script.contains("completions")
+                    && script.contains("verbose") | script.contains("trusted-header")
+            );
+            let file = dir.path().join(shell);
+            fs::write(&file, script).unwrap();
+            if ["bash", "zsh", "fish"].contains(&shell) && here(shell) {
+                let (code, _, error) = run(Command::new(shell).arg("-n").arg(&file));
+                assert_eq!((code, error.as_str()), (0, ""));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page_that_man_shows_without_complaint() {
+    let dir = tempfile::tempdir().unwrap();
+    for mut program in both() {
+        let (code, _, error) = run(program.arg("man").arg(dir.path()));
+        assert_eq!(code, 0, "{error}");
+    }
+    let mut names: Vec<String> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for name in ["mainstem.1", "mainstem-run.1", "mainstem-inspect-log.1", "tributary.1", "tributary-evm.1"] {
+        assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
+    }
+    assert!(!names.iter().any(|name| name.contains("bench-load")), "what help hides has no page");
+    if !here("man") {
+        return;
+    }
+    for name in ["mainstem.1", "mainstem-run.1", "tributary-evm.1"] {
+        let mut man = Command::new("man");
+        man.args(["--warnings", "-l"])
+            .arg(dir.path().join(name))
+            .env("MANWIDTH", "100")
+            .env("LC_ALL", "C.UTF-8");
+        let (code, page, complaints) = run(man.env("MANPAGER", "cat"));
+        assert_eq!((code, complaints.as_str()), (0, ""), "{name}");
+        assert!(page.contains("SYNOPSIS"), "{page}");
+    }
+}
+
+#[test]
+fn the_packaged_configuration_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    assert_eq!(run(mainstem().arg("init").arg("--data").arg(&data)).0, 0);
+    let config = workspace().join("bins/mainstem/packaging/mainstem.toml");
+    let mut check = mainstem();
+    check.args(["config", "check", "--config"]).arg(&config).env("MAINSTEM_DATA_DIR", &data);
+    let (code, out, error) = run(&mut check);
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains("mainstem.toml: right"), "{out}");
+}
+
+#[test]
+fn a_node_that_is_not_there_is_told_apart_from_one_that_is_not_well() {
+    let (code, _, error) = run(mainstem().args(["health", "--node", "http://127.0.0.1:1"]));
+    assert_eq!(code, 5, "{error}");
+}
+
+/// The blocks of a document that a shell is meant to run, in order.
+fn shell_blocks(text: &str) -> String {
+    let mut script = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => {
+                script.push_str(line);
+                script.push('\n');
+            }
+            _ => {}
+        }
+    }
+    script
+}
+
+/// Ports that nobody has now: the quick start has to know its addresses before its node runs.
+fn free_addresses() -> [String; 2] {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    [tcp.to_string(), udp.to_string()]
+}
+
+#[test]
+fn the_quick_start_does_what_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(workspace().join("docs/quick-start.md")).unwrap();
+    let script = shell_blocks(&text);
+    assert!(script.contains("mainstem run") && script.contains("mainstem verify"), "{script}");
+    // `set -m` as in a shell that people type into: jobs are named %1 and %2.
+    let script = format!("set -eumo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
+    let programs: PathBuf = Path::new(env!("CARGO_BIN_EXE_mainstem")).parent().unwrap().into();
+    // Built by cargo next to the program under test, or the message says how.
+    drop(tributary());
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let [api, ingest] = free_addresses();
+    let mut bash = Command::new("timeout");
+    bash.args(["120", "bash", "-c", &script]).current_dir(dir.path()).stdin(Stdio::null()).env("PATH", path);
+    bash.env("MAINSTEM_API_ADDR", &api).env("MAINSTEM_INGEST_ADDR", &ingest).env("TRIBUTARY_MAIN", &ingest);
+    let (code, out, error) = run(&mut bash);
+    let log = |name| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+    assert_eq!(code, 0, "{out}\n{error}\n{}\n{}", log("main.txt"), log("side.txt"));
+    for seen in [
+        "1 side chains",
+        "1 session, 1 chain ",
+        "height 7 is indexed in main block",
+        "refused, as it should be",
+    ] {
+        assert!(out.contains(seen), "{seen:?} is not in what is seen:\n{out}");
+    }
+}
