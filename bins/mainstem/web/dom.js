@@ -88,7 +88,7 @@ export const clip = (hash) => (hash.length > 18 ? `${hash.slice(0, hash.startsWi
 /** A hash or key: short, the whole on hover, copied by a click. */
 export function hash(value) {
   if (!value) return h("span", { class: "none", text: "–" });
-  const button = h("button", { type: "button", class: "hash", title: value, "aria-label": `${value}, copy`, text: clip(value) });
+  const button = h("button", { type: "button", class: "hash", title: value, "aria-label": `${clip(value)}, copy ${value}`, text: clip(value) });
   button.addEventListener("click", async () => {
     const copied = await copy(value);
     button.classList.toggle("copied", copied);

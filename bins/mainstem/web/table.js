@@ -66,9 +66,11 @@ export function table({ label, columns, link, id, sort, onsort, rows: most }) {
     const height = parseFloat(getComputedStyle(scroller).getPropertyValue("--row")) || 34;
     if (height !== state.height) for (const used of pool) used.at = -1;
     state.height = height;
-    body.style.height = `${state.rows.length * height}px`;
+    size();
     ask();
   }
+
+  const size = () => { body.style.height = `${state.rows.length * state.height}px`; };
 
   function choose(at) {
     if (state.rows.length === 0) return;
@@ -105,6 +107,7 @@ export function table({ label, columns, link, id, sort, onsort, rows: most }) {
   scroller.addEventListener("scroll", ask, { passive: true });
   document.addEventListener("keydown", key);
   const resized = new ResizeObserver(measure);
+  window.addEventListener("resize", measure);
   resized.observe(scroller);
 
   return {
@@ -114,8 +117,12 @@ export function table({ label, columns, link, id, sort, onsort, rows: most }) {
       const before = state.rows[state.chosen];
       state.rows = rows;
       if (before && rows[state.chosen] !== before) state.chosen = rows.indexOf(before);
-      grid.setAttribute("aria-rowcount", rows.length + 1);
-      measure();
+      if (rows.length !== state.shown) {
+        state.shown = rows.length;
+        grid.setAttribute("aria-rowcount", rows.length + 1);
+        size();
+      }
+      ask();
     },
     sorted({ name, down }) {
       columns.forEach((column, i) => {
@@ -124,6 +131,6 @@ export function table({ label, columns, link, id, sort, onsort, rows: most }) {
       });
     },
     top() { scroller.scrollTop = 0; },
-    close() { resized.disconnect(); document.removeEventListener("keydown", key); },
+    close() { resized.disconnect(); window.removeEventListener("resize", measure); document.removeEventListener("keydown", key); },
   };
 }

@@ -9,6 +9,7 @@
 //!   line refuses port 0 while its library takes it, hence the small launcher `peers/ganache.cjs`.
 //!
 //! - `aelf-sdk` and `aelf-sdk-cross-chain` are JavaScript, used as they are in `node_modules`.
+//! - `puppeteer-core` drives a browser, which it does not bring; `axe-core` looks for what keeps people out of a page.
 //! - `solc` is the Solidity compiler as JavaScript and WebAssembly; `engine/verify/solidity` is compiled by it.
 //!
 //! None needs its install scripts, so none is run. Versions and hashes of every package are pinned by
@@ -29,8 +30,8 @@ pub(crate) const LONG: &str = "\
 Install the real EVM nodes that the end-to-end tests index, and check that they answer; and AElf's clients, which ask \
 a node of this project.
 
-Installs anvil 1.7.1, ganache 7.9.2, the Solidity compiler solc 0.8.37, aelf-sdk 3.5.0 and aelf-sdk-cross-chain 1.0.14 \
-by npm into target/peers, unless they are there already, then starts each node on a free port of 127.0.0.1, asks it for \
+Installs anvil 1.7.1, ganache 7.9.2, the Solidity compiler solc 0.8.37, aelf-sdk 3.5.0, aelf-sdk-cross-chain 1.0.14, \
+puppeteer-core 24.43.1 and axe-core 4.14.1 by npm into target/peers, unless they are there already, then starts each node on a free port of 127.0.0.1, asks it for \
 eth_chainId and stops it.
 
 What tests can rely on:
@@ -58,8 +59,13 @@ const GANACHE_LAUNCHER: &str = include_str!("../peers/ganache.cjs");
 
 /// As in `peers/package.json`.
 const ANVIL_VERSION: &str = "1.7.1";
-/// AElf's clients, as in `peers/package.json`.
-const CLIENTS: [(&str, &str); 2] = [("aelf-sdk", "3.5.0"), ("aelf-sdk-cross-chain", "1.0.14")];
+/// AElf's clients, and what the tests of the dashboard need, as in `peers/package.json`.
+const PACKAGES: [(&str, &str); 4] = [
+    ("aelf-sdk", "3.5.0"),
+    ("aelf-sdk-cross-chain", "1.0.14"),
+    ("axe-core", "4.14.1"),
+    ("puppeteer-core", "24.43.1"),
+];
 /// The platform whose anvil is in the lock file, with its hash.
 const LOCKED_PLATFORM: &str = "linux-amd64";
 
@@ -101,7 +107,7 @@ pub(crate) fn install() -> Result<()> {
         })?;
         println!("     {}: answers, chain id {chain_id}", path.display());
     }
-    for (name, version) in CLIENTS {
+    for (name, version) in PACKAGES {
         let path = folder.join("node_modules").join(name).join("package.json");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         if !text.contains(&format!("\"version\": \"{version}\"")) {
@@ -197,7 +203,7 @@ mod tests {
         assert!(MANIFEST.contains(&anvil) && LOCK.contains(&anvil), "{anvil}");
         assert!(LONG.contains(&format!("anvil {ANVIL_VERSION}")));
         assert!(MANIFEST.contains("\"ganache\": \"7.9.2\"") && LONG.contains("ganache 7.9.2"));
-        for (name, version) in CLIENTS {
+        for (name, version) in PACKAGES {
             let pinned = format!("\"{name}\": \"{version}\"");
             assert!(MANIFEST.contains(&pinned) && LOCK.contains(&pinned), "{pinned}");
             assert!(LONG.contains(&format!("{name} {version}")));

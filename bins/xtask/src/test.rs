@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::step::{self, Step, Work};
-use crate::{asan, crash, disk, fuzz, peers, verifiers, workspace};
+use crate::{asan, browser, crash, disk, fuzz, peers, verifiers, workspace};
 
 pub(crate) const LONG: &str = "\
 Check everything that CI checks, in order, and stop at the first failure.
@@ -20,7 +20,8 @@ Check everything that CI checks, in order, and stop at the first failure.
 Steps: fmt (formatting), no_std (the verifier of proofs and all that it depends on link no std), peers (install real \
 EVM nodes, AElf's clients and a Solidity compiler), clippy (lints; a warning is an error), build (all targets), test \
 (unit, property, documentation and end-to-end tests), parquet (the export that only a feature brings), verifiers (of \
-proofs, in JavaScript and Solidity), crash (the log through simulated crashes, then with planted faults), disk (the \
+proofs, in JavaScript and Solidity), browser (the dashboard in headless Chromium; left out with the reason where there \
+is none), crash (the log through simulated crashes, then with planted faults), disk (the \
 log on real file systems; left out with the reason where the machine cannot), asan (the log's tests under \
 AddressSanitizer), fuzz (the fuzz targets of the log, of what peers send and of proofs, briefly), bench (each bench \
 once, not measured), doc (documentation without warnings), loom (model checks), shuttle (all stages in random \
@@ -126,6 +127,7 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     let about = "unit, property, documentation and end-to-end tests";
     steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
     steps.push(verifiers_step(peers));
+    steps.push(browser_step(peers));
     let about = "what `mainstem` can only do with its feature `parquet`";
     let targets = ["--bin", "mainstem", "--test", "e2e", "parquet"];
     let args = [&["test", "--workspace", "--features", "mainstem/parquet"][..], &targets].concat();
@@ -274,6 +276,32 @@ fn verifiers_step(wanted: Peers) -> Step {
     }
 }
 
+pub(crate) fn browser() -> Step {
+    Step {
+        name: "browser",
+        about: "the dashboard in headless Chromium, against real nodes",
+        work: browser::missing().map_or(Work::Own(browser::step), Work::LeftOut),
+        hint: "`cargo xtask browser` runs it alone; pictures of all pages are in target/browser",
+    }
+}
+
+fn browser_step(wanted: Peers) -> Step {
+    match wanted {
+        Peers::Wanted => browser(),
+        Peers::LeftOut(reason) => Step { work: Work::LeftOut(reason), ..browser() },
+    }
+}
+
+/// The program that the tests of the dashboard start.
+pub(crate) fn built() -> Step {
+    cargo_step(
+        "build",
+        "the program that the tests start",
+        &["build", "-p", "mainstem", "--bin", "mainstem"],
+        &[],
+    )
+}
+
 /// Tells the tests where the peers are, or that they are left out on purpose.
 fn with_peers(mut step: Step, wanted: Peers) -> Step {
     if let Work::Program(command) = &mut step.work {
@@ -359,6 +387,7 @@ mod tests {
                 "build",
                 "test",
                 "verifiers",
+                "browser",
                 "parquet",
                 "crash",
                 "disk",

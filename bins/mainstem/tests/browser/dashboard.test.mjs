@@ -1,0 +1,260 @@
+// The dashboard in a real browser, against a real node.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { DESK, PHONE, between, browser, go, node, open, serious, shot, text, until } from "./support.mjs";
+
+let [main, chrome] = [];
+before(async () => { [main, chrome] = await Promise.all([node("--chains", "8", "--rate", "10"), browser()]); });
+after(async () => { await chrome?.stop(); await main?.stop(); });
+
+/** Pages, each with what shows that it has its figures. */
+const PAGES = {
+  overview: ["#/", () => /\d/.test(document.querySelector(".figure.main strong")?.textContent)],
+  chains: ["#/chains", () => document.querySelectorAll(".rows .row:not([hidden])").length >= 8],
+  chain: ["#/chains/tDVV", () => document.querySelectorAll("tbody tr").length >= 3],
+  blocks: ["#/blocks", () => document.querySelectorAll("tbody tr").length >= 10],
+  block: ["#/blocks/2", () => document.querySelectorAll(".rows .row:not([hidden])").length >= 1],
+  side: ["#/chains/tDVV/blocks/3", () => document.querySelectorAll(".facts dd").length >= 6],
+  proof: ["#/proof/tDVV/3", () => document.querySelector(".verdict[data-outcome=good]")],
+  peers: ["#/peers", () => document.querySelectorAll(".rows .row:not([hidden])").length >= 8],
+};
+
+/** Routes that nodes of some ages lack, or that have forgotten what is asked for. */
+const allowed = (message, url) => /status of 404/.test(message) && /\/v1\/(stats|events|trace|chains\/[^/]+\/(history|why))/.test(url);
+const show = (url, where, options) => open(chrome.opened, url, where, { allowed, ...options });
+const head = (page) => page.$eval(".figure.main strong", (element) => Number(element.textContent.replaceAll(",", "")));
+
+test("the root leads browsers to the dashboard, which is light, goes on by itself and asks nobody else", async () => {
+  const page = await chrome.opened.newPage();
+  await page.goto(main.url, { waitUntil: "load" });
+  assert.equal(new URL(page.url()).pathname, "/ui/");
+  await page.close();
+
+  const overview = await show(main.url, "#/");
+  await until(overview, "a main head", PAGES.overview[1]);
+  const first = await head(overview);
+  await until(overview, "a later main head", (before) => Number(document.querySelector(".figure.main strong").textContent.replaceAll(",", "")) > before, first);
+  assert.match(await text(overview, "#link"), /Live|Polling/);
+  for (const where of ["#/chains", "#/chains/tDVV", "#/blocks", "#/proof/tDVV/3", "#/peers"]) {
+    await go(overview, where);
+    await until(overview, where, (title) => document.querySelector(".page:not([data-page=''])") && document.querySelector("#pages a[aria-current]")?.getAttribute("href") === title, `#/${where.split("/")[1]}`);
+  }
+  await until(overview, "a proof, so that all modules are loaded", () => document.querySelector(".page"));
+  const weight = await overview.weight();
+  const paint = await overview.evaluate(() => performance.getEntriesByType("paint").find(({ name }) => name === "first-contentful-paint")?.startTime);
+  console.log(`first contentful paint ${Math.round(paint)} ms (goal on loopback: 300 ms), all files ${weight} bytes`);
+  assert.ok(weight > 50_000 && weight < 300_000, `${weight} bytes`);
+  assert.deepEqual(overview.wrong, []);
+  await overview.close();
+});
+
+test("the table of chains is live, searched, sorted and filtered", async () => {
+  const page = await show(main.url, "#/chains");
+  await until(page, "the chains", PAGES.chains[1]);
+  const durable = () => Number([...document.querySelectorAll(".rows .row")].find((row) => row.textContent.startsWith("tDVV")).children[5].textContent.replaceAll(",", ""));
+  const before = await page.evaluate(durable);
+  await until(page, "a later durable height", (then) => Number([...document.querySelectorAll(".rows .row")].find((row) => row.textContent.startsWith("tDVV")).children[5].textContent.replaceAll(",", "")) > then, before);
+
+  const rows = () => page.$$eval(".rows .row:not([hidden]) a", (links) => links.filter((link) => link.offsetParent).map((link) => link.textContent));
+  await page.type("input[type=search]", "chain 3");
+  await until(page, "one chain", () => document.querySelectorAll(".rows .row:not([hidden])").length === 1);
+  assert.deepEqual(await rows(), ["tDVX"]);
+  assert.match(page.url(), /q=chain\+3/);
+  await page.$eval("input[type=search]", (input) => { input.value = ""; input.dispatchEvent(new Event("input")); });
+  const order = () => page.$$eval(".rows .row:not([hidden])", (all) => all.map((row) => [row.getAttribute("aria-rowindex"), row.querySelector("a").textContent]).sort((one, other) => one[0] - other[0]).map(([, chain]) => chain));
+  await until(page, "all chains again", () => document.querySelectorAll(".rows .row:not([hidden])").length === 8);
+  const up = await order();
+  assert.deepEqual(up, [...up].sort());
+  await page.click(".sort");
+  await until(page, "the other order", () => document.querySelector("[aria-sort=descending]"));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.deepEqual(await order(), up.reverse());
+  await page.click('.chip[data-state="live"]');
+  await until(page, "the address of the filter", () => window.location.hash.includes("state=live"));
+  assert.deepEqual(page.wrong, []);
+  await page.close();
+});
+
+test("a chain's page tells its state in words, and leads to its blocks and their proof", async () => {
+  const page = await show(main.url, "#/chains/tDVV");
+  await until(page, "newest blocks", PAGES.chain[1]);
+  assert.ok((await text(page, ".status p")).length > 10);
+  const newest = await page.$eval("tbody tr", (row) => Number(row.dataset.height));
+  await until(page, "a newer block", (then) => Number(document.querySelector("tbody tr").dataset.height) > then, newest);
+  await page.click("tbody tr td:last-child a");
+  await until(page, "a proof that verifies", PAGES.proof[1]);
+  await page.close();
+});
+
+test("a proof is verified in the browser, under this node's main chain or under a header that is trusted", async () => {
+  const page = await show(main.url, "#/proof/tDVV/3?head=9");
+  await until(page, "a verdict", PAGES.proof[1]);
+  assert.match(await text(page, ".verdict"), /Block 3 of chain tDVV, with hash 0x[0-9a-f]{64}, was indexed in main block/);
+  assert.match(await text(page, ".verdict"), /this node's main chain/);
+  assert.deepEqual(await page.$$eval(".part", (parts) => parts.map((part) => part.dataset.outcome)), ["good", "good", "good", "good"]);
+  const { hash } = await (await fetch(`${main.url}/v1/blocks/9`)).json();
+  await page.type("input[name=trusted]", hash);
+  await until(page, "the trusted header", () => /of the header that you trust/.test(document.querySelector(".verdict[data-outcome=good]")?.textContent));
+  await page.$eval("input[name=trusted]", (input) => { input.value = `${input.value.slice(0, -1)}${input.value.endsWith("0") ? "1" : "0"}`; input.dispatchEvent(new Event("input")); });
+  await until(page, "another trusted header", () => document.querySelector(".verdict[data-outcome=bad]"));
+  assert.deepEqual(await page.$$eval(".part", (parts) => parts.map((part) => part.dataset.outcome)), ["good", "good", "good", "bad"]);
+  // The whole hash is found by keyboard alone.
+  await page.$eval(".tree g[tabindex='0']", (box) => box.focus());
+  await page.keyboard.press("ArrowDown");
+  assert.match(await text(page, ".inspect"), /0x[0-9a-f]{64}/);
+  assert.deepEqual(page.wrong, []);
+  await page.close();
+});
+
+/** Another value of the same form. */
+const other = (value) => (typeof value === "boolean" ? !value : typeof value === "number" ? value + 1 : `${value.slice(0, -1)}${value.endsWith("0") ? "1" : "0"}`);
+
+/** The paths of all values in a document. */
+const leaves = (value, at = []) => (value !== null && typeof value === "object" ? Object.entries(value).flatMap(([name, inner]) => leaves(inner, [...at, name])) : [at]);
+
+function changed(document, path) {
+  const copy = structuredClone(document);
+  const last = path.at(-1);
+  const holder = path.slice(0, -1).reduce((inner, name) => inner[name], copy);
+  holder[last] = other(holder[last]);
+  return copy;
+}
+
+async function verdict(page, document) {
+  await page.$eval("textarea", (area, json) => {
+    document.querySelector(".verdict")?.remove();
+    area.value = json;
+  }, typeof document === "string" ? document : JSON.stringify(document));
+  await page.$eval("textarea", (area) => area.form.requestSubmit());
+  return until(page, "a verdict", () => {
+    const found = document.querySelector(".verdict");
+    return found && { outcome: found.dataset.outcome, text: found.textContent, parts: [...document.querySelectorAll(".part")].map((part) => [part.querySelector("h3").textContent, part.dataset.outcome]) };
+  });
+}
+
+test("a proof that was changed anywhere is shown broken, at the step that fails", async () => {
+  const page = await show(main.url, "#/proof");
+  await until(page, "the form", () => document.querySelector("textarea"));
+  const proof = await (await fetch(`${main.url}/v1/proofs/tDVV/3?head=9`)).json();
+  assert.equal((await verdict(page, proof)).outcome, "good");
+  const where = { side_path: "Chain in the main block", history_path: "Main block in history" };
+  let seen = 0;
+  for (const path of leaves(proof)) {
+    const found = await verdict(page, changed(proof, path));
+    assert.equal(found.outcome, "bad", `${path.join(".")}: ${found.text}`);
+    const bad = found.parts.filter(([, outcome]) => outcome === "bad").map(([title]) => title);
+    if (found.parts.length > 0) assert.equal(bad.length, 1, `${path.join(".")}: ${JSON.stringify(found.parts)}`);
+    // No part below the failing one is called right.
+    const at = found.parts.findIndex(([, outcome]) => outcome === "bad");
+    assert.ok(found.parts.slice(at + 1).every(([, outcome]) => outcome === "idle"), path.join("."));
+    if (path[0] in where) { assert.deepEqual(bad, [where[path[0]]], path.join(".")); seen += 1; }
+    if (path[0] === "head" && path[1] === "parent") assert.deepEqual(bad, ["The header to trust"]);
+  }
+  assert.ok(seen >= 6, `${seen} steps`);
+  await verdict(page, changed(proof, ["history_path", "1", "hash"]));
+  await shot(page, "proof-broken-light", { fullPage: true });
+  for (const nothing of ["{}", "[1", '{"version":1,"kind":"other"}', "<img src=x onerror=alert(1)>"]) assert.equal((await verdict(page, nothing)).outcome, "bad", nothing);
+  assert.deepEqual(page.wrong, []);
+  await page.close();
+});
+
+test("documents of the other kinds are verified too, and refused when they were changed", async () => {
+  const page = await show(main.url, "#/proof");
+  await until(page, "the form", () => document.querySelector("textarea"));
+  const get = async (path) => (await fetch(`${main.url}${path}`)).json();
+  const blocks = await fetch(`${main.url}/v1/proofs`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ blocks: [{ chain: "tDVV", height: 2 }, { chain: "tDVW", height: 1 }], head: 9 }) });
+  const documents = {
+    consistency: await get("/v1/consistency?from=3&to=9"), absence: await get("/v1/blocks/5/chains/4242?head=9"), blocks: await blocks.json(),
+    chain: await get(`/v1/blocks/${(await get("/v1/chains/tDVV/blocks/3")).indexed_in.height}/chains/tDVV?head=9`),
+  };
+  for (const [kind, document] of Object.entries(documents)) {
+    assert.equal(document.kind, kind);
+    const found = await verdict(page, document);
+    assert.equal(found.outcome, "good", `${kind}: ${found.text}`);
+    for (const path of leaves(document).filter((_, i) => i % 5 === 0)) {
+      const broken = await verdict(page, changed(document, path));
+      assert.equal(broken.outcome, "bad", `${kind} ${path.join(".")}: ${broken.text}`);
+    }
+  }
+  assert.deepEqual(page.wrong, []);
+  await page.close();
+});
+
+test("all of it can be done by keyboard", async () => {
+  const page = await show(main.url, "#/");
+  await until(page, "a main head", PAGES.overview[1]);
+  await page.keyboard.press("Tab");
+  assert.deepEqual(await page.evaluate(() => [document.activeElement.className, document.activeElement.getBoundingClientRect().top >= 0]), ["skip", true]);
+  await page.keyboard.press("Tab");
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  assert.equal(outline, "solid", "focus is seen");
+  await page.keyboard.type("?");
+  await until(page, "the help", () => document.querySelector("#help").open);
+  await page.keyboard.press("Escape");
+  await until(page, "no help", () => !document.querySelector("#help").open);
+  await page.keyboard.type("gc");
+  await until(page, "the chains", PAGES.chains[1]);
+  await page.keyboard.press("/");
+  await page.keyboard.type("simulated");
+  await until(page, "the search", () => document.activeElement.type === "search" && document.activeElement.value === "simulated");
+  await page.keyboard.press("Escape");
+  await page.keyboard.type("jj");
+  await until(page, "a chosen row", () => document.querySelector(".row.chosen")?.getAttribute("aria-rowindex") === "3");
+  await page.keyboard.press("Enter");
+  await until(page, "the second chain", () => window.location.hash === "#/chains/tDVW" && document.querySelector(".status"));
+  const theme = () => page.evaluate(() => getComputedStyle(document.body).colorScheme || getComputedStyle(document.documentElement).colorScheme);
+  const was = await theme();
+  await page.keyboard.type("t");
+  assert.notEqual(await theme(), was);
+  await page.reload({ waitUntil: "load" });
+  assert.notEqual(await theme(), was, "the choice is kept");
+  await page.evaluate(() => localStorage.clear());
+  assert.deepEqual(page.wrong, []);
+  await page.close();
+});
+
+for (const [mode, options] of Object.entries({ light: { view: DESK }, dark: { view: DESK, scheme: "dark" }, phone: { view: PHONE } })) {
+  test(`every page is accessible and fits, ${mode}`, async () => {
+    for (const [name, [where, ready]] of Object.entries(PAGES)) {
+      const page = await show(main.url, where, options);
+      await until(page, name, ready);
+      if (name === "overview") await new Promise((resolve) => setTimeout(resolve, 2_000));
+      const { over, scheme } = await page.evaluate(() => ({ over: document.documentElement.scrollWidth - window.innerWidth, scheme: getComputedStyle(document.documentElement).colorScheme }));
+      assert.ok(over <= 0, `${name} is ${over} px too wide`);
+      assert.equal(scheme, mode === "dark" ? "dark" : "light");
+      assert.deepEqual(await serious(page), [], name);
+      await shot(page, `${name}-${mode}`, { fullPage: mode === "phone" });
+      assert.deepEqual(page.wrong, [], name);
+      await page.close();
+    }
+  });
+}
+
+test("a node that goes away is told of, and found again", async () => {
+  const wire = await between(main.url);
+  const page = await show(wire.url, "#/", { allowed: () => true });
+  await until(page, "a main head", PAGES.overview[1]);
+  wire.cut(true);
+  await until(page, "that the node is away", () => !document.querySelector("#banner").hidden && /not reachable/.test(document.querySelector("#banner").textContent));
+  await shot(page, "lost-light");
+  const then = await head(page);
+  wire.cut(false);
+  await until(page, "that it is back", (before) => document.querySelector("#banner").hidden && Number(document.querySelector(".figure.main strong").textContent.replaceAll(",", "")) > before, then);
+  assert.match(await text(page, "#link"), /Live|Polling/);
+  await page.close();
+  wire.stop();
+});
+
+test("what a chain calls itself is text, whatever it is", async () => {
+  const name = "<img src=x onerror=\"document.title='run'\"><b>bold</b>";
+  const wire = await between(main.url, (_, body) => body.replaceAll(/"simulated chain \d+"/g, JSON.stringify(name)));
+  const page = await show(wire.url, "#/chains/tDVV");
+  await until(page, "the name", (wanted) => document.querySelector("h1")?.textContent === wanted, name);
+  await go(page, "#/chains");
+  await until(page, "the names", (wanted) => [...document.querySelectorAll(".rows .cell")].some((cell) => cell.textContent === wanted), name);
+  assert.deepEqual(await page.evaluate(() => [document.querySelectorAll("main img, main b.bold").length, document.title.includes("run")]), [0, false]);
+  await page.close();
+  wire.stop();
+});
