@@ -1,11 +1,16 @@
+mod events;
 mod figures;
+mod openapi;
 mod proofs;
+mod rpc;
+mod waiting;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use engine::cache::Cache;
 use engine::chain::{ChainId, Columns, Hash, Height, NodeKey};
 use engine::lane::{Claim, SessionId};
 use engine::pipeline::{Engine, PipelineConfig};
@@ -36,6 +41,10 @@ pub(super) struct Fixture {
     _ingest: net::server::Server,
     pub(super) reader: MemoryReader,
     pub(super) health: health::Health,
+    cache: Cache,
+    busy: Mutex<SimChain>,
+    /// The paths of all routes.
+    paths: Vec<String>,
 }
 
 impl Fixture {
@@ -76,17 +85,8 @@ impl Fixture {
         let key: NodeKey = key.parse().unwrap();
         assert!(matches!(lane.claim(key, SessionId(1)), Ok(Claim::Speaker(_))));
         let mut chain = SimChain::new(CHAIN, Arc::new(SimConfig::default()));
-        for first in (1..=BLOCKS).step_by(4) {
-            let parent = chain.hash();
-            let mut columns = Columns::default();
-            for _ in 0..4 {
-                let (hash, tx_root, time) = chain.step();
-                columns.push(hash, tx_root, time);
-            }
-            lane.push(SessionId(1), Height(first), parent, columns.as_ref(), Duration::ZERO).unwrap();
-            while lane.cursors().indexed < first + 3 {
-                std::thread::yield_now();
-            }
+        for _ in (1..=BLOCKS).step_by(4) {
+            push(&cache, &mut chain, 4);
         }
 
         // Lanes say so first.
@@ -120,11 +120,15 @@ impl Fixture {
         health.started();
         let registry = engine::state::Registry::new(&genesis, []);
         let node = Node {
-            board: crate::watch::Board::new(cache.clone(), registry.clone(), &crate::settings::Watch::default()),
+            board: crate::watch::Board::new(
+                cache.clone(),
+                registry.clone(),
+                &crate::settings::Watch::default(),
+            ),
             reader: reader.clone(),
             stats,
             health: health.clone(),
-            cache,
+            cache: cache.clone(),
             genesis,
             registry,
             key,
@@ -140,10 +144,29 @@ impl Fixture {
         };
         let origins = Origins::of("https://explorer.example").unwrap();
         let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout }, origins);
+        let paths = paths(&format!("{routes:?}"));
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let config = Config { addr, threads: 2, nice: 0, max_connections, head_timeout: timeout };
         let server = Some(Server::start(config, routes).unwrap());
-        Self { server, _ingest: ingest, reader, health }
+        Self { server, _ingest: ingest, reader, health, cache, busy: Mutex::new(chain), paths }
+    }
+
+    /// Indexes more blocks of `tDVV`, in one main block or in several.
+    fn grow(&self, blocks: u64) {
+        push(&self.cache, &mut self.busy.lock().unwrap(), blocks);
+    }
+
+    /// Opens a connection, and sends a request without a body.
+    fn open(&self, head: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream
+    }
+
+    /// The same with more headers; gives status, headers and body.
+    fn get_with(&self, path: &str, headers: &str) -> (u16, String, String) {
+        read_answer(self.open(&format!("GET {path} HTTP/1.1\r\n{headers}")))
     }
 
     fn addr(&self) -> SocketAddr {
@@ -198,6 +221,30 @@ impl Fixture {
         let (status, _, body) = self.ask("POST", "/v1/verify", &serde_json::to_vec(proof).unwrap());
         assert_eq!(status, 200, "{body}");
         serde_json::from_str(&body).unwrap()
+    }
+}
+
+/// What a router shows of itself has its paths in quotes.
+fn paths(shown: &str) -> Vec<String> {
+    let mut paths: Vec<_> =
+        shown.split('"').filter(|text| text.starts_with('/')).map(str::to_owned).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+/// Waits until they are indexed.
+fn push(cache: &Cache, chain: &mut SimChain, blocks: u64) {
+    let lane = cache.lane(CHAIN).unwrap();
+    let (first, parent) = (lane.cursors().received + 1, chain.hash());
+    let mut columns = Columns::default();
+    for _ in 0..blocks {
+        let (hash, tx_root, time) = chain.step();
+        columns.push(hash, tx_root, time);
+    }
+    lane.push(SessionId(1), Height(first), parent, columns.as_ref(), Duration::ZERO).unwrap();
+    while lane.cursors().indexed < first + blocks - 1 {
+        std::thread::yield_now();
     }
 }
 
@@ -412,7 +459,7 @@ fn metrics_count_what_the_engine_did() {
 fn every_route_is_in_the_documentation_with_its_parameters() {
     // In a table a bar ends a cell.
     let documentation = include_str!("../../../../docs/api.md").replace("\\|", "|");
-    for path in routes::PATHS {
+    for path in crate::api::openapi::routes_in_words() {
         assert!(documentation.contains(&format!("`{path}`")), "{path}");
     }
 }
@@ -422,6 +469,8 @@ fn every_kind_of_problem_is_in_the_documentation() {
     let table = include_str!("../../../../docs/api.md").split("## Errors").nth(1).unwrap();
     let sources = [
         include_str!("answer.rs"),
+        include_str!("chains.rs"),
+        include_str!("events.rs"),
         include_str!("headers.rs"),
         include_str!("params.rs"),
         include_str!("peers.rs"),
