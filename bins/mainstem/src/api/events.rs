@@ -2,11 +2,13 @@
 //!
 //! Each stream has a task that looks at what is new when it is woken, and writes it as far as the client reads. Nothing is
 //! kept for a client that is slow: main blocks are read from the log when they are told, of what is older than 256 main
-//! blocks the stream leaves out the oldest, and who takes nothing for 10 s is left.
+//! blocks the stream leaves out the oldest, and who takes nothing for 10 s is left. Of a chain that changes several times
+//! before it is its turn, only the last status is told.
 //!
 //! # Capacity
-//! `api.max_streams`, each with at most four chunks of 64 KiB.
+//! `api.max_streams`, each with at most four chunks of about 64 KiB, and the ids of the chains whose turn it will be.
 
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::pin::Pin;
@@ -20,13 +22,14 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
-use engine::chain::{BlockView, Height};
+use engine::chain::{BlockView, ChainId, Height};
 use engine::pipeline::Head;
 use engine::store::BlockReader;
 use hyper::body::Frame;
 use rest::{HeadEvent, Topic};
 use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::heads::Slot;
@@ -34,6 +37,7 @@ use super::params;
 use super::problem::Problem;
 use super::routes::{Answer, Node};
 use crate::listen::Stopped;
+use crate::watch::Changed;
 
 /// How long a stream lives: less than its connection may.
 const MAX_AGE: Duration = Duration::from_secs(240);
@@ -46,6 +50,10 @@ const SLOW: Duration = Duration::from_secs(10);
 
 /// How often the figures are told.
 const PACE: Duration = Duration::from_secs(1);
+
+/// Chains that change are told in turns: so many of them, so often. Together 200 a second.
+const CHAINS: usize = 20;
+const TURN: Duration = Duration::from_millis(100);
 
 /// Most main blocks that are told after the fact.
 const MOST_MISSED: u64 = 256;
@@ -72,7 +80,8 @@ async fn events<R: BlockReader>(
     // The newest one comes at once, so that nobody has to ask for it elsewhere.
     let newest = heads.borrow().map_or(Height(1), |head| head.header.height);
     let next = seen.map_or(newest, |seen| seen.next().min(newest));
-    let stream = Stream { node, topics, heads, next, out, _slot: slot };
+    let changes = node.board.subscribe();
+    let stream = Stream { node, topics, heads, next, changes, waiting: Waiting::default(), out, _slot: slot };
     // Without a server around it nobody stops it but its client.
     tokio::spawn(stream.run(stopped.map(|Extension(stopped)| stopped)));
     let mut response = Response::new(Body::new(Chunks(chunks)));
@@ -112,8 +121,30 @@ struct Stream<R> {
     heads: watch::Receiver<Option<Head>>,
     /// The next main block to tell of.
     next: Height,
+    changes: broadcast::Receiver<Arc<Changed>>,
+    /// The chains whose turn it will be.
+    waiting: Waiting,
     out: mpsc::Sender<Bytes>,
     _slot: Slot,
+}
+
+/// Each once, in the order in which they first changed.
+#[derive(Default)]
+struct Waiting {
+    turns: VecDeque<ChainId>,
+    known: HashSet<ChainId>,
+}
+
+impl Waiting {
+    fn add(&mut self, chain: ChainId) {
+        if self.known.insert(chain) {
+            self.turns.push_back(chain);
+        }
+    }
+
+    fn next(&mut self) -> Option<ChainId> {
+        self.turns.pop_front().inspect(|chain| drop(self.known.remove(chain)))
+    }
 }
 
 /// Why a stream is over.
@@ -135,9 +166,12 @@ impl<R: BlockReader> Stream<R> {
     async fn tell(&mut self, stopped: Option<Stopped>) -> Over {
         let listens = |topic| self.topics.contains(&topic);
         let (to_heads, to_stats) = (listens(Topic::Heads), listens(Topic::Stats));
+        let to_chains = listens(Topic::Chains);
         let old = Instant::now() + MAX_AGE;
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turns = interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopped = std::pin::pin!(ended(stopped));
         // How long a browser waits before it connects again.
         let mut text = "retry: 2000\n\n".to_owned();
@@ -163,6 +197,13 @@ impl<R: BlockReader> Stream<R> {
                     return Over::Ended("stopping");
                 },
                 _ = pace.tick(), if to_stats => event(&mut text, "stats", &self.node.stats.stats(false)),
+                changed = self.changes.recv(), if to_chains => match changed {
+                    Ok(changed) => self.waiting.add(changed.chain),
+                    // What was missed is not known: the client reads the list again.
+                    Err(RecvError::Lagged(_)) => return Over::Ended("behind"),
+                    Err(RecvError::Closed) => return Over::Ended("stopping"),
+                },
+                _ = turns.tick(), if !self.waiting.turns.is_empty() => self.changed_chains(&mut text),
                 () = sleep(KEEP_ALIVE) => text.push_str(":\n\n"),
                 () = sleep_until(old) => return Over::Ended("renew"),
                 () = self.out.closed() => return Over::Gone,
@@ -207,6 +248,16 @@ impl<R: BlockReader> Stream<R> {
             self.next = self.next.next();
         }
         Ok(())
+    }
+
+    /// The chains whose turn it is, as they are now.
+    fn changed_chains(&mut self, text: &mut String) {
+        for chain in (0..CHAINS).map_while(|_| self.waiting.next()) {
+            // One that was removed since then has nothing to be told.
+            if let Ok(chain) = self.node.chain(chain) {
+                event(text, "chain", &chain);
+            }
+        }
     }
 
     async fn write(&self, text: String) -> Result<(), ()> {

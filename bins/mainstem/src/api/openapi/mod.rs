@@ -207,6 +207,3 @@ fn contents(shape: &Shape) -> Vec<(&'static str, Option<RefOr<Schema>>)> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
