@@ -126,23 +126,18 @@ function build(page, at, first, signal) {
     }
   }
 
-  const done = live.wantChains();
-  const off = [live.on("chains", (changed) => {
-    const known = live.chains.get(now.chain_id);
-    if (known && changed.has(now.chain_id)) { now = known; draw(); }
-  })];
-  // Also where nothing changes, time goes on; and where there are no events, this chain is asked for by itself.
+  // Asked for by itself: the others do not matter here.
   const timer = setInterval(async () => {
     if (document.hidden) return;
     try {
-      if (live.link === "polling") now = await get(`/v1/chains/${at}`, { signal });
+      if (live.link !== "lost") now = await get(`/v1/chains/${at}`, { signal });
     } catch {
       return;
     }
     if (!signal.aborted && live.link !== "lost") draw();
   }, 1_000);
   draw();
-  return () => { off.forEach((end) => end()); done(); clearInterval(timer); rate.close(); };
+  return () => { clearInterval(timer); rate.close(); };
 }
 
 const finality = (rule) => (typeof rule === "string" ? rule : JSON.stringify(rule));

@@ -1,7 +1,7 @@
 // All chains: searched, filtered, sorted, live.
 
 import { h, num, put, setAge, short, span } from "./dom.js";
-import { live } from "./live.js";
+import { get, live } from "./live.js";
 import { STATES, label, pill, rank, reasonOf, setPill, stateOf } from "./states.js";
 import { table } from "./table.js";
 
@@ -52,7 +52,7 @@ export default function chains(page, where) {
   page.append(h("h1", { class: "unseen", text: "Chains" }),
     h("div", { class: "tools" }, search, reasons, total), h("div", { class: "chips", role: "group", "aria-label": "State" }, [...chips.values()].map(({ element }) => element)), rows.element);
 
-  let [sortedAt, order] = [0, []];
+  let [sortedAt, counted, order] = [0, 0, []];
 
   function draw({ sort = true } = {}) {
     const all = [...live.chains.values()];
@@ -73,8 +73,9 @@ export default function chains(page, where) {
 
     // Rows that jump about cannot be read: while figures change, the order is made anew every two seconds at most.
     const now = performance.now();
-    if (sort || now - sortedAt > 2_000) {
-      sortedAt = now;
+    const moves = view.state || view.reason || !["chain", "name"].includes(view.name);
+    if (sort || all.length !== counted || (moves && now - sortedAt > 2_000)) {
+      [sortedAt, counted] = [now, all.length];
       const needle = view.search.trim().toLowerCase();
       order = all.filter((chain) => matches(chain, needle));
       const column = COLUMNS.find(({ name }) => name === view.name) ?? COLUMNS[0];
@@ -113,9 +114,24 @@ export default function chains(page, where) {
   reasons.addEventListener("change", () => { view.reason = reasons.value; change(); });
   const done = live.wantChains();
   const off = live.on("chains", () => draw({ sort: !live.chainsLoaded }));
+  const stop = new AbortController();
+
+  /** Of many chains, those in view are kept up to date more often than all of them are. */
+  async function follow() {
+    if (document.hidden || live.link === "lost" || live.chains.size <= 1_000) return;
+    const ids = rows.inView().map(({ chain_id }) => chain_id);
+    const ask = async () => {
+      for (let id = ids.pop(); id !== undefined && !stop.signal.aborted; id = ids.pop()) live.take(await get(`/v1/chains/${id}`, { signal: stop.signal }));
+    };
+    await Promise.all([ask(), ask(), ask()]).catch(() => undefined);
+  }
+  let timer = setTimeout(async function again() {
+    await follow();
+    if (!stop.signal.aborted) timer = setTimeout(again, 1_500);
+  }, 1_500);
   draw();
   if (query.has("search")) search.focus();
-  return () => { off(); done(); rows.close(); };
+  return () => { stop.abort(); clearTimeout(timer); off(); done(); rows.close(); };
 }
 
 function setOptions(select, names, chosen) {

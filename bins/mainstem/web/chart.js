@@ -52,7 +52,7 @@ export function chart({ label, seconds = 300, height = 160, format = short, tone
     pen.textBaseline = "alphabetic";
     for (let back = 0; back <= seconds; back += seconds / (width < 560 ? 2 : seconds % 5 === 0 && seconds > 200 ? 5 : 4)) {
       pen.textAlign = back === 0 ? "right" : back >= seconds ? "left" : "center";
-      pen.fillText(back === 0 ? "now" : `−${back % 60 ? `${back} s` : `${back / 60} min`}`, x(now - back * 1000), height - 4);
+      pen.fillText(back === 0 ? "now" : `−${back < 120 && back % 60 ? `${back} s` : `${back / 60} min`}`, x(now - back * 1000), height - 4);
     }
 
     const shown = points.filter(({ time, value }) => value !== undefined && value !== null && time >= now - seconds * 1000);
@@ -77,6 +77,7 @@ export function chart({ label, seconds = 300, height = 160, format = short, tone
     pen.restore();
     if (shown.length === 0) {
       pen.textAlign = "center";
+      pen.clearRect((LEFT + width - RIGHT) / 2 - 50, height / 2 - 12, 100, 16);
       pen.fillText("no figures yet", (LEFT + width - RIGHT) / 2, height / 2);
     }
 

@@ -40,7 +40,7 @@ class Live {
   #wanted = 0;
   #stream; #streamTopics = ""; #streamRetry = 0; #streamFails = 0;
   #changed = new Set(); #flush = 0;
-  #statsMissing = false; #last; #historyAsked = 0; #statusAsked = 0; #page = 0; #loading;
+  #statsMissing = false; #last; #historyAsked = 0; #statusAsked = 0; #page = 0; #pageAsked = 0; #loading; #heard = -Infinity;
 
   on(topic, listener) {
     const listeners = this.#topics.get(topic) ?? this.#topics.set(topic, new Set()).get(topic);
@@ -102,14 +102,18 @@ class Live {
   async #ask() {
     const now = performance.now();
     this.#openStream();
-    const streamed = this.#stream?.readyState === EventSource.OPEN && now - this.heard < 5_000;
+    const streamed = now - this.#heard < 5_000;
     if (now - this.#statusAsked > 5_000 || (!streamed && this.#statsMissing)) {
       this.#statusAsked = now;
       this.#setStatus(await get("/v1/status"));
     }
     if (!streamed && this.#statsMissing && now - this.#historyAsked > 20_000) this.#statsMissing = false;
     if (!streamed || now - this.#historyAsked > 20_000) await this.#askStats();
-    if (!streamed && this.#wanted > 0) await this.#pollChains();
+    // Events tell of chains whose state changes. How far each is changes all the time, and is asked for.
+    if (this.#wanted > 0 && now - this.#pageAsked > (streamed && this.chains.size > PAGE ? 5_000 : 900)) {
+      this.#pageAsked = now;
+      await this.#pollChains();
+    }
     this.#setLink(streamed ? "live" : "polling");
   }
 
@@ -156,6 +160,7 @@ class Live {
   }
 
   #setHead(head) {
+    if (!head) return;
     if (this.head && this.head.height > head.height && this.link === "live") return;
     const moved = this.head?.height !== head.height || this.head?.hash !== head.hash;
     this.head = head;
@@ -180,7 +185,7 @@ class Live {
     this.#stream = stream;
     this.#streamTopics = topics;
     const hear = (name, act) => stream.addEventListener(name, (event) => {
-      this.heard = performance.now();
+      this.#heard = performance.now();
       this.#streamFails = 0;
       try {
         act(JSON.parse(event.data));
@@ -192,7 +197,7 @@ class Live {
     hear("stats", (stats) => this.#setStats(stats));
     hear("chain", (chain) => this.#setChain(chain));
     stream.addEventListener("open", () => {
-      this.heard = performance.now();
+      this.#heard = performance.now();
       this.#setLink("live");
     });
     stream.addEventListener("error", () => {
@@ -200,7 +205,8 @@ class Live {
       // A route that is not there, or a node that went away: which of both, the next question shows.
       this.#close();
       this.#streamFails += 1;
-      this.#streamRetry = performance.now() + Math.min(30_000, 1_000 * 2 ** this.#streamFails);
+      // A stream ends by itself after some minutes; one that never began is not there, or there are too many.
+      this.#streamRetry = this.#streamFails === 1 ? 0 : performance.now() + Math.min(30_000, 1_000 * 2 ** this.#streamFails);
       void this.#turn();
     });
   }
@@ -235,7 +241,12 @@ class Live {
     return this.#loading;
   }
 
-  /** One page a second, all of them in turn. */
+  /** A chain as it was asked for by itself. */
+  take(chain) {
+    this.#setChain(chain);
+  }
+
+  /** One page at a time, all of them in turn. */
   async #pollChains() {
     if (this.#loading || !this.chainsLoaded) return void (this.#loading ?? this.#loadChains());
     const page = await get(`/v1/chains?limit=${PAGE}${this.#page ? `&after=${this.#page}` : ""}`);

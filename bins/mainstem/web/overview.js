@@ -87,6 +87,7 @@ function latency() {
     draw() {
       const figures = live.stats?.latency;
       note.hidden = Boolean(figures) || !live.status;
+      put(note, live.stats ? "No side block became durable in the last minute." : "This node does not tell latencies.");
       list.hidden = !figures;
       trend.draw(live.history.map(({ time, p99_ms }) => ({ time, value: p99_ms })));
       if (!figures) return;

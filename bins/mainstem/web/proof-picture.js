@@ -10,7 +10,11 @@ const SIGN = { good: "✓", bad: "✕", idle: "·", open: "?" };
 /** `outcomes[i]` is good, bad, open or idle (after what failed); `failed` says what is wrong with part `at`, step `step`. */
 export function picture(parts, outcomes, failed) {
   const inspect = h("p", { class: "inspect" }, "Point at a hash, or reach it by Tab and the arrow keys, to see the whole of it.");
-  const tell = (name, value) => inspect.replaceChildren(`${name} `, h("code", { text: value }));
+  const tell = (name, value) => {
+    // From now on it stays in view.
+    inspect.classList.add("used");
+    inspect.replaceChildren(`${name} `, h("code", { text: value }));
+  };
   const cards = parts.map((part, i) => card(part, i, outcomes[i], failed?.at === i ? failed : undefined, tell));
   return h("div", { class: "page" }, h("div", { class: "picture" }, cards), inspect);
 }

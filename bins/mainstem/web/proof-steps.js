@@ -48,7 +48,7 @@ const KINDS = {
         fields: /^(version|chain_id|block|chain_path|chain\b(?!\.index))/, path: "chain_path", title: "Block in its chain",
         about: `Block ${block.height} of ${nameOf(chain_id)}${chain.count === 1 ? "" : `, one of ${chain.count} here`}`,
         tree: { start, startName: `Leaf of block ${block.height}`, startOf: "chain id, height, block hash, transaction root", steps, root, rootName: "Chain root" },
-        note: steps.length === 0 ? "The only block of its chain here: its leaf is the chain root." : `${count(steps.length, "sibling")} lead from the block to the chain root.`,
+        note: steps.length === 0 ? "The only block of its chain here: its leaf is the chain root." : `${count(steps.length, "sibling leads", "siblings lead")} from the block to the chain root.`,
       },
       chainIn(proof, chainLeaf(chain_id, chain.first_height, chain.count, root), nameOf),
       ...history(proof, header),
@@ -125,7 +125,7 @@ const PARTS = {
     const root = end(start, steps);
     return { about: `${data.length} bytes`, tree: { start, startName: "Transaction", startOf: "its data", steps, root, rootName: "Transaction root" }, check: { name: "block.tx_root", computed: root, stated: block.tx_root } };
   },
-  evm: ({ index, transaction, receipt }, block) => ({ about: `Number ${index} of EVM block ${block.height}`, value: ["Receipts root", block.tx_root], note: `The block's header hashes to its block hash; ${[transaction && count(transaction.length, "node") + " lead to the transaction", receipt && count(receipt.length, "node") + " lead to the receipt"].filter(Boolean).join(", ")}.` }),
+  evm: ({ index, transaction, receipt }, block) => ({ about: `Number ${index} of EVM block ${block.height}`, value: ["Receipts root", block.tx_root], note: `The block's header hashes to its block hash; ${[transaction && `${count(transaction.length, "node leads", "nodes lead")} to the transaction`, receipt && `${count(receipt.length, "node leads", "nodes lead")} to the receipt`].filter(Boolean).join(", ")}.` }),
   mainstem: ({ proof }, block) => ({ about: "Another main chain that is a side chain of this one", value: ["Its header", block.hash], note: `Holds a whole ${proof.kind ?? "block"} proof of that chain, which ends in the header that is indexed here.` }),
 };
 

@@ -130,6 +130,8 @@ export function table({ label, columns, link, id, sort, onsort, rows: most }) {
         heads[i].setAttribute("aria-sort", column.name !== name ? "none" : down ? "descending" : "ascending");
       });
     },
+    /** The rows that are in view now. */
+    inView: () => pool.filter(({ row }) => row).map(({ row }) => row),
     top() { scroller.scrollTop = 0; },
     close() { resized.disconnect(); window.removeEventListener("resize", measure); document.removeEventListener("keydown", key); },
   };
