@@ -2,7 +2,7 @@
 //! files of this machine.
 //!
 //! ```text
-//! xtask package -> unshare (mounts, processes, network, ..) -> xtask package-boot: mounts, changes root, becomes systemd
+//! xtask package -> unshare (mounts, processes, network, ..) -> xtask package-boot: mounts, becomes systemd
 //!                                                    -> trial.service: xtask package-trial
 //! ```
 //! All mounts and processes end with the namespaces, however the run ends. `/out` is the one folder that stays.
@@ -76,10 +76,17 @@ pub(crate) fn boot(folder: &Path) -> Result<()> {
     // The program under test may lie in a folder that /tmp hides now.
     fs::copy(std::env::current_exe()?, root.join("xtask"))?;
     units(&root.join("etc/systemd/system"))?;
+    // With it, each call of dpkg would index all manual pages of the machine.
+    let _ = fs::remove_file(root.join("var/lib/man-db/auto-update"));
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    let mut systemd = Command::new("chroot");
-    systemd.arg(&root).args(["/lib/systemd/systemd", "--system", "--unit=trial.target", "--show-status=0"]);
-    systemd.args(["--log-target=null"]).current_dir(&root).env_clear();
+    // Not chroot: in one, services could have no users of their own.
+    fs::create_dir(root.join("former"))?;
+    succeed(Command::new("pivot_root").args([".", "former"]).current_dir(&root))?;
+    std::env::set_current_dir("/")?;
+    succeed(Command::new("umount").args(["--lazy", "/former"]))?;
+    let mut systemd = Command::new("/lib/systemd/systemd");
+    systemd.args(["--system", "--unit=trial.target", "--show-status=0"]);
+    systemd.arg("--log-target=null").env_clear();
     systemd.env("container", "trial").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     systemd.env("SYSTEMD_PROC_CMDLINE", "systemd.unified_cgroup_hierarchy=1");
     Err(systemd.exec()).context("systemd does not start")

@@ -105,11 +105,14 @@ fn make_pages(programs: &Path) -> Result<()> {
 fn build_deb(folder: &Path, profile: &str, version: Option<&str>) -> Result<PathBuf> {
     let mut command = DEB.command(&["-p", "mainstem", "--no-build", "--quiet"]);
     if profile == "dev" {
-        command.args(["--profile", "dev", "--no-strip", "--fast"]);
+        command.args(["--profile", "dev", "--no-strip"]);
+    }
+    if let Some(version) = version {
+        command.args(["--deb-version", version]);
     }
     // Trials are packed quickly, what is handed out is packed well.
-    if let Some(version) = version {
-        command.args(["--fast", "--deb-version", version]);
+    if version.is_some() || profile == "dev" {
+        command.arg("--fast");
     }
     command.arg("--output").arg(folder);
     let output = command.stderr(Stdio::inherit()).output().context("cargo-deb does not start")?;
