@@ -15,7 +15,7 @@ function list(page) {
   const jump = h("input", { type: "search", inputmode: "numeric", placeholder: "Height", "aria-label": "Go to main block of height" });
   page.append(
     h("div", { class: "heading" }, h("h1", { text: "Main blocks" }), h("form", { class: "end", onsubmit: (event) => { event.preventDefault(); const height = jump.value.replace(/[^0-9]/g, ""); if (height) window.location.hash = `#/blocks/${height}`; } }, jump, h("button", { class: "button", text: "Go" }))),
-    h("section", { class: "panel overflow", tabindex: "0", "aria-label": "Newest main blocks" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "Height" }), h("th", { scope: "col", text: "Side root" }), h("th", { scope: "col", class: "right", text: "Chains" }), h("th", { scope: "col", class: "right", text: "Side blocks" }), h("th", { scope: "col", class: "right", text: "After" }), h("th", { scope: "col", class: "right", text: "Age" }))), body)));
+    h("section", { class: "panel overflow", tabindex: "0", "aria-label": "Newest main blocks" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "Height" }), h("th", { scope: "col", class: "wide-only", text: "Side root" }), h("th", { scope: "col", class: "right", text: "Chains" }), h("th", { scope: "col", class: "right", text: "Side blocks" }), h("th", { scope: "col", class: "right", text: "Interval" }), h("th", { scope: "col", class: "right", text: "Age" }))), body)));
   const stop = new AbortController();
   let busy = false;
 
@@ -35,7 +35,7 @@ function list(page) {
           const before = body.rows[0];
           const took = before && header.height === Number(before.dataset.height) + 1 ? header.time - Number(before.dataset.time) : undefined;
           body.prepend(h("tr", { "data-height": header.height, "data-time": header.time },
-            h("td", {}, h("a", { href: `#/blocks/${header.height}`, text: num(header.height) })), h("td", {}, hash(header.side_root)), h("td", { class: "right", text: num(header.chain_count) }), h("td", { class: "right", text: num(header.leaf_count) }),
+            h("td", {}, h("a", { href: `#/blocks/${header.height}`, text: num(header.height) })), h("td", { class: "wide-only" }, hash(header.side_root)), h("td", { class: "right", text: num(header.chain_count) }), h("td", { class: "right", text: num(header.leaf_count) }),
             h("td", { class: "right", text: known(took) ? `${num(took)} ms` : "–" }), h("td", { class: "right" }, age(header.time, ""))));
         }
         while (body.rows.length > NEWEST) body.lastElementChild.remove();
