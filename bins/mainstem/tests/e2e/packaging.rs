@@ -139,7 +139,7 @@ fn the_quick_start_does_what_it_says() {
     assert_eq!(code, 0, "{out}\n{error}\n{}\n{}", log("main.txt"), log("side.txt"));
     for seen in [
         "1 side chains",
-        "1 session, 1 chain ",
+        " 1/1 ",
         "height 7 is indexed in main block",
         "refused, as it should be",
     ] {
