@@ -147,6 +147,7 @@ fn announce(data: &std::path::Path, world: &World, node: &Node) -> Result<()> {
     writeln!(out, "main chain  {} in {data}{continues}, main block {}", world.genesis.main.id, node.head())?;
     writeln!(out, "side chains {chains}, simulated, over QUIC to {}", node.ingest_addr())?;
     writeln!(out, "api         http://{api}")?;
+    writeln!(out, "dashboard   http://{api}{}", crate::web::HOME)?;
     writeln!(out, "try         curl http://{api}/v1/status")?;
     writeln!(out, "            curl http://{api}/v1/proofs/{FIRST_CHAIN}/1")?;
     out.flush()?;

@@ -170,6 +170,7 @@ fn announce(node: &Node, settings: &Settings) -> Result<()> {
     writeln!(out, "side chains {}, {} blocks indexed", node.registry().len(), node.side_blocks())?;
     writeln!(out, "ingest      quic {}", node.ingest_addr())?;
     writeln!(out, "api         http://{}", node.api_addr())?;
+    writeln!(out, "dashboard   http://{}{}", node.api_addr(), crate::web::HOME)?;
     if let Some(addr) = node.external_addr() {
         writeln!(out, "driven by   calls to http://{addr}, gRPC or REST")?;
     }
