@@ -107,7 +107,7 @@ pub(crate) fn e2e(options: &E2eOptions) -> Result<ExitCode> {
         "build",
         "the programs that the tests start",
         &["build", "--all-targets"],
-        &packages,
+        &["-p", "mainstem", "-p", "tributary", "-p", "mainstem-client"],
     ));
     let mut tests = cargo_step("e2e", "end-to-end tests", &["test", "--test", "*"], &packages);
     if let Work::Program(command) = &mut tests.work {

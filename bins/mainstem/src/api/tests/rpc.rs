@@ -63,6 +63,17 @@ fn every_method_gives_what_its_route_gives() {
 }
 
 #[test]
+fn every_method_is_in_the_documentation_with_its_parameters() {
+    let documentation = include_str!("../../../../../docs/api.md");
+    for method in crate::api::rpc::METHODS {
+        let row = documentation.lines().find(|line| line.starts_with(&format!("| `{}` |", method.name)));
+        let row = row.unwrap_or_else(|| panic!("{} is not documented", method.name));
+        let params = method.params.iter().all(|param| row.contains(&format!("`{param}`")));
+        assert!(params && row.contains(method.doc.split(',').next().unwrap()), "{row}");
+    }
+}
+
+#[test]
 fn errors_are_those_of_the_specification_with_ours_in_the_data() {
     let node = Fixture::new();
     let code = |answer: &Value| answer["error"]["code"].as_i64().unwrap();
