@@ -33,9 +33,9 @@ pub(crate) struct Options {
     /// The dev profile without optimisation, instead of releases
     #[arg(long)]
     dev: bool,
-    /// Only mainstem
-    #[arg(long)]
-    mainstem_only: bool,
+    /// Programs to build [default: mainstem and tributary]; a small one, such as xtask, tries the method quickly
+    #[arg(long = "program", value_name = "NAME")]
+    programs: Vec<String>,
 }
 
 /// `cargo xtask sbom`
@@ -68,12 +68,15 @@ pub(crate) fn sbom() -> Result<()> {
 
 /// `cargo xtask reproducible`
 pub(crate) fn reproducible(options: &Options) -> Result<()> {
-    let programs = if options.mainstem_only { &PROGRAMS[..1] } else { &PROGRAMS[..] };
+    let mut programs: Vec<&str> = options.programs.iter().map(String::as_str).collect();
+    if programs.is_empty() {
+        programs.extend(PROGRAMS);
+    }
     let base = workspace::target("reproducible");
     let folders = ["a", "another-and-longer-one"].map(|name| base.join(name));
     for folder in &folders {
         copy_tree(folder)?;
-        build(folder, programs, options.dev)?;
+        build(folder, &programs, options.dev)?;
     }
     for program in programs {
         let built = |folder: &Path| {
@@ -132,7 +135,7 @@ fn build(folder: &Path, programs: &[&str], dev: bool) -> Result<()> {
     }
     command.env("RUSTFLAGS", remap("--remap-path-prefix")).env("CFLAGS", remap("-ffile-prefix-map"));
     command.env("SOURCE_DATE_EPOCH", last_commit()?).env("CARGO_TARGET_DIR", folder.join("target"));
-    command.env_remove("CARGO_INCREMENTAL").env("CARGO_INCREMENTAL", "0");
+    command.env("CARGO_INCREMENTAL", "0");
     succeed(&mut command)
 }
 

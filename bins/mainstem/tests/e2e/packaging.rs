@@ -1,5 +1,6 @@
 //! What packages are made of, and what the book tells new users to type.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -137,12 +138,92 @@ fn the_quick_start_does_what_it_says() {
     let (code, out, error) = run(&mut bash);
     let log = |name| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
     assert_eq!(code, 0, "{out}\n{error}\n{}\n{}", log("main.txt"), log("side.txt"));
-    for seen in [
-        "1 side chains",
-        " 1/1 ",
-        "height 7 is indexed in main block",
-        "refused, as it should be",
-    ] {
+    for seen in ["1 side chains", " 1/1 ", "height 7 is indexed in main block", "refused, as it should be"] {
         assert!(out.contains(seen), "{seen:?} is not in what is seen:\n{out}");
     }
+}
+
+/// What stands between backticks or in blocks of code, a line each.
+fn code_lines(text: &str) -> Vec<&str> {
+    let (mut found, mut in_block) = (Vec::new(), false);
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+        } else if in_block {
+            found.push(line.split('#').next().unwrap_or_default());
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2));
+        }
+    }
+    found
+}
+
+/// The help of `a-b-c`, the command `a b c`.
+fn help(name: &str) -> String {
+    let mut words = name.split('-');
+    let mut program = if words.next() == Some("mainstem") { mainstem() } else { tributary() };
+    run(program.args(words).arg("--help")).1
+}
+
+#[test]
+fn every_command_and_flag_that_the_book_names_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    for mut program in both() {
+        assert_eq!(run(program.arg("man").arg(dir.path())).0, 0);
+    }
+    let page = |name: &str| fs::read_to_string(dir.path().join(format!("{name}.1"))).ok();
+    let (mut wrong, mut helps) = (Vec::new(), HashMap::new());
+    let mut seen = 0;
+    for entry in fs::read_dir(workspace().join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for line in code_lines(&text) {
+            // Each call in a line by itself: `a && b`, `a | b`.
+            for call in line.split(['|', '&', ';', '(']) {
+                let words: Vec<&str> =
+                    call.split_whitespace().map(|word| word.trim_matches(['"', ')'])).collect();
+                let Some(at) = words.iter().position(|word| ["mainstem", "tributary"].contains(word)) else {
+                    continue;
+                };
+                // As a command: at the beginning, or after one that runs others; not as an image, a user, a folder.
+                let runs =
+                    |word: &&str| word.starts_with('-') || ["sudo", "until", "mainstem", "$"].contains(word);
+                if !words[..at].iter().all(runs)
+                    || words[at..].iter().any(|word| word.contains(['/', '{'])) && at > 0
+                {
+                    continue;
+                }
+                let mut name = words[at].to_owned();
+                for word in &words[at + 1..] {
+                    let longer = format!("{name}-{word}");
+                    if page(&longer).is_none() {
+                        break;
+                    }
+                    name = longer;
+                }
+                let Some(first) = words.get(at + 1).filter(|word| !word.starts_with('-')) else { continue };
+                let known = first.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+                if !known {
+                    continue;
+                }
+                seen += 1;
+                if name == words[at] {
+                    wrong.push(format!("{}: {call}: no such command", path.display()));
+                    continue;
+                }
+                let help = helps.entry(name.clone()).or_insert_with(|| help(&name));
+                for flag in words[at..].iter().filter(|word| word.starts_with("--") && word.len() > 2) {
+                    let flag = flag.split('=').next().unwrap_or_default().trim_end_matches(',');
+                    if !help.contains(flag) {
+                        wrong.push(format!("{}: {call}: {name} has no {flag}", path.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} calls were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
