@@ -3,6 +3,7 @@
 
     python3 docs/read_log.py DIR                 DIR holds the files LOG, MARK, 0000000001.seg, ...
     python3 docs/read_log.py DIR --headers       one line a main block
+    python3 docs/read_log.py DIR --operations    one line for each change of the registry of side chains
     python3 docs/read_log.py DIR --trust         faster: the checksums of records are not looked at
     python3 docs/read_log.py --self-test         XXH3 against known values
 
@@ -157,9 +158,9 @@ def self_test():
     print(f"XXH3: {len(known)} known values are right")
 
 
-# ---- Section 3: checksums, and the files LOG, MARK, BASE ----
+# ---- Section 3: checksums, and the files LOG, MARK, BASE, OPERATIONS ----
 
-RECORD, HEADER, CHAINS, RUNS, OFFSETS, TRAILER, MARK, RECORD_HEADER, BASE = range(1, 10)
+RECORD, HEADER, CHAINS, RUNS, OFFSETS, TRAILER, MARK, RECORD_HEADER, BASE, OPERATIONS = range(1, 11)
 
 
 class Damaged(Exception):
@@ -194,6 +195,21 @@ class Log:
             chains, self.base_segment, self.base_record = struct.unpack_from("<IQQ", data, 20)
             length = 64 + 32 * bin(self.base_record - 1).count("1") + 48 * chains
             expect(len(data) == length, where, f"has {len(data)} bytes, expected {length}")
+
+    def operations(self, head):
+        """What blocks up to `head` have changed in the registry of side chains."""
+        if not os.path.exists(os.path.join(self.directory, "OPERATIONS")):
+            return
+        data, where = self.small("OPERATIONS")
+        self.check(u64(data, 0), data[8:], where, OPERATIONS)
+        expect(data[8:16] == b"MAINOPER" and u32(data, 16) == 1, where, "no OPERATIONS of version 1")
+        at = 64
+        for _ in range(u32(data, 20)):
+            height, length = u64(data, at), u32(data, at + 8)
+            entry, at = data[at + 16 : at + 16 + length], at + 16 + (length + 7) // 8 * 8
+            expect(len(entry) == length, where, "an operation does not fit the file")
+            if height <= head:
+                yield {"main_height": height, **operation(entry)}
 
     def small(self, name, size=None):
         path = os.path.join(self.directory, name)
@@ -388,6 +404,19 @@ class Block:
                 }
 
 
+def operation(data):
+    """An operation, as docs/protocol.md encodes it."""
+    chain = u32(data, 1)
+    if data[0] == 2:
+        return {"operation": "remove", "chain_id": chain}
+    expect(data[0] == 1, "an operation", "unknown kind")
+    count = u32(data, 14)
+    keys = [data[18 + 32 * i : 50 + 32 * i].hex() for i in range(count)]
+    at = 18 + 32 * count
+    name = data[at + 4 : at + 4 + u32(data, at)].decode()
+    return {"operation": "register", "chain_id": chain, "first_height": u64(data, 5), "nodes": keys, "name": name}
+
+
 def chain_name(chain):
     """Four letters, base58 of the three low bytes, or the number where there are none."""
     low = chain.to_bytes(4, "little")[:3]
@@ -403,6 +432,7 @@ def main():
     parser = argparse.ArgumentParser(description="Prints the side blocks of a log as JSON lines.")
     parser.add_argument("directory", nargs="?", help="the directory with the file LOG")
     parser.add_argument("--headers", action="store_true", help="print the headers of the main blocks instead")
+    parser.add_argument("--operations", action="store_true", help="print what changed the registry instead")
     parser.add_argument("--trust", action="store_true", help="do not look at the checksums of sealed records")
     parser.add_argument("--self-test", action="store_true", help="check XXH3 against known values, and end")
     options = parser.parse_args()
@@ -412,11 +442,17 @@ def main():
         parser.error("which directory?")
     try:
         log = Log(options.directory)
+        head = 0
         for number, body in log.records(options.trust):
+            head = number
+            if options.operations:
+                continue
             block = Block(body, number)
             rows = [{"hash": hexed(block.hash), **block.header}] if options.headers else block.side_blocks()
             for row in rows:
                 print(json.dumps(row, separators=(",", ":")))
+        for row in log.operations(head) if options.operations else ():
+            print(json.dumps(row, separators=(",", ":")))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except (Damaged, OSError) as error:

@@ -151,7 +151,7 @@ impl LogWriter {
             self.roll()?;
         }
 
-        if !block.operations.is_empty() {
+        if !block.operations.is_empty() && !cfg!(bug = "operations_after_record") {
             self.write_operations(block)?;
         }
         let context = &self.shared.context;
@@ -161,6 +161,9 @@ impl LogWriter {
         header.finish(&context.key, segment, self.end, self.encoder.record());
         let written = self.file.write_at(self.encoder.record(), self.end.into());
         self.final_error(written, "write")?;
+        if !block.operations.is_empty() && cfg!(bug = "operations_after_record") {
+            self.write_operations(block)?;
+        }
 
         self.pending.records.push((bytes as u32, block.columns.len() as u64, runs));
         for section in &block.sections {
@@ -179,11 +182,7 @@ impl LogWriter {
         let height = block.header.height;
         let new = block.operations.iter().map(|operation| (height, operation.clone()));
         let operations: Operations = self.operations.iter().cloned().chain(new).collect();
-        let written = if cfg!(bug = "operations_after_record") {
-            Ok(())
-        } else {
-            self.shared.context.write_operations(&*self.medium, &operations)
-        };
+        let written = self.shared.context.write_operations(&*self.medium, &operations);
         // Nobody knows which of the two files is there: the next opening drops what has no record.
         written.inspect_err(|error| self.failed = Some(error.to_string()))?;
         self.operations = operations;

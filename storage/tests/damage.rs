@@ -402,6 +402,38 @@ fn the_small_files_are_checked_too() {
 }
 
 #[test]
+fn the_file_of_operations_is_checked_and_keeps_no_reader_from_the_blocks() {
+    let dir = scratch();
+    let (mut log, _, _) = open(dir.path()).unwrap();
+    let mut maker = Maker::new(27);
+    maker.operates = true;
+    let blocks: Vec<MainBlock> = (0..12).map(|_| maker.random_block(10)).collect();
+    blocks.iter().for_each(|block| log.append(block).unwrap());
+    log.close().unwrap();
+    let path = dir.path().join("OPERATIONS");
+    let good = std::fs::read(&path).unwrap();
+    let is_ours = |error: &Error| matches!(error, Error::Damaged { file, .. } if *file == path);
+    let lengths = [0, 1, 63, 64, good.len() - 1].map(|length| good[..length].to_vec());
+    let flipped = (0..good.len()).map(|at| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    });
+    for bytes in lengths.into_iter().chain(flipped).chain([[&good[..], &[0; 8]].concat()]) {
+        std::fs::write(&path, bytes).unwrap();
+        let error = open(dir.path()).unwrap_err();
+        assert!(is_ours(&error), "{error}");
+        let reader = LogReader::open(dir.path()).unwrap();
+        assert_holds(&reader, &blocks);
+        assert!(reader.damage().iter().any(is_ours));
+        assert!(reader.operations().is_err());
+    }
+    std::fs::write(&path, &good).unwrap();
+    let (_log, reader, _) = open(dir.path()).unwrap();
+    assert_eq!(*reader.operations().unwrap(), *support::operations(&blocks));
+}
+
+#[test]
 fn a_whole_log_of_noise_never_panics() {
     let dir = scratch();
     let blocks = log(dir.path(), 26, 9, 2500);

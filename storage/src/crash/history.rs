@@ -327,6 +327,7 @@ impl Run<'_> {
     /// Makes blocks that follow these: others in each session, so that one that comes back is known.
     fn maker(&self, blocks: &[Arc<MainBlock>]) -> Maker {
         let mut maker = Maker::new(self.seed ^ ((self.sim.calls() as u64) << 32));
+        maker.operates = true;
         for block in blocks {
             maker.follow(block);
         }

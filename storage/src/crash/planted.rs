@@ -60,6 +60,7 @@ struct PlantedFile {
 enum Kind {
     Mark,
     Base,
+    Operations,
     /// A segment, or what is to become one.
     Segment,
     Other,
@@ -78,6 +79,7 @@ impl PlantedFile {
         let kind = match path.file_name().and_then(|name| name.to_str()) {
             Some("MARK.tmp") => Kind::Mark,
             Some("BASE.tmp") => Kind::Base,
+            Some("OPERATIONS.tmp") => Kind::Operations,
             Some(name) if name.starts_with("00") => Kind::Segment,
             _ => Kind::Other,
         };
@@ -113,6 +115,7 @@ impl MediumFile for PlantedFile {
         let skip = match (self.kind, self.last.get()) {
             (Kind::Mark, _) => cfg!(bug = "mark_not_synced"),
             (Kind::Base, _) => cfg!(bug = "base_not_synced"),
+            (Kind::Operations, _) => cfg!(bug = "operations_not_synced"),
             (Kind::Segment, Write::Header) => cfg!(bug = "growth_not_synced"),
             (Kind::Segment, Write::Record) => {
                 cfg!(bug = "no_sync_before_ack") || cfg!(bug = "ack_before_batch") && writes > 1

@@ -10,7 +10,7 @@ use super::disk::{Image, Name};
 use super::history::{Session, Truth};
 use super::planted;
 use super::sim::{Sim, Stage};
-use super::support::Maker;
+use super::support::{Maker, operations as operations_of};
 use crate::{Error, Log, LogReader, LogWriter, Options, Recovery, check};
 
 /// A promise that was broken, and how it came to that.
@@ -142,6 +142,7 @@ impl Opened<'_> {
         }
         let mut blocks = truth.blocks[..head.0 as usize].to_vec();
         let mut maker = Maker::new(head.0 ^ 0x5eed);
+        maker.operates = true;
         blocks.iter().for_each(|block| maker.follow(block));
         // As large as the one that may be lost, so that the one after it would follow this one.
         let like = truth.blocks.get(head.0 as usize).filter(|block| !block.sections.is_empty());
@@ -199,6 +200,9 @@ pub(super) fn holds(reader: &LogReader, blocks: &[Arc<MainBlock>]) -> Result<(),
             found == expected,
         )
     };
+    let operations = reader.operations().map_err(failed)?;
+    let expected = operations_of(blocks.iter().map(|block| &**block));
+    expect(&|| format!("operations {operations:?}, expected {expected:?}"), *operations == *expected)?;
     let base = reader.base();
     let mut heads = BTreeMap::new();
     for block in blocks {

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use engine::chain::{BlockView, ChainId, Columns, Hash, Height, MainBlock, MainHeader, Section, Timestamp};
+use engine::chain::{
+    BlockView, ChainId, Columns, Hash, Height, MainBlock, MainHeader, NodeKey, Section, Timestamp,
+};
+use engine::quorum::FinalityRule;
+use engine::state::{Operation, SideChain};
 use engine::store::BlockReader;
 use mainstem_storage::{self as storage, FileMedium, LogReader, Medium, MediumFile, Options, Prepare};
 
@@ -48,6 +52,8 @@ impl Rng {
 /// Makes blocks that follow each other. Their roots are random: a log does not look at them.
 #[derive(Clone)]
 pub(crate) struct Maker {
+    /// Whether some blocks carry operations.
+    pub(crate) operates: bool,
     pub(crate) rng: Rng,
     pub(crate) height: u64,
     pub(crate) heads: BTreeMap<u32, u64>,
@@ -55,7 +61,7 @@ pub(crate) struct Maker {
 
 impl Maker {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: Rng(seed), height: 0, heads: BTreeMap::new() }
+        Self { operates: false, rng: Rng(seed), height: 0, heads: BTreeMap::new() }
     }
 
     /// The next block, with so many side blocks of each chain; a chain's first height is 100 + its id.
@@ -82,6 +88,12 @@ impl Maker {
                 columns.push(rng.hash(), rng.hash(), Timestamp::from_millis(rng.next()));
             }
         }
+        let mut ops_root = rng.hash();
+        let mut operations = Vec::new();
+        if self.operates && rng.below(3) == 0 {
+            operations = (0..=rng.below(2)).map(|_| operation(rng)).collect();
+            ops_root = engine::state::ops_root(&operations);
+        }
         let header = MainHeader {
             version: 1,
             chain_id: MAIN,
@@ -91,7 +103,7 @@ impl Maker {
             side_root: rng.hash(),
             chain_count: sections.len() as u32,
             leaf_count: columns.len() as u64,
-            ops_root: rng.hash(),
+            ops_root,
             state_root: rng.hash(),
             history_root: rng.hash(),
             aelf_root: Hash::ZERO,
@@ -99,7 +111,7 @@ impl Maker {
         MainBlock {
             header,
             hash: header.hash(),
-            operations: Vec::new(),
+            operations,
             sections,
             columns,
             chain_nodes: (0..nodes).map(|_| rng.hash()).collect(),
@@ -158,7 +170,29 @@ pub(crate) fn assert_same(found: &storage::LogBlock, block: &MainBlock) {
     assert_eq!(found.columns().hashes, block.columns().hashes);
     assert_eq!(found.columns().tx_roots, block.columns().tx_roots);
     assert_eq!(found.columns().times, block.columns().times);
-    assert_eq!(&copy(found), block);
+    let without = MainBlock { operations: Vec::new(), ..block.clone() };
+    assert_eq!(copy(found), without);
+}
+
+/// Some operation: a log does not look at what it means.
+pub(crate) fn operation(rng: &mut Rng) -> Operation {
+    let chain = ChainId(rng.below(9) as u32);
+    if rng.below(2) == 0 {
+        return Operation::Remove(chain);
+    }
+    Operation::Register(SideChain {
+        id: chain,
+        name: "x".repeat(1 + rng.below(9) as usize),
+        first_height: Height(1 + rng.below(9)),
+        nodes: vec![NodeKey(rng.hash().0)],
+        finality: FinalityRule::Single,
+    })
+}
+
+/// The operations of these blocks.
+pub(crate) fn operations<'a>(blocks: impl IntoIterator<Item = &'a MainBlock>) -> Vec<(Height, Operation)> {
+    let of = |block: &'a MainBlock| block.operations.iter().map(|own| (block.header.height, own.clone()));
+    blocks.into_iter().flat_map(of).collect()
 }
 
 /// A copy in memory.
