@@ -77,7 +77,16 @@ pub(crate) fn block(shape: Shape, height: Height) -> MainBlock {
         aelf_root: Hash::ZERO,
     };
     let hash = header.hash();
-    MainBlock { header, hash, sections, columns, chain_nodes, side_nodes, history_nodes: Vec::new() }
+    MainBlock {
+        header,
+        hash,
+        operations: Vec::new(),
+        sections,
+        columns,
+        chain_nodes,
+        side_nodes,
+        history_nodes: Vec::new(),
+    }
 }
 
 /// A log of `blocks` main blocks of one shape.

@@ -116,7 +116,8 @@ impl Edit<'_> {
                     let other = match self.offset % 4 {
                         1 => other.clone(),
                         2 => format!("{:010}.seg", value % 8),
-                        _ => ["BASE", "MARK", "LOG", "LOG.tmp", "0000000002.seg.tmp"][value as usize % 5]
+                        _ => ["BASE", "MARK", "LOG", "OPERATIONS", "LOG.tmp", "0000000002.seg.tmp"]
+                            [value as usize % 6]
                             .into(),
                     };
                     files.insert(other, file);

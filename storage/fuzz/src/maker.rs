@@ -80,7 +80,8 @@ impl Maker {
         } else {
             vec![Hash::ZERO; self.height.trailing_zeros() as usize]
         };
-        MainBlock { header, hash, sections, columns, chain_nodes, side_nodes, history_nodes }
+        let operations = Vec::new();
+        MainBlock { header, hash, operations, sections, columns, chain_nodes, side_nodes, history_nodes }
     }
 
     fn hash(&mut self) -> Hash {

@@ -43,7 +43,7 @@ impl Mend {
         }
         let Some(key) = files.get("LOG").and_then(|log| log.get(64..96)) else { return };
         let key = Key(key.try_into().expect("32 bytes"));
-        for (name, purpose) in [("MARK", 7), ("BASE", 9)] {
+        for (name, purpose) in [("MARK", 7), ("BASE", 9), ("OPERATIONS", 10)] {
             if self.0 & Self::SMALL != 0
                 && let Some(file) = files.get_mut(name)
                 && file.len() >= 16
