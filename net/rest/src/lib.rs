@@ -36,7 +36,7 @@ mod proofs;
 pub mod schema;
 mod stats;
 pub mod status;
-mod trace;
+pub mod trace;
 
 pub use blocks::{ChainPart, Header, Headers, MainBlock};
 pub use chains::{Chains, Finality, IndexedBlock, IndexedIn, SideChain};

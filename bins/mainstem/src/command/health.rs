@@ -112,7 +112,8 @@ mod tests {
         for (listens, asked) in
             [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("10.0.0.5:80", "10.0.0.5:80")]
         {
-            assert_eq!(reachable(listens.parse().unwrap()), asked.parse().unwrap());
+            let asked: SocketAddr = asked.parse().unwrap();
+            assert_eq!(reachable(listens.parse().unwrap()), asked);
         }
     }
 }

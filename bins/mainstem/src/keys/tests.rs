@@ -278,12 +278,12 @@ fn a_missing_file_is_not_missed_when_it_changed_nothing() {
 fn a_half_written_file_is_waited_for() {
     let (_dir, file, before, mut follower, applied) = followed();
     let mut whole = before.clone();
-    whole.rotate(&genesis(), key(2), key(12), true).unwrap();
-    whole.revoke(&genesis(), key(2)).unwrap();
+    whole.rotate(&genesis().chains, key(2), key(12), true).unwrap();
+    whole.revoke(&genesis().chains, key(2)).unwrap();
     // Each beginning that a look comes upon; the one that ends before `[[stands_for]]` is a right file, with less in it.
     let text = whole.document();
     let shorter = text.find("\n[[stands_for]]").unwrap();
-    assert_ne!(KeyState::parse(&text[..shorter], &genesis()).unwrap().unwrap(), whole);
+    assert_ne!(KeyState::parse(&text[..shorter], &genesis().chains).unwrap().unwrap(), whole);
     for end in [0, 10, shorter - 4, shorter, text.len() - 3, text.len()] {
         fs::write(file.path(), &text[..end]).unwrap();
         follower.look();
