@@ -21,6 +21,7 @@ mod logging;
 mod node;
 mod proc;
 mod registry;
+mod record;
 mod settings;
 mod signals;
 mod snapshot;
@@ -70,6 +71,8 @@ enum Command {
     Peers(peers::Peers),
     Top(command::top::Top),
     Doctor(command::doctor::Doctor),
+    Record(command::record::Record),
+    Replay(command::replay::Replay),
     Inspect(inspect::Inspect),
     Proof(proof::Proof),
     Prune(prune::Prune),
@@ -80,6 +83,8 @@ enum Command {
     Man(command::man::Man),
     Explain(command::explain::Explain),
     Reload(command::reload::Reload),
+    Log(command::log::Log),
+    Trace(command::trace::Trace),
     Snapshot(command::snapshot::Snapshot),
     Restore(command::restore::Restore),
 }
@@ -108,10 +113,17 @@ fn main() -> ExitCode {
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
         Command::Explain(explain) => explain.run(),
+        Command::Log(log) => log.run(),
+        Command::Trace(trace) => trace.run(),
         Command::Reload(reload) => reload.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
         Command::Restore(restore) => restore.run(),
         Command::Health(health) => match health.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Record(record) => record.run(),
+        Command::Replay(replay) => match replay.run() {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

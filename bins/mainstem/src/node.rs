@@ -1,6 +1,5 @@
 //! A node: log, engine, ingest and API, wired together, started in order and stopped in order.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::iter;
 use std::net::SocketAddr;
@@ -26,10 +25,12 @@ use crate::api::health::{self, Health};
 use crate::api::stats::{self, Sampler};
 use crate::api::{self, Limits};
 use crate::clock::SystemClock;
+use crate::codes::{self, WithCode as _};
 use crate::data_dir::DataDir;
 use crate::external::{self, Driver, Settled};
 use crate::ingest;
 use crate::keys::{KeysFile, Watch};
+use crate::record::Recorder;
 use crate::registry::{Chains, Room, ever_registered, named};
 use crate::settings::{Mode, Settings};
 use crate::threads::{self, Plan, pin};
@@ -65,6 +66,7 @@ pub(crate) struct Node {
     reader: Settled<LogReader>,
     health: Health,
     board: Board,
+    recorder: Recorder<Settled<LogReader>>,
     _watching: Watching,
     _watch: Watch,
 }
@@ -199,7 +201,7 @@ impl Node {
         let identity = dir.read_key()?;
         let key = identity.public();
         // Before anything is written: a log keeps the genesis document and the segment size that it is made with.
-        check(settings, &dir, &genesis)?;
+        check(settings, &dir, &genesis).code(1005)?;
 
         let file = KeysFile::at(&dir.keys);
         let mut options = storage::Options::new(genesis.hash, genesis.main.id);
@@ -210,7 +212,7 @@ impl Node {
         options.cached_bytes = settings.storage.cached.0;
         options.reversible = settings.main.mode == Mode::External;
         let (writer, reader, recovery) =
-            Log::open(&dir.log, options).map_err(|error| opening(&dir, &error))?;
+            Log::open(&dir.log, options).map_err(|error| codes::as_storage(&error, opening(&dir, &error)))?;
         let operations = reader.operations()?;
         let state = file.read(&ever_registered(&genesis, &operations))?;
         // The index of a segment names the chains, too, that were removed.
@@ -238,7 +240,9 @@ impl Node {
                 Begun::external(settings, &dir, config, &genesis, writer, reader, clock.clone())
             }
         };
-        let begun = begun.with_context(|| format!("cannot continue the log in {}", dir.log.display()))?;
+        let begun = begun
+            .with_context(|| format!("cannot continue the log in {}", dir.log.display()))
+            .code(1207)?;
         let Begun { cache, registry, operator, head, reader, engine } = begun;
         let keys = NodeKeys::new(&registry.chains());
         keys.set(state.changes());
@@ -248,7 +252,7 @@ impl Node {
         let config = ingest::config(&settings.ingest, identity);
         let parts = Parts {
             cache: cache.clone(),
-            clock,
+            clock: clock.clone(),
             main_chain: genesis.main.id,
             genesis_hash: genesis.hash,
             keys: Arc::clone(&keys),
@@ -256,11 +260,16 @@ impl Node {
             blocks: Arc::new(reader.clone()),
         };
         let quic = net::server::Server::start(config, parts)
-            .map_err(|error| anyhow!("{error}; {} moves this port", flags.ingest))?;
+            .map_err(|error| anyhow!("{error}; {} moves this port", flags.ingest))
+            .code(1201)?;
+
+        let lane_blocks = settings.cache.lane_blocks;
+        let recorder = Recorder::new(quic.tap(), reader.clone(), &dir.genesis, lane_blocks, clock);
 
         let running = EngineSlot::default();
         let addr = settings.api.addr;
         let timeout = Duration::from_millis(settings.api.timeout_ms);
+        let board = Board::new(cache.clone(), registry.clone(), &settings.watch);
         let stats = Sampler::start(stats::Sources {
             engine: running.clone(),
             ingest: quic.load(),
@@ -270,12 +279,16 @@ impl Node {
                 let reader = reader.clone();
                 move || stats::head(&reader)
             }),
-            chains: Box::new(BTreeMap::new),
+            chains: Box::new({
+                let board = board.clone();
+                move || board.counts().map(|(state, count)| (state.name().to_owned(), count as u64)).into()
+            }),
             side_blocks: api::side_blocks(&registry.chains(), &cache),
             log: dir.log.clone(),
             started: Instant::now(),
         })
-        .context("no thread can be had that looks at the figures")?;
+        .context("no thread can be had that looks at the figures")
+        .code(1205)?;
         let health = Health::new(health::Sources {
             engine: running.clone(),
             stats: stats.clone(),
@@ -290,12 +303,13 @@ impl Node {
                 max_head_age: Duration::from_millis(settings.health.max_head_age_ms),
             },
         });
-        let board = Board::new(cache.clone(), registry.clone(), &settings.watch);
         let node = api::Node {
             board: board.clone(),
             reader: reader.clone(),
             stats,
             health: health.clone(),
+            requests: api::Requests::default(),
+            max_chains: settings.metrics.max_chains,
             cache: cache.clone(),
             genesis: Arc::clone(&genesis),
             registry,
@@ -324,7 +338,8 @@ impl Node {
         )
         .map_err(|error| {
             anyhow!("the API cannot listen on TCP {addr}: {error}; {} moves this port", flags.api)
-        })?;
+        })
+        .code(1202)?;
 
         let known = {
             let (genesis, reader) = (Arc::clone(&genesis), reader.clone());
@@ -332,7 +347,8 @@ impl Node {
             move || ever_registered(&genesis, &reader.operations().unwrap_or_default())
         };
         let watch = Watch::start(file, Box::new(known), state, move |state| keys.set(state.changes()))
-            .context("no thread can be had that watches the keys")?;
+            .context("no thread can be had that watches the keys")
+        .code(1205)?;
         let (chain, external) = engine.start(vec![Box::new(quic.head_sink()), heads.sink()], settings)?;
         running.put(chain);
         let watching = watch::Parts {
@@ -343,13 +359,15 @@ impl Node {
             driven: settings.main.mode == Mode::External,
         };
         let watching = Watching::start(watching, &settings.watch)
-            .context("no thread can be had that watches the chains")?;
+            .context("no thread can be had that watches the chains")
+        .code(1205)?;
         if settings.threads.pin {
             pin::pin(&plan)?;
         }
         let ingest = quic.load();
         health.started();
         Ok(Self {
+            recorder,
             health,
             genesis,
             key,
@@ -439,6 +457,11 @@ impl Node {
         self.engine.failed()
     }
 
+    /// Records what comes in and what is sealed.
+    pub(crate) fn recorder(&self) -> Recorder<Settled<LogReader>> {
+        self.recorder.clone()
+    }
+
     /// The lanes.
     pub(crate) fn cache(&self) -> &Cache {
         &self.cache
@@ -468,7 +491,8 @@ impl Node {
     /// Stops in order: no more blocks come in, what is final is sealed and stored, then the API ends. Fails if
     /// a stage of the engine had given up.
     pub(crate) fn stop(self) -> Result<Stats> {
-        let Self { api, quic, engine, external, .. } = self;
+        let Self { api, quic, engine, external, recorder, .. } = self;
+        recorder.finish(RECORD_GRACE);
         if let Some(external) = external {
             phase("calls of the main chain's node", || external.stop(API_GRACE));
         }
@@ -481,6 +505,9 @@ impl Node {
         Ok(stats)
     }
 }
+
+/// How long a recording may take to end: it writes down what is on its way.
+const RECORD_GRACE: Duration = Duration::from_secs(3);
 
 /// Ends a part of the node, and says how long that took.
 fn phase<T>(part: &'static str, end: impl FnOnce() -> T) -> T {
@@ -518,7 +545,8 @@ impl Begun {
         clock: Arc<SystemClock>,
     ) -> Result<Self> {
         if writer.reversible() {
-            bail!("this log was made with main.mode = \"external\", and goes on with that mode only");
+            return Err(anyhow!("this log was made with main.mode = \"external\", and goes on with that mode only"))
+                .code(6001);
         }
         let engine = Engine::resume(config, genesis, writer, &reader, clock)?;
         Ok(Self {
@@ -549,7 +577,8 @@ impl Begun {
         let (cache, external) = (engine.cache(), Arc::new(engine));
         let limits = external::limits(&settings.seal);
         let driver = Driver::start(Arc::clone(&external), waiter, limits, clock)
-            .context("no thread can be had that judges main blocks")?;
+            .context("no thread can be had that judges main blocks")
+        .code(1205)?;
         let token = external::token(&settings.external, dir)?;
         let config = external::Config { addr: settings.external.addr, token, max_leaves };
         let engine = Starting::External { driver, external, config };
@@ -572,7 +601,8 @@ impl Starting {
                 let addr = settings.external.addr;
                 let server = external::Server::start(&config, driver).map_err(|error| {
                     anyhow!("calls cannot be taken on TCP {addr}: {error}; --external.addr moves this port")
-                })?;
+                })
+                .code(1203)?;
                 Ok((Chain::External(external), Some(server)))
             }
         }

@@ -66,12 +66,14 @@ enum State {
 }
 
 /// What became of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Taken {
     /// Blocks that went into lanes.
     pub(super) blocks: u64,
     /// Whether a chain was refused: the peer is to be told.
     pub(super) refused: bool,
+    /// Sections that went into no lane, ascending from 0.
+    pub(super) left_out: Vec<u16>,
 }
 
 /// What ends a connection, or the service of a chain: why, and why for people.
@@ -139,17 +141,19 @@ impl Chains {
         self.check(frame, stream)?;
         let mut taken = Taken::default();
         let mut at = 0;
-        for section in frame.sections() {
+        for (index, section) in (0..).zip(frame.sections()) {
             at = self.find(at, section.chain).expect("every chain of the frame was found before");
             let chain = &mut self.table[at];
             at += 1;
             if chain.state != State::Speaking || number < chain.heard_from {
+                taken.left_out.push(index);
                 continue;
             }
             match chain.push(self.session, &section, now) {
                 Ok(()) => taken.blocks += section.columns.len() as u64,
                 Err(fault) => {
                     taken.refused = true;
+                    taken.left_out.push(index);
                     self.speaking -= 1;
                     self.refusals.push(chain.id, fault);
                 }

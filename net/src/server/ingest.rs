@@ -95,6 +95,9 @@ impl DataStream {
         let mut chains = session.chains();
         let taken = chains.take(&frame, self.number, number, now).map_err(End::Fault)?;
         drop(chains);
+        if let Some(line) = shared.tap.get().filter(|_| taken.blocks > 0) {
+            line.frame(now, bytes, taken.left_out);
+        }
         session.delivered(shared, bytes.len(), taken.blocks, now);
         if taken.refused {
             session.settle(shared);

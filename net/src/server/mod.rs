@@ -36,6 +36,7 @@ mod pool;
 mod session;
 mod sessions;
 mod survey;
+mod tap;
 mod warden;
 mod windows;
 
@@ -65,6 +66,7 @@ pub use keys::{KeyChanges, NodeKeys};
 pub use ledger::{ChainRefusal, Departure, KeyRefusal, Left};
 pub use sessions::{LastRefusal, PeerInfo};
 pub use survey::{Seat, SessionSeen};
+pub use tap::{Tap, TapReader, Tapped};
 
 use ask::Asking;
 use counters::Counts;
@@ -131,6 +133,7 @@ struct Shared {
     ledger: Ledger,
     asking: Asking,
     counts: Counts,
+    tap: Tap,
     /// Rung when keys have changed, one for each reactor.
     keys_changed: Box<[Arc<Notify>]>,
     /// Handshakes under way.
@@ -174,6 +177,7 @@ impl Server {
             ledger: Ledger::default(),
             asking: Asking::new(&config),
             counts: Counts::default(),
+            tap: Tap::default(),
             // Before anybody comes in: no change is missed.
             keys_changed: (0..count).map(|_| parts.keys.watch()).collect(),
             handshakes: AtomicUsize::new(0),
@@ -216,6 +220,11 @@ impl Server {
     pub fn load(&self) -> Load {
         let reactors = self.ingests.iter().map(|ingest| ingest.reactor.handle()).collect();
         Load { shared: Arc::clone(&self.shared), reactors }
+    }
+
+    /// Where what comes in can be recorded.
+    pub fn tap(&self) -> Tap {
+        self.shared.tap.clone()
     }
 
     /// A way to ask the nodes of side chains, also for those who do not own the server.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::AdminError;
+use crate::record::Wanted;
 
 /// What can be done to a running node. Calls block until they are done: they come on threads of their own.
 pub(crate) trait Actions: Send + Sync {
@@ -25,6 +26,16 @@ pub(crate) trait Actions: Send + Sync {
 
     /// Writes what a node can start from to a new directory; tells what it wrote.
     fn snapshot(&self, to: &Path, with_key: bool) -> Result<Value, AdminError>;
+
+    /// Records what comes in and what is sealed, to its end; tells what it wrote.
+    fn record(&self, _wanted: &Wanted) -> Result<Value, AdminError> {
+        Err(AdminError::NotRunning)
+    }
+
+    /// Ends the recording that runs, if one does.
+    fn stop_record(&self) -> Result<(), AdminError> {
+        Err(AdminError::NotRunning)
+    }
 }
 
 /// What came of reading the configuration again.

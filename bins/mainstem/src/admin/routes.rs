@@ -118,6 +118,8 @@ fn routes() -> Router<Admin> {
         .route("/v1/admin/chains/{id}/resume", post(resume_chain))
         .route("/v1/admin/reload", post(reload))
         .route("/v1/admin/snapshot", post(snapshot))
+        .route("/v1/admin/record", post(record).delete(stop_record))
+        .merge(crate::logging::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
@@ -195,6 +197,26 @@ async fn snapshot(State(admin): State<Admin>, Extension(who): Extension<Who>, bo
     let what = format!("snapshot to {}", to.display());
     let written = admin.act(who, what, move |node| node.snapshot(&to, with_key)).await?;
     Ok(Json(written))
+}
+
+/// Answers when the recording has ended.
+async fn record(State(admin): State<Admin>, Extension(who): Extension<Who>, body: Bytes) -> Answer {
+    let wanted: crate::record::Wanted = read(&body)?;
+    if !wanted.to.is_absolute() {
+        return Err(AdminError::Body("to: expected an absolute path of this machine".into()).into());
+    }
+    if wanted.max_bytes < 1 << 20 {
+        let detail = format!("max_bytes: {} is too little; expected 1048576 at least", wanted.max_bytes);
+        return Err(AdminError::Body(detail).into());
+    }
+    let what = format!("record to {}", wanted.to.display());
+    let written = admin.act(who, what, move |node| node.record(&wanted)).await?;
+    Ok(Json(written))
+}
+
+async fn stop_record(State(admin): State<Admin>, Extension(who): Extension<Who>) -> Answer {
+    admin.act(who, "end the recording".into(), |node| node.stop_record()).await?;
+    Ok(Json(json!({})))
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {

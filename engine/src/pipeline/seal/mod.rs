@@ -80,13 +80,19 @@ impl Sealer {
     }
 
     /// Changes the registry. The next block, and no other, has to carry the operation.
-    pub(super) fn apply(&mut self, operation: &Operation) -> Result<(Applied, ChainState), OperationError> {
+    ///
+    /// # Errors
+    /// The operation cannot be, at all or now: nothing was changed.
+    pub fn apply(&mut self, operation: &Operation) -> Result<(Applied, ChainState), OperationError> {
         let applied = self.state.apply(operation)?;
         Ok((applied, self.state.chains()[applied.position]))
     }
 
     /// As [`Sealer::seal`], of a block whose operations are in it already, and were applied.
-    pub(super) fn seal_with_operations(
+    ///
+    /// # Panics
+    /// When an outlet has fewer blocks.
+    pub fn seal_with_operations(
         &mut self,
         outlets: &mut [Outlet],
         counts: &[u64],

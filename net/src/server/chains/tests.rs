@@ -115,7 +115,7 @@ proptest! {
                     sections.dedup_by_key(|section| section.0);
                     let mut writer = FrameWriter::new(FrameBuffer::default(), MAX_FRAME_BYTES);
                     let mut expected = Taken::default();
-                    for (chain, offset, count, linked) in sections {
+                    for (index, (chain, offset, count, linked)) in (0..).zip(sections) {
                         let model = &mut models[chain as usize - 1];
                         let first = (model.received + 1).saturating_add_signed(offset).max(1);
                         let mut columns = Columns::default();
@@ -125,6 +125,7 @@ proptest! {
                         let parent = if linked { hash(first - 1) } else { Hash([0xbb; 32]) };
                         writer.push(ChainId(chain), Height(first), parent, columns.as_ref());
                         if model.silent || number < model.heard_from {
+                            expected.left_out.push(index);
                             continue;
                         }
                         // Before the first block of a chain any parent will do.
@@ -137,6 +138,7 @@ proptest! {
                         } else {
                             model.silent = true;
                             expected.refused = true;
+                            expected.left_out.push(index);
                         }
                     }
                     let buffer = writer.finish();
@@ -334,7 +336,7 @@ fn whatever_is_refused_is_written_down_once() {
     }
     let buffer = writer.finish();
     let frame = Frame::parse(buffer.as_bytes()).unwrap();
-    assert_eq!(chains.take(&frame, 0, 0, Duration::ZERO), Ok(Taken { blocks: 0, refused: true }));
+    assert_eq!(chains.take(&frame, 0, 0, Duration::ZERO), Ok(Taken { blocks: 0, refused: true, left_out: vec![0] }));
     let code = RefusalCode::WrongHeight;
     assert_eq!(written(&mut chains), [(2, code, 1), (3, code, 1)]);
     assert!(written(&mut chains).is_empty() && written(&mut second).is_empty());

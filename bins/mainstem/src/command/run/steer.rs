@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::admin::{Actions, Admin, AdminError, Applied, PausedFile, Secret};
 use crate::data_dir::DataDir;
 use crate::node::{self, Node};
+use crate::record::Wanted;
 use crate::settings::{Api, ConfigArgs, Settings, settings};
 use crate::snapshot;
 
@@ -141,6 +142,18 @@ impl Actions for Steer {
         self.admin.set_secret(secret);
         *now = after;
         Ok(applied)
+    }
+
+    fn record(&self, wanted: &Wanted) -> Result<Value, AdminError> {
+        // Not while it is looked at: it takes as long as was asked for, and the node may be stopped meanwhile.
+        let recorder = self.look(Node::recorder)?;
+        let report = recorder.record(wanted).map_err(|error| AdminError::Conflict(format!("{error:#}")))?;
+        Ok(json!(report))
+    }
+
+    fn stop_record(&self) -> Result<(), AdminError> {
+        self.look(Node::recorder)?.stop();
+        Ok(())
     }
 
     fn snapshot(&self, to: &Path, with_key: bool) -> Result<Value, AdminError> {
