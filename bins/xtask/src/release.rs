@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// The dev profile without optimisation, instead of releases
     #[arg(long)]
     dev: bool,
-    /// Programs to build [default: mainstem and tributary]; a small one, such as xtask, tries the method quickly
+    /// Programs to build [default: mainstem and tributary]; xtask, which is small, differs by the path that it knows
     #[arg(long = "program", value_name = "NAME")]
     programs: Vec<String>,
 }

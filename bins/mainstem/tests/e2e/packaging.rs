@@ -185,15 +185,13 @@ fn every_command_and_flag_that_the_book_names_is_there() {
             for call in line.split(['|', '&', ';', '(']) {
                 let words: Vec<&str> =
                     call.split_whitespace().map(|word| word.trim_matches(['"', ')'])).collect();
-                let Some(at) = words.iter().position(|word| ["mainstem", "tributary"].contains(word)) else {
-                    continue;
-                };
-                // As a command: at the beginning, or after one that runs others; not as an image, a user, a folder.
+                // As a command: at the beginning, or after words that run others; not as an image, a user, a folder.
                 let runs =
                     |word: &&str| word.starts_with('-') || ["sudo", "until", "mainstem", "$"].contains(word);
-                if !words[..at].iter().all(runs)
-                    || words[at..].iter().any(|word| word.contains(['/', '{'])) && at > 0
-                {
+                let is_program = |at: &usize| ["mainstem", "tributary"].contains(&words[*at]);
+                let called = |at: &usize| is_program(at) && words[..*at].iter().all(runs);
+                let Some(at) = (0..words.len()).rev().find(called) else { continue };
+                if at > 0 && words.iter().any(|word| word.contains(['/', '{'])) {
                     continue;
                 }
                 let mut name = words[at].to_owned();
