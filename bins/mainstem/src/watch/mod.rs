@@ -25,6 +25,4 @@ mod why;
 mod words;
 
 pub(crate) use board::{Board, Changed, Filter, Shown, Tallies, Worst};
-#[cfg(test)]
-pub(crate) use judge::of_refusal;
 pub(crate) use thread::{Parts, Watching, check};

@@ -107,7 +107,7 @@ pub(super) struct Absence {
     pub(super) detail: Arc<str>,
 }
 
-/// How often a remedy was tried for what holds now, and when the last time.
+/// How often a remedy was tried since blocks came last, and when the last time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Remedy {
     pub(super) times: u32,
@@ -147,6 +147,9 @@ const MAX_WORDS: usize = 8;
 
 /// What was tried, that is kept of a chain.
 const MAX_TRIED: usize = 8;
+
+/// How long a node that was asked again may take to ask for its place, which it does after some seconds at most.
+const MAX_ANSWER: Duration = Duration::from_secs(10);
 
 /// Seconds over which rates are made.
 const SAMPLES: usize = 11;
@@ -195,11 +198,13 @@ impl Row {
     pub(super) fn look(&mut self, now: &Now, limits: &Limits) -> Option<Reason> {
         self.observe(now, limits);
         let reason = judge(&self.observed(now), limits);
-        if reason == self.reason {
+        // Asked again a moment ago: it does not speak until it has answered, and what was wrong still is.
+        let asked = self.remedy.at.is_some_and(|at| now.at.saturating_sub(at) < MAX_ANSWER);
+        if reason == self.reason || (asked && reason == Reason::NotSpeaker) {
             return None;
         }
         let before = std::mem::replace(&mut self.reason, reason);
-        (self.since, self.since_wall, self.remedy) = (now.at, now.wall, Remedy::default());
+        (self.since, self.since_wall) = (now.at, now.wall);
         Some(before)
     }
 
@@ -215,6 +220,8 @@ impl Row {
             let at_tip = self.tip.is_some_and(|tip| cursors.received >= tip);
             self.pace.arrived(now.at, at_tip);
             self.arrived = Some((now.at, now.wall));
+            // Whatever helped.
+            self.remedy = Remedy::default();
         }
         (self.received, self.finalized, self.durable) =
             (cursors.received, cursors.finalized, cursors.indexed);
