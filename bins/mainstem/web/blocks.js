@@ -130,7 +130,7 @@ async function phases(page, height, signal) {
     const from = phase.start_us ?? phase.at_us;
     const to = phase.end_us ?? phase.at_us;
     const bar = h("i", {});
-    bar.style.marginLeft = `${((from - start) / Math.max(1, end - start)) * 100}%`;
+    bar.style.marginLeft = `${Math.min(99.4, ((from - start) / Math.max(1, end - start)) * 100)}%`;
     bar.style.width = `${((to - from) / Math.max(1, end - start)) * 100}%`;
     return h("div", {}, h("span", { text: phase.name }), h("span", { class: "track" }, bar), h("strong", { class: "right", text: `${short((to - from) / 1000)} ms` }));
   });

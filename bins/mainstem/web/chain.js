@@ -56,7 +56,7 @@ function build(page, at, first, signal) {
         panel("Registered", {}, facts([["First height", num(first.first_height)], ["Finality", finality(first.finality)], ["Nodes", h("span", {}, (first.nodes ?? []).map((key) => h("div", {}, hash(key))))]], { class: "facts list" })))),
   );
 
-  let [listed, spoke, reason, askedBlocks] = [-1, undefined, undefined, false];
+  let [listed, spoke, reason, askedBlocks, told] = [-1, undefined, undefined, false, 0];
 
   function draw() {
     status.draw(now);
@@ -74,6 +74,11 @@ function build(page, at, first, signal) {
     if (reason !== `${reasonOf(now)} ${now.status?.since}`) {
       reason = `${reasonOf(now)} ${now.status?.since}`;
       void tellHistory();
+      told = 0;
+    }
+    // It has figures that go on.
+    if (Date.now() - told > 2_500) {
+      told = Date.now();
       void tellCauses();
     }
     const time = Date.now();
@@ -159,7 +164,7 @@ function statusPanel() {
       since.hidden = !status;
       if (status) setAge(when, status.since, "");
       put(words, status?.text ?? (chain.speaker ? "A node is connected and speaks for it." : "None of its nodes is connected."));
-      next.hidden = !status?.next;
+      next.hidden = !status?.next || status.next === "nothing: all is well";
       if (status?.next) put(todo, status.next);
       evidence.hidden = !chain.evidence;
       if (chain.evidence) put(evidence, `Evidence of a contradiction: ${chain.evidence}`);
@@ -187,7 +192,8 @@ function ladder() {
       const top = Math.max(chain.tip ?? 0, chain.received);
       const window = Math.max(20, (top - chain.durable) * 1.6);
       for (const { name, bar, value } of steps) {
-        const height = chain[name];
+        // What was received, the source has: it tells how far it is now and then only.
+        const height = name === "tip" && known(chain.tip) ? top : chain[name];
         put(value, num(height ?? undefined));
         bar.style.width = known(height) ? `${Math.max(0, Math.min(1, 1 - (top - height) / window)) * 100}%` : "0";
       }
