@@ -320,7 +320,11 @@ impl Seat {
             };
             let room = position.limit.0.saturating_sub(position.received.0) as usize;
             let count = room.min(columns.len() - known);
-            if count == 0 || from.0 > position.received.0 + 1 {
+            // Before it comes what was in the lane when the recording began.
+            if from.0 > position.received.0 + 1 {
+                break;
+            }
+            if count == 0 {
                 held_up += (columns.len() - known) as u64;
                 break;
             }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// All that was asked for, at one moment.
@@ -54,14 +54,20 @@ pub(super) struct Stats {
     pub uptime_ms: u64,
     pub head: Option<Head>,
     pub side_blocks: u64,
+    #[serde(deserialize_with = "or_default")]
     pub rate: Rate,
+    #[serde(deserialize_with = "or_default")]
     pub latency: Latency,
+    #[serde(deserialize_with = "or_default")]
     pub stages: Vec<Stage>,
     /// Chains by state.
+    #[serde(deserialize_with = "or_default")]
     pub chains: BTreeMap<String, u64>,
     pub sessions: u64,
     pub memory_bytes: Option<u64>,
+    #[serde(deserialize_with = "or_default")]
     pub disk: Disk,
+    #[serde(deserialize_with = "or_default")]
     pub history: Vec<Second>,
 }
 
@@ -124,6 +130,7 @@ pub(super) struct Chain {
     pub name: String,
     pub received: u64,
     pub durable: u64,
+    #[serde(deserialize_with = "or_default")]
     pub status: Why,
     pub tip: Option<u64>,
     pub lag_blocks: Option<u64>,
@@ -228,4 +235,9 @@ impl Stats {
     pub(super) fn bottleneck(&self) -> Option<&Stage> {
         self.stages.iter().max_by(|a, b| a.busy.total_cmp(&b.busy))
     }
+}
+
+/// What is not known yet, as latency of a node that has just started, is `null`.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(value: D) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }

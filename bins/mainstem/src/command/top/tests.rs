@@ -250,7 +250,11 @@ fn ctrl_c_and_q_end_it_and_a_page_is_asked_for_when_it_is_opened() {
 
 #[test]
 fn an_empty_node_and_one_that_says_less_are_shown() {
-    for stats in [None, Some(data::Stats::default())] {
+    // As a node answers that has just started.
+    let begun =
+        json!({ "latency": null, "rate": null, "disk": null, "head": null, "history": null, "stages": null });
+    let begun: data::Stats = serde_json::from_value(begun).unwrap();
+    for stats in [None, Some(data::Stats::default()), Some(begun)] {
         for page in Page::ALL {
             let mut app = App::new("http://node".into(), page);
             assert!(shown(&mut app, (80, 24)).contains("asking the node"));

@@ -97,7 +97,7 @@ fn stage_line(stage: &Stage, width: u16, look: Look) -> Line<'static> {
         label(&stage.name, look),
         Span::styled(look.bar(stage.busy, bar), look.share(stage.busy)),
         Span::raw(format!(" {:>4.0} % busy", stage.busy * 100.0)),
-        Span::raw(format!("   {} of {} {}", grouped(stage.queue), grouped(stage.capacity), stage.unit)),
+        Span::raw(format!("   {}", waiting(stage))),
     ];
     if width >= 96 && stage.p99_ms.is_some() {
         spans.push(Span::styled(format!("   p99 {}", millis(stage.p99_ms)), look.quiet()));
@@ -109,6 +109,16 @@ fn stage_line(stage: &Stage, width: u16, look: Look) -> Line<'static> {
     Line::from(spans)
 }
 
+/// What waits for a stage, and how much may.
+fn waiting(stage: &Stage) -> String {
+    let Stage { queue, capacity, unit, .. } = stage;
+    if unit == "bytes" {
+        format!("{} of {}", bytes(*queue as f64), bytes(*capacity as f64))
+    } else {
+        format!("{} of {} {unit}", grouped(*queue), grouped(*capacity))
+    }
+}
+
 fn bottleneck(stats: &Stats, look: Look) -> Line<'static> {
     let (text, style) = match stats.bottleneck() {
         None => ("not known".to_owned(), look.quiet()),
@@ -116,7 +126,10 @@ fn bottleneck(stats: &Stats, look: Look) -> Line<'static> {
             (format!("none: every stage has room; {} has the least", stage.name), look.good())
         }
         Some(stage) => {
-            let waits = format!("{} {} wait for it", grouped(stage.queue), stage.unit);
+            let waits = match &*stage.unit {
+                "bytes" => format!("{} wait for it", bytes(stage.queue as f64)),
+                unit => format!("{} {unit} wait for it", grouped(stage.queue)),
+            };
             (
                 format!("{}: busy {:.0} % of the time, {waits}", stage.name, stage.busy * 100.0),
                 look.share(stage.busy),
