@@ -240,9 +240,8 @@ impl Node {
                 Begun::external(settings, &dir, config, &genesis, writer, reader, clock.clone())
             }
         };
-        let begun = begun
-            .with_context(|| format!("cannot continue the log in {}", dir.log.display()))
-            .code(1207)?;
+        let begun =
+            begun.with_context(|| format!("cannot continue the log in {}", dir.log.display())).code(1207)?;
         let Begun { cache, registry, operator, head, reader, engine } = begun;
         let keys = NodeKeys::new(&registry.chains());
         keys.set(state.changes());
@@ -348,7 +347,7 @@ impl Node {
         };
         let watch = Watch::start(file, Box::new(known), state, move |state| keys.set(state.changes()))
             .context("no thread can be had that watches the keys")
-        .code(1205)?;
+            .code(1205)?;
         let (chain, external) = engine.start(vec![Box::new(quic.head_sink()), heads.sink()], settings)?;
         running.put(chain);
         let watching = watch::Parts {
@@ -360,7 +359,7 @@ impl Node {
         };
         let watching = Watching::start(watching, &settings.watch)
             .context("no thread can be had that watches the chains")
-        .code(1205)?;
+            .code(1205)?;
         if settings.threads.pin {
             pin::pin(&plan)?;
         }
@@ -545,8 +544,10 @@ impl Begun {
         clock: Arc<SystemClock>,
     ) -> Result<Self> {
         if writer.reversible() {
-            return Err(anyhow!("this log was made with main.mode = \"external\", and goes on with that mode only"))
-                .code(6001);
+            return Err(anyhow!(
+                "this log was made with main.mode = \"external\", and goes on with that mode only"
+            ))
+            .code(6001);
         }
         let engine = Engine::resume(config, genesis, writer, &reader, clock)?;
         Ok(Self {
@@ -578,7 +579,7 @@ impl Begun {
         let limits = external::limits(&settings.seal);
         let driver = Driver::start(Arc::clone(&external), waiter, limits, clock)
             .context("no thread can be had that judges main blocks")
-        .code(1205)?;
+            .code(1205)?;
         let token = external::token(&settings.external, dir)?;
         let config = external::Config { addr: settings.external.addr, token, max_leaves };
         let engine = Starting::External { driver, external, config };
@@ -599,10 +600,13 @@ impl Starting {
             Self::External { driver, external, config } => {
                 sinks.into_iter().try_for_each(|sink| external.announce_to(sink))?;
                 let addr = settings.external.addr;
-                let server = external::Server::start(&config, driver).map_err(|error| {
-                    anyhow!("calls cannot be taken on TCP {addr}: {error}; --external.addr moves this port")
-                })
-                .code(1203)?;
+                let server = external::Server::start(&config, driver)
+                    .map_err(|error| {
+                        anyhow!(
+                            "calls cannot be taken on TCP {addr}: {error}; --external.addr moves this port"
+                        )
+                    })
+                    .code(1203)?;
                 Ok((Chain::External(external), Some(server)))
             }
         }

@@ -72,6 +72,11 @@ impl<T, E: Into<anyhow::Error>> WithCode<T> for Result<T, E> {
     }
 }
 
+/// An error that says more of one of the log, with that one's code.
+pub(crate) fn as_storage(of: &storage::Error, error: anyhow::Error) -> anyhow::Error {
+    Coded { code: of_storage(of), error }.into()
+}
+
 /// The code of an error; that of a command that failed where nothing better is known.
 pub(crate) fn of(error: &anyhow::Error) -> Code {
     known(error).unwrap_or(Code(7001))

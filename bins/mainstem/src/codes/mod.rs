@@ -17,7 +17,7 @@ mod classify;
 use std::fmt;
 use std::str::FromStr;
 
-pub(crate) use classify::{WithCode, report};
+pub(crate) use classify::{WithCode, as_storage, report};
 #[cfg(test)]
 use classify::{Exit, of};
 

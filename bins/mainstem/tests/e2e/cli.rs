@@ -154,7 +154,7 @@ fn a_wrong_configuration_ends_with_2_and_all_its_problems() {
             "{error}"
         );
         assert!(
-            lines[2].starts_with("error: flag --api.threads: api.threads = \"x\": expected a number"),
+            lines[2].starts_with("error[MS-1004]: flag --api.threads: api.threads = \"x\": expected a number"),
             "{error}"
         );
     }
@@ -171,7 +171,7 @@ fn an_environment_that_is_no_text_is_no_panic() {
     assert_eq!(run(show().env("UNRELATED", broken)).0, 0);
     let (code, _, error) = run(show().env("MAINSTEM_API_ADDR", broken));
     assert_eq!(code, 2);
-    assert!(error.starts_with("error: environment MAINSTEM_API_ADDR: api.addr = "), "{error}");
+    assert!(error.starts_with("error[MS-1004]: environment MAINSTEM_API_ADDR: api.addr = "), "{error}");
 }
 
 #[test]

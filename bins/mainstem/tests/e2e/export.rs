@@ -89,7 +89,7 @@ fn ranges_and_chains_choose_among_the_same_lines() {
         (&["--chain", "zzzz"], "no block of chain zzzz is indexed in this log".into()),
     ] {
         let (code, out, error) = made.mainstem(&[&["inspect", "export"], args].concat());
-        assert_eq!((code, out.as_str(), error), (1, "", format!("error: {said}\n")));
+        assert_eq!((code, out.as_str(), error), (1, "", format!("error[MS-7001]: {said}\n")));
     }
 }
 

@@ -24,7 +24,7 @@ fn what_inspect_shows_fits_a_terminal_and_names_what_is_not_there() {
         (["chain", "zzzz"], "no block of chain zzzz is indexed in this log".into()),
     ] {
         let (code, _, error) = made.mainstem(&[&["inspect"], &args[..]].concat());
-        assert_eq!((code, error), (1, format!("error: {said}\n")));
+        assert_eq!((code, error), (1, format!("error[MS-7001]: {said}\n")));
     }
 }
 

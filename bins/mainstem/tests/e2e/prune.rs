@@ -49,7 +49,7 @@ fn pruning_removes_whole_segments_and_says_so_ever_after() {
     );
     for args in [&["block", "1"][..], &["export", "--from", "1"]] {
         let (code, _, error) = made.mainstem(&[&["inspect"], args].concat());
-        let said = format!("error: main block 1 was pruned: the log has {kept} to {head}\n");
+        let said = format!("error[MS-7001]: main block 1 was pruned: the log has {kept} to {head}\n");
         assert_eq!((code, error), (1, said));
     }
     let (code, out, error) = prune(&["--apply"]);

@@ -106,7 +106,7 @@ fn a_log_that_is_written_is_not_repaired() {
         let (code, _, error) = made.mainstem(args);
         assert_eq!(
             (code, error.as_str()),
-            (1, "error: a node writes this log: stop it before it is repaired\n")
+            (1, "error[MS-7001]: a node writes this log: stop it before it is repaired\n")
         );
     }
     drop(writer);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use clap::Args;
 
 use crate::admin::{Actions as _, Admin, Socket};
@@ -84,8 +84,8 @@ impl Run {
             }
             if node.look(|node| node.failed().is_some()).unwrap_or(true) {
                 admin.set_actions(None);
-                stop(&node, &steer.settings())?;
-                bail!("a stage of the engine gave up");
+                stop(&node, &steer.settings()).code(5020)?;
+                return Err(anyhow!("a stage of the engine gave up")).code(5020);
             }
             node.look(|node| catch_up.update(node));
         }
@@ -176,7 +176,10 @@ fn announce(node: &Node, settings: &Settings) -> Result<()> {
     }
     writeln!(out, "public key  {}", node.key())?;
     if node.registry().is_empty() {
-        writeln!(out, "No side chain is registered: there is nothing to index. `mainstem chains add` registers one.")?;
+        writeln!(
+            out,
+            "No side chain is registered: there is nothing to index. `mainstem chains add` registers one."
+        )?;
     }
     out.flush()?;
     Ok(())
