@@ -13,6 +13,7 @@ mod browser;
 mod crash;
 mod disk;
 mod fuzz;
+mod monitoring;
 mod package;
 mod peers;
 mod probe;
@@ -87,6 +88,9 @@ enum Command {
     /// Test the verifiers of proofs in JavaScript and Solidity
     #[command(long_about = verifiers::LONG)]
     Verifiers,
+    /// Try alert rules and dashboard against a real Prometheus and real nodes
+    #[command(long_about = monitoring::LONG)]
+    Monitoring,
     /// Test the dashboard in headless Chromium, against real nodes
     #[command(long_about = browser::LONG)]
     Browser,
@@ -133,6 +137,7 @@ fn main() -> ExitCode {
         Command::E2e(options) => test::e2e(&options),
         Command::Peers => Ok(step::run(vec![test::peers()])),
         Command::Verifiers => Ok(step::run(vec![test::peers(), test::verifiers()])),
+        Command::Monitoring => Ok(step::run(vec![test::programs(), test::monitoring()])),
         Command::Browser => Ok(step::run(vec![test::peers(), test::built(), test::browser()])),
         Command::Disk(options) => disk::disk(&options).map(|()| ExitCode::SUCCESS),
         Command::Package(options) => package::package(&options).map(|()| ExitCode::SUCCESS),

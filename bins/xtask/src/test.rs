@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::step::{self, Step, Work};
-use crate::{asan, browser, crash, disk, fuzz, peers, verifiers, workspace};
+use crate::{asan, browser, crash, disk, fuzz, monitoring, peers, verifiers, workspace};
 
 pub(crate) const LONG: &str = "\
 Check everything that CI checks, in order, and stop at the first failure.
@@ -128,6 +128,7 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
     steps.push(verifiers_step(peers));
     steps.push(browser_step(peers));
+    steps.push(if options.fast { left_out("monitoring", MONITORING_ABOUT, "--fast") } else { monitoring() });
     let about = "what `mainstem` can only do with its feature `parquet`";
     let targets = ["--bin", "mainstem", "--test", "e2e", "parquet"];
     let args = [&["test", "--workspace", "--features", "mainstem/parquet"][..], &targets].concat();
@@ -276,6 +277,22 @@ fn verifiers_step(wanted: Peers) -> Step {
     }
 }
 
+const MONITORING_ABOUT: &str = "alert rules and dashboard against a real Prometheus; every alert fires";
+
+pub(crate) fn monitoring() -> Step {
+    Step {
+        name: "monitoring",
+        about: MONITORING_ABOUT,
+        work: monitoring::missing().map_or(Work::Own(monitoring::step), Work::LeftOut),
+        hint: "`cargo xtask monitoring` runs it alone; what the nodes logged is in target/monitoring",
+    }
+}
+
+/// The programs that run beside each other.
+pub(crate) fn programs() -> Step {
+    cargo_step("build", "the programs that are started", &["build", "-p", "mainstem", "-p", "tributary"], &[])
+}
+
 pub(crate) fn browser() -> Step {
     Step {
         name: "browser",
@@ -388,6 +405,7 @@ mod tests {
                 "test",
                 "verifiers",
                 "browser",
+                "monitoring",
                 "parquet",
                 "crash",
                 "disk",
@@ -416,8 +434,20 @@ mod tests {
         assert_eq!(
             names(&steps),
             [
-                "fmt", "no_std", "clippy", "build", "test", "parquet", "crash", "disk", "asan", "fuzz",
-                "doc", "loom", "shuttle"
+                "fmt",
+                "no_std",
+                "clippy",
+                "build",
+                "test",
+                "monitoring",
+                "parquet",
+                "crash",
+                "disk",
+                "asan",
+                "fuzz",
+                "doc",
+                "loom",
+                "shuttle"
             ]
         );
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));

@@ -24,6 +24,7 @@ pub(crate) use paused::{PausedError, PausedFile};
 pub(crate) use routes::Admin;
 pub(crate) use secret::{Secret, SecretError};
 pub(crate) use socket::{Socket, SocketError};
+pub(crate) use who::Who;
 
 #[cfg(test)]
 mod tests;

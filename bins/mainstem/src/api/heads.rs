@@ -25,6 +25,11 @@ pub(crate) struct Heads {
 pub(super) type Slot = OwnedSemaphorePermit;
 
 impl Heads {
+    /// How many streams and requests that wait are open now, and how many may be.
+    pub(super) fn open(&self) -> (usize, usize) {
+        (self.most.saturating_sub(self.slots.available_permits()), self.most)
+    }
+
     /// At most so many may wait at a time; `newest` is the main block that is there already.
     pub(crate) fn new(most: usize, newest: Option<Head>) -> Self {
         Self { newest: watch::Sender::new(newest), slots: Arc::new(Semaphore::new(most)), most }

@@ -1,8 +1,13 @@
 //! `GET /metrics`: figures for machines, in the text format of OpenMetrics, which Prometheus reads.
 //!
+//! `docs/metrics.md` says what each of them is for; a test fails when one is missing there.
+//!
 //! # Capacity
-//! The number of lines does not depend on how many chains or peers there are: labels take values from lists that are
-//! fixed in the program.
+//! Labels take values from lists that are fixed in the program, but for `chain`: at most `metrics.max_chains` chains have
+//! lines of their own, those that are furthest behind, and the others have one together.
+
+mod lines;
+mod surface;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +19,10 @@ use axum::response::{IntoResponse, Response};
 use engine::chain::BlockView;
 use engine::pipeline::{StageNow, Stats};
 use engine::store::BlockReader;
-use hdrhistogram::Histogram;
 use net::server::{ByCode, Counters};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
 use crate::proc;
@@ -27,6 +30,8 @@ use crate::proc;
 use super::problem::Problem;
 use super::routes::{Answer, Node, unreadable};
 use super::{params, side_blocks};
+use lines::Lines;
+use surface::{Process, Surface};
 
 /// What the format is called.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,7 +40,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 const KEPT: Duration = Duration::from_millis(200);
 
 /// Upper bounds of the buckets of durations, in seconds: 100 us to 10 s.
-const BUCKETS: [f64; 15] =
+pub(super) const BUCKETS: [f64; 15] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// `GET /metrics`
@@ -44,8 +49,13 @@ pub(super) async fn metrics<R: BlockReader>(State(node): State<Arc<Node<R>>>, ur
     let out = node.scraped.text(|| {
         let mut registry = Registry::with_prefix("mainstem");
         registry.register_collector(Box::new(Scrape::of(&node)?));
+        registry.register_collector(Box::new(Surface::of(&node)));
         let mut out = String::new();
-        encode(&mut out, &registry).map_err(Problem::internal)?;
+        encode_registry(&mut out, &registry).map_err(Problem::internal)?;
+        // Their names are the same in every program.
+        let mut process = Registry::with_prefix("process");
+        process.register_collector(Box::new(Process { started: node.started }));
+        encode_registry(&mut out, &process).and_then(|()| encode_eof(&mut out)).map_err(Problem::internal)?;
         Ok(out)
     })?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], out).into_response())
@@ -264,68 +274,24 @@ impl Scrape {
     }
 }
 
+impl Collector for Surface {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Lines(encoder);
+        self.node(&mut out)?;
+        self.chains(&mut out)
+    }
+}
+
+impl Collector for Process {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.tell(&mut Lines(encoder))
+    }
+}
+
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Lines(encoder);
         self.engine(&mut out)?;
         self.ingest(&mut out)
-    }
-}
-
-/// Writes metrics. Names come without `mainstem_`, and those of counters without `_total`.
-struct Lines<'a>(DescriptorEncoder<'a>);
-
-impl Lines<'_> {
-    fn gauge(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
-    }
-
-    /// One counter for each value of a label.
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: impl IntoIterator<Item = (&'static str, impl EncodeCounterValue)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (value, count) in values {
-            metric.encode_family(&[(label, value)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
-        }
-        Ok(())
-    }
-
-    /// One gauge for each value of a label.
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: impl IntoIterator<Item = (&'static str, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (value, now) in values {
-            metric.encode_family(&[(label, value)])?.encode_gauge(&now)?;
-        }
-        Ok(())
-    }
-
-    /// Values are in microseconds.
-    fn histogram(&mut self, name: &str, help: &str, values: &Histogram<u64>) -> fmt::Result {
-        let mut counts = [0; BUCKETS.len() + 1];
-        for step in values.iter_recorded() {
-            let seconds = step.value_iterated_to() as f64 / 1e6;
-            counts[BUCKETS.partition_point(|bound| *bound < seconds)] += step.count_at_value();
-        }
-        // The encoder sums them up.
-        let buckets: Vec<_> = BUCKETS.into_iter().chain([f64::INFINITY]).zip(counts).collect();
-        let sum = values.mean() * values.len() as f64 / 1e6;
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        metric.encode_histogram::<NoLabelSet>(sum, values.len(), &buckets, None)
     }
 }

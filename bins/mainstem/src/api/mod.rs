@@ -20,6 +20,7 @@ mod patient;
 mod peers;
 pub(crate) mod problem;
 mod proofs;
+mod requests;
 mod routes;
 mod rpc;
 mod server;
@@ -31,6 +32,7 @@ mod views;
 pub(crate) use answer::Budget;
 pub(crate) use heads::Heads;
 pub(crate) use metrics::Scraped;
+pub(crate) use requests::Requests;
 pub(crate) use routes::{Limits, Node, router, side_blocks};
 pub(crate) use server::{Config, Server};
 

@@ -32,8 +32,8 @@ use super::heads::Heads;
 use super::params::{self, Params};
 use super::problem::{self, Problem};
 use super::{
-    aelf, chains, events, headers, health, metrics, openapi, peers, proofs, rpc, stats, trace, transactions,
-    views,
+    aelf, chains, events, headers, health, metrics, openapi, peers, proofs, requests, rpc, stats, trace,
+    transactions, views,
 };
 use crate::node::EngineSlot;
 use crate::settings::Origins;
@@ -82,6 +82,10 @@ pub(crate) struct Node<R> {
     pub stats: stats::Sampler,
     /// Whether it is well.
     pub health: health::Health,
+    /// What was asked.
+    pub requests: requests::Requests,
+    /// Side chains with series of their own in `/metrics`.
+    pub max_chains: usize,
 }
 
 /// Bounds of a request.
@@ -96,6 +100,7 @@ pub(crate) struct Limits {
 /// All routes, with their error forms and limits. Web pages of `origins` may ask them.
 pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits, origins: Origins) -> Router {
     let aelf = aelf::Aelf::new(Arc::clone(&node));
+    let counted = node.requests.clone();
     let answers = node.answers.clone();
     let native = Router::new()
         .route("/v1/status", get(status::<R>))
@@ -132,7 +137,10 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits, origins
     let calls = rpc::routes(bounded(native.clone()), answers)
         .layer(from_fn_with_state(limits.timeout + proofs::MAX_WAIT, deadline));
     // With errors of its own form.
-    bounded(native.merge(calls)).merge(aelf.routes(limits)).layer(from_fn_with_state(Arc::new(origins), cors))
+    bounded(native.merge(calls))
+        .merge(aelf.routes(limits))
+        .layer(from_fn_with_state(Arc::new(origins), cors))
+        .layer(from_fn_with_state(counted, requests::count))
 }
 
 /// Whatever a request waits for, it waits no longer than this.

@@ -128,6 +128,8 @@ impl Fixture {
             reader: reader.clone(),
             stats,
             health: health.clone(),
+            requests: Requests::default(),
+            max_chains: 1,
             cache: cache.clone(),
             genesis,
             registry,
@@ -451,7 +453,7 @@ fn metrics_count_what_the_engine_did() {
     }
     for line in body.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();
-        assert!(name.starts_with("mainstem_") && value.parse::<f64>().is_ok(), "{line}");
+        assert!((name.starts_with("mainstem_") || name.starts_with("process_")) && value.parse::<f64>().is_ok(), "{line}");
     }
 }
 

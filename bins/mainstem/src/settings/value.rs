@@ -315,6 +315,11 @@ impl LogFilter {
         Self::from_text(text).ok_or_else(|| format!("expected {}", Self::expected()))
     }
 
+    /// As it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The filter for `tracing`.
     pub(crate) fn filter(&self) -> EnvFilter {
         EnvFilter::new(&self.0)

@@ -1,5 +1,7 @@
 //! Health, figures and traces over HTTP.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -52,4 +54,40 @@ fn a_block_s_way_is_told_from_first_to_last_without_a_gap() {
     assert!(trace.leaf_count >= 4 && trace.chain_count == 1 && trace.synced_with >= 1);
     let (status, problem) = node.problem("GET", "/v1/trace/blocks/1000000", b"");
     assert_eq!((status, problem["type"].as_str()), (404, Some("urn:mainstem:problem:not-traced")));
+}
+
+#[test]
+fn every_metric_is_documented_and_nothing_else_is() {
+    let node = Fixture::new();
+    node.get("/v1/status");
+    // Figures of requests come with the first of them; answers are kept for a moment.
+    let metrics = || node.ask("GET", "/metrics", b"").2;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let text = loop {
+        let text = metrics();
+        if text.contains("mainstem_api_request_seconds_bucket") || Instant::now() > deadline {
+            break text;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let told: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+        .collect();
+    let page = include_str!("../../../../../docs/metrics.md");
+    let documented: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let missing: Vec<_> = told.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+    let gone: Vec<_> = documented.difference(&told).collect();
+    assert!(gone.is_empty(), "in docs/metrics.md, and not told any more: {gone:?}");
+    assert!(text.contains("mainstem_api_requests_total{route=\"/v1/status\",status=\"200\"} 1"), "{text}");
+    // Two chains, of which one may have series of its own.
+    assert!(text.contains("mainstem_chain_lag_blocks{chain=\"other\"}"), "{text}");
+    assert_eq!(text.matches("mainstem_chain_state{").count(), 1, "{text}");
 }
