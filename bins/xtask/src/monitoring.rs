@@ -266,6 +266,7 @@ impl World {
 
     /// Waits until all alerts of [`LIVE`] have fired, each at any time.
     fn all_fire(&self) -> Result<()> {
+        ensure!(!self.finds("ALERTS{alertname=\"NoSuchAlert\"}")?, "an alert fires that there is not");
         let begun = Instant::now();
         let mut waiting: BTreeSet<_> = LIVE.into_iter().collect();
         while !waiting.is_empty() {
@@ -323,9 +324,12 @@ impl Node {
         let (sender, lines) = mpsc::channel();
         // Reads to the end, so that the node never waits for it.
         thread::spawn(move || {
-            BufReader::new(output).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                // Nobody listens once the node is up.
+                let _ = sender.send(line);
+            }
         });
-        let mut after = |label: &str| -> Result<String> {
+        let after = |label: &str| -> Result<String> {
             loop {
                 let line = lines.recv_timeout(Duration::from_secs(60));
                 let line = line

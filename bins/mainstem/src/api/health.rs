@@ -82,11 +82,6 @@ impl Health {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is about to stop.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
-    }
-
     /// Every check of `/readyz`, for metrics.
     pub(crate) fn checks(&self) -> Vec<Check> {
         READY.iter().map(|check| check.make(&self.0)).collect()
