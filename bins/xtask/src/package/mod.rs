@@ -59,7 +59,7 @@ pub(crate) fn package(options: &Options) -> Result<()> {
     let programs = target_directory()?.join(if options.dev { "debug" } else { "release" });
     make_pages(&programs)?;
     let folder = workspace::target("package");
-    let deb = build_deb(&folder, profile, None)?;
+    let deb = build_deb(&folder, profile)?;
     println!("\n{} ({} bytes)", deb.display(), fs::metadata(&deb)?.len());
     if options.no_trial {
         return Ok(());
@@ -71,8 +71,7 @@ pub(crate) fn package(options: &Options) -> Result<()> {
     let trial = folder.join("trial");
     fs::create_dir_all(&trial)?;
     for (name, version) in VERSIONS {
-        let deb = build_deb(&trial, profile, Some(version))?;
-        fs::rename(&deb, trial.join(name))?;
+        with_version(&deb, version, &trial.join(name))?;
     }
     boot::run(&trial)
 }
@@ -102,17 +101,10 @@ fn make_pages(programs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn build_deb(folder: &Path, profile: &str, version: Option<&str>) -> Result<PathBuf> {
+fn build_deb(folder: &Path, profile: &str) -> Result<PathBuf> {
     let mut command = DEB.command(&["-p", "mainstem", "--no-build", "--quiet"]);
     if profile == "dev" {
-        command.args(["--profile", "dev", "--no-strip"]);
-    }
-    if let Some(version) = version {
-        command.args(["--deb-version", version]);
-    }
-    // Trials are packed quickly, what is handed out is packed well.
-    if version.is_some() || profile == "dev" {
-        command.arg("--fast");
+        command.args(["--profile", "dev", "--no-strip", "--fast"]);
     }
     command.arg("--output").arg(folder);
     let output = command.stderr(Stdio::inherit()).output().context("cargo-deb does not start")?;
@@ -120,6 +112,24 @@ fn build_deb(folder: &Path, profile: &str, version: Option<&str>) -> Result<Path
     let text = String::from_utf8_lossy(&output.stdout);
     let path = text.lines().last().context("cargo-deb names no package")?;
     Ok(path.trim().into())
+}
+
+/// The same package under another version, not compressed.
+fn with_version(deb: &Path, version: &str, to: &Path) -> Result<()> {
+    let folder = to.with_extension("content");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    succeed(Command::new("dpkg-deb").arg("--raw-extract").arg(deb).arg(&folder))?;
+    let control = folder.join("DEBIAN/control");
+    let lines = fs::read_to_string(&control)?;
+    let lines = lines.lines().map(|line| match line.strip_prefix("Version:") {
+        Some(_) => format!("Version: {version}\n"),
+        None => format!("{line}\n"),
+    });
+    fs::write(&control, lines.collect::<String>())?;
+    succeed(Command::new("dpkg-deb").args(["-Znone", "--build"]).arg(&folder).arg(to))?;
+    fs::remove_dir_all(&folder).context("the content of the package cannot be removed")
 }
 
 /// What this machine lacks for a trial.
