@@ -118,7 +118,7 @@ fn disk_space(machine: &Machine, needs: &Needs, data: &Path) -> Finding {
     };
     let found = format!("{} free of {}", bytes(free), bytes(size));
     let prune = format!(
-        "make room, or remove old main blocks (without --apply it only says what would go): mainstem prune --keep N --data {}",
+        "make room, or remove old main blocks (without --apply it only says what would go): mainstem prune --before HEIGHT --data {}",
         data.display()
     );
     // The segment that is written, and the one that is prepared.
