@@ -47,7 +47,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
     #[test]
     fn chains_come_and_go_on_a_log_and_no_height_is_indexed_twice(steps in steps()) {
         let one = run(&mut OnDisk(scratch()), &steps, 1);
