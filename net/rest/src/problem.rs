@@ -25,7 +25,7 @@ pub struct Problem {
     pub code: Option<String>,
     /// Members that only some kinds have.
     #[serde(flatten)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<String, Value>))]
     pub members: Map<String, Value>,
 }
 

@@ -2,24 +2,31 @@
 //! those of the crate that verifies.
 
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::{OneOfBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 /// The id of a chain. In requests it may also stand as people know it: four base58 letters.
 #[derive(ToSchema)]
-#[schema(value_type = u32, example = 1_866_392)]
+#[schema(value_type = u64, maximum = 4_294_967_295_u64, example = 1_866_392)]
 pub struct ChainId(pub u32);
 
 /// A chain by its number, or as people know it: four base58 letters.
-#[derive(ToSchema)]
-#[schema(example = "tDVV")]
-pub enum ChainName {
-    /// The number.
-    #[schema(title = "number")]
-    Number(u32),
-    /// The letters, or the number as a text.
-    #[schema(title = "text")]
-    Text(String),
+pub struct ChainName;
+
+impl PartialSchema for ChainName {
+    fn schema() -> RefOr<Schema> {
+        number_or_text("A chain by its number, or as people know it: four base58 letters.")
+    }
+}
+
+impl ToSchema for ChainName {}
+
+fn number_or_text(text: &str) -> RefOr<Schema> {
+    let either = OneOfBuilder::new()
+        .description(Some(text))
+        .item(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0_u32)))
+        .item(ObjectBuilder::new().schema_type(Type::String));
+    RefOr::T(Schema::OneOf(either.build()))
 }
 
 /// The height of a block in its chain: from 1, or 0 for "before the first".
@@ -72,16 +79,15 @@ pub struct MainHeader {
 }
 
 /// A height in a path: a number from 1, or `latest` where there is one.
-#[derive(ToSchema)]
-#[schema(example = 812)]
-pub enum HeightName {
-    /// The number.
-    #[schema(title = "number")]
-    Number(u64),
-    /// `latest`.
-    #[schema(title = "text")]
-    Text(String),
+pub struct HeightName;
+
+impl PartialSchema for HeightName {
+    fn schema() -> RefOr<Schema> {
+        number_or_text("A height: a number from 1, or `latest` where there is one.")
+    }
 }
+
+impl ToSchema for HeightName {}
 
 /// A proof of any kind, in JSON: an object whose members follow from its kind.
 pub struct Proof;
@@ -158,12 +164,12 @@ pub struct RpcCall {
     /// `2.0`
     pub jsonrpc: String,
     /// A number or a text, which the answer repeats.
-    #[schema(value_type = Value)]
+    #[schema(value_type = Value, required = false)]
     pub id: Option<()>,
     /// One of the methods in docs/api.md.
     pub method: String,
     /// By position or by name.
-    #[schema(value_type = Value)]
+    #[schema(value_type = Value, required = false)]
     pub params: Option<()>,
 }
 
@@ -173,10 +179,10 @@ pub struct RpcAnswer {
     /// `2.0`
     pub jsonrpc: String,
     /// That of the call.
-    #[schema(value_type = Value)]
+    #[schema(value_type = Value, required = false)]
     pub id: Option<()>,
     /// What the method gives.
-    #[schema(value_type = Value)]
+    #[schema(value_type = Value, required = false)]
     pub result: Option<()>,
     /// Why it gives nothing.
     pub error: Option<RpcError>,
@@ -191,6 +197,6 @@ pub struct RpcError {
     /// In words.
     pub message: String,
     /// The problem, as the route would tell it, with its stable code.
-    #[schema(value_type = Value)]
+    #[schema(value_type = Value, required = false)]
     pub data: Option<()>,
 }

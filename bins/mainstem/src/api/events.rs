@@ -143,7 +143,9 @@ impl Waiting {
     }
 
     fn next(&mut self) -> Option<ChainId> {
-        self.turns.pop_front().inspect(|chain| drop(self.known.remove(chain)))
+        let chain = self.turns.pop_front()?;
+        self.known.remove(&chain);
+        Some(chain)
     }
 }
 

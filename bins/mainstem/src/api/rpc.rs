@@ -24,7 +24,6 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{self, Budget};
 use super::params;
-use super::problem::Problem;
 use super::proofs::arrived;
 use super::routes::Answer;
 

@@ -253,7 +253,8 @@ fn push(cache: &Cache, chain: &mut SimChain, blocks: u64) {
 fn read_answer(mut stream: TcpStream) -> (u16, String, String) {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8(answer).unwrap();
+    // A proof in its binary form is no text.
+    let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, head.to_lowercase(), body.to_owned())

@@ -30,7 +30,8 @@ fn the_client_and_its_examples_work_against_a_node() {
     let client = Client::new(&api);
     wait_for("a block of every chain", || {
         let chains: Vec<_> = client.all_chains(&ChainFilter::default()).collect::<Result<_, _>>().ok()?;
-        (chains.len() == 3 && chains.iter().all(|chain| chain.durable >= chain.first_height)).then_some(chains)
+        (chains.len() == 3 && chains.iter().all(|chain| chain.durable >= chain.first_height))
+            .then_some(chains)
     });
     let status = client.status().unwrap();
     assert_eq!(status.chains, 3);
@@ -42,14 +43,15 @@ fn the_client_and_its_examples_work_against_a_node() {
 
     // One that is not there yet comes as soon as it is.
     let next = rest::Height(client.chain(chain.chain_id).unwrap().durable.0 + 10);
-    let (code, out, error) =
-        run(example("wait_for_proof").arg(&api).arg(&chain.chain).arg(next.to_string()));
+    let (code, out, error) = run(example("wait_for_proof").arg(&api).arg(&chain.chain).arg(next.to_string()));
     assert_eq!(code, 0, "{out}{error}");
     let block = client.side_block(chain.chain_id, next).unwrap();
-    assert!(out.contains(&block.hash.to_string()) && out.contains(&block.indexed_in.hash.to_string()), "{out}");
+    assert!(
+        out.contains(&block.hash.to_string()) && out.contains(&block.indexed_in.hash.to_string()),
+        "{out}"
+    );
     let wrong = format!("0x{}", "11".repeat(32));
-    let (code, out, _) =
-        run(example("wait_for_proof").arg(&api).arg(&chain.chain).arg("1").arg(wrong));
+    let (code, out, _) = run(example("wait_for_proof").arg(&api).arg(&chain.chain).arg("1").arg(wrong));
     assert_eq!(code, 1, "a header that is not the trusted one proves nothing: {out}");
 
     let (code, out, error) = run(example("follow_heads").arg(&api).arg("3"));

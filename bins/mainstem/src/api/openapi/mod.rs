@@ -19,7 +19,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder, Schema};
 
@@ -198,7 +198,10 @@ fn contents(shape: &Shape) -> Vec<(&'static str, Option<RefOr<Schema>>)> {
             vec![("application/json", named("Proof")), ("application/octet-stream", of(Type::String))]
         }
         Shape::Text(kind) => vec![(*kind, of(Type::String))],
-        Shape::Any => vec![("application/json", of(Type::Object))],
+        Shape::Any => {
+            let any = ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(true)));
+            vec![("application/json", Some(RefOr::T(Schema::Object(any.build()))))]
+        }
         Shape::Rpc(name) => {
             let one_or_many = utoipa::openapi::OneOfBuilder::new()
                 .item(Ref::from_schema_name(*name))

@@ -82,8 +82,8 @@ impl Route {
 
     pub(super) fn answer_text(&self) -> &'static str {
         match self.answer {
-            Shape::Proof => "The proof, in JSON or in the binary form",
-            Shape::Text("text/event-stream") => "The events, without end",
+            Proof => "The proof, in JSON or in the binary form",
+            Text("text/event-stream") => "The events, without end",
             _ => self.summary,
         }
     }

@@ -196,6 +196,11 @@ fn parts(
     known: &mut BTreeSet<String>,
 ) -> Result<(), String> {
     let schema = schema.as_object().ok_or_else(|| format!("{at}: {schema} is no schema"))?;
+    let says = ["$ref", "type", "properties", "oneOf", "anyOf", "allOf", "enum"];
+    if !says.iter().any(|keyword| schema.contains_key(*keyword)) {
+        // Anything may stand there.
+        known.insert("*".to_owned());
+    }
     for (keyword, rule) in schema {
         match keyword.as_str() {
             "$ref" => {
@@ -297,7 +302,7 @@ fn parts(
                     return Err(format!("{at}: {text:?} is not {rule}"));
                 }
             }
-            "format" | "description" | "example" | "title" | "default" => {}
+            "format" | "description" | "example" | "title" | "default" | "maximum" => {}
             other => panic!("{at}: the check does not know {other}"),
         }
     }

@@ -156,7 +156,7 @@ fn what_hostile_clients_send_is_bounded() {
     assert_eq!(node.post_text(&deep)["error"]["code"], -32700);
     let (status, _) = node.problem("POST", "/rpc", &vec![b' '; (64 << 10) + 1]);
     assert_eq!(status, 413);
-    let many: Vec<_> = (0..2_000).map(|_| json!({ "chain": 7, "height": 5 })).collect();
+    let many: Vec<_> = (0..4_000).map(|_| json!({ "chain": 7, "height": 5 })).collect();
     let (status, _) = node.problem("POST", "/rpc", json!([many]).to_string().as_bytes());
     assert_eq!(status, 413);
     assert_eq!(node.problem("GET", "/rpc", b"").0, 405);
