@@ -119,7 +119,7 @@ mod tests {
             text,
             "chain 3MNX (7, seven?) is stalled for 1 min 0 s\n  reason  no-data (MS-3010)\n          nothing came\n  \
              next    look there\n\n  source      !!  far\n\nWhat the node did about it:\n  30 s ago, no-data: asked \
-             again\n\nHow it was:\n   1 min 0 s ago  stalled (no-data): nothing came\n"
+             again\n\nHow it was:\n     1 min 0 s ago  stalled (no-data): nothing came\n"
         );
     }
 }
