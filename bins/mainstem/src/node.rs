@@ -218,7 +218,7 @@ impl Node {
         // The index of a segment names the chains, too, that were removed.
         let most_chains = genesis.chains.len() + operations.len();
         let room = Room::new(settings, recovery.segment_bytes);
-        room.judge(most_chains).map_err(wrong_setting)?;
+        room.judge(most_chains).map_err(wrong_setting).code(1005)?;
         for damage in &recovery.damage {
             tracing::error!(
                 "{damage}; all other blocks are served. `mainstem inspect repair --data {}` says what can be done",

@@ -127,8 +127,11 @@ fn exchange(stream: &mut UnixStream, method: &str, path: &str, body: &[u8]) -> i
          Content-Length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body)?;
+    // At once: who answers without reading the body may close before it comes.
+    match stream.write_all(&[head.as_bytes(), body].concat()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+        _ => {}
+    }
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     Ok(answer)

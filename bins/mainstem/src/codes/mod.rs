@@ -221,6 +221,7 @@ codes! {
     4032, "source-failed";
     4033, "wrong-answer";
     4034, "unsupported";
+    4035, "not-traced";
     5001, "log-io";
     5002, "log-locked";
     5003, "no-log";

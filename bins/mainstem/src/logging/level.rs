@@ -38,7 +38,7 @@ pub(crate) struct Shown {
 
 struct Control {
     handle: reload::Handle<EnvFilter, Registry>,
-    configured: LogFilter,
+    configured: Mutex<LogFilter>,
     /// What was set, and until when it holds.
     changed: Mutex<Option<(LogFilter, Instant)>>,
 }
@@ -48,7 +48,7 @@ static CONTROL: OnceLock<Control> = OnceLock::new();
 /// The filter that the process begins with.
 pub(super) fn start(configured: &LogFilter) -> reload::Layer<EnvFilter, Registry> {
     let (layer, handle) = reload::Layer::new(configured.filter());
-    let control = Control { handle, configured: configured.clone(), changed: Mutex::default() };
+    let control = Control { handle, configured: Mutex::new(configured.clone()), changed: Mutex::default() };
     // A second start fails later, at `init`, as it should.
     let _ = CONTROL.set(control);
     layer
@@ -60,7 +60,7 @@ pub(super) fn start(configured: &LogFilter) -> reload::Layer<EnvFilter, Registry
 /// Says what would be right.
 pub(super) fn set(filter: &str, time: Duration) -> Result<Shown, String> {
     let control = CONTROL.get().ok_or("this process does not log")?;
-    let filter = with(&control.configured, filter)?;
+    let filter = with(&control.configured(), filter)?;
     control.apply(&filter)?;
     *control.changed() = Some((filter, Instant::now() + time.min(LONGEST)));
     Ok(control.shown())
@@ -72,7 +72,7 @@ pub(super) fn set(filter: &str, time: Duration) -> Result<Shown, String> {
 /// The process does not log.
 pub(super) fn reset() -> Result<Shown, String> {
     let control = CONTROL.get().ok_or("this process does not log")?;
-    control.apply(&control.configured)?;
+    control.apply(&control.configured())?;
     *control.changed() = None;
     Ok(control.shown())
 }
@@ -86,11 +86,29 @@ pub(super) fn shown() -> Option<Shown> {
 pub(super) fn revert_if_due(now: Instant) {
     let Some(control) = CONTROL.get() else { return };
     if control.changed().as_ref().is_some_and(|(_, until)| *until <= now) && reset().is_ok() {
-        tracing::info!(filter = control.configured.text(), "the log's filter is as configured again");
+        tracing::info!(filter = control.configured().text(), "the log's filter is as configured again");
     }
 }
 
+/// What is configured is another one from now on: it holds at once, unless another one was set for a time.
+///
+/// # Errors
+/// The process does not log, or does not take it.
+pub(crate) fn reconfigure(filter: &LogFilter) -> Result<(), String> {
+    let control = CONTROL.get().ok_or("this process does not log")?;
+    let changed = control.changed();
+    if changed.is_none() {
+        control.apply(filter)?;
+    }
+    *control.configured.lock().unwrap_or_else(PoisonError::into_inner) = filter.clone();
+    Ok(())
+}
+
 impl Control {
+    fn configured(&self) -> LogFilter {
+        self.configured.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn changed(&self) -> MutexGuard<'_, Option<(LogFilter, Instant)>> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,7 +119,7 @@ impl Control {
 
     fn shown(&self) -> Shown {
         let changed = self.changed();
-        let configured = self.configured.text().to_owned();
+        let configured = self.configured().text().to_owned();
         match &*changed {
             None => Shown { filter: configured.clone(), configured, for_s: None },
             Some((filter, until)) => {

@@ -21,6 +21,7 @@ use crate::settings::{Log, LogFormat};
 
 use fold::Fold;
 
+pub(crate) use level::reconfigure;
 pub(crate) use routes::routes;
 
 /// How often it is looked whether something is to be told of folded lines, or a level is to go back.

@@ -93,7 +93,8 @@ impl Setting {
 }
 
 /// The settings that `mainstem reload` changes in a running node; all others hold from the next start on.
-pub(crate) const RELOADS: [&str; 3] = ["api.admin_token_file", "run.drain_ms", "run.stop_timeout_ms"];
+pub(crate) const RELOADS: [&str; 4] =
+    ["api.admin_token_file", "run.drain_ms", "run.stop_timeout_ms", "log.filter"];
 
 /// All settings, in the order of the file.
 pub(crate) fn settings() -> &'static [Setting] {

@@ -244,7 +244,7 @@ fn two_nodes_cannot_share_a_data_directory() {
 fn settings_that_cannot_be_are_refused_by_check_and_by_run_before_anything_is_written() {
     let data = Data::new(&[chain(7)]);
     for (flags, said) in [
-        (["--storage.segment-bytes", "1MiB"], "seal.max_leaves = 262144: such a main block may take"),
+        (["--storage.segment-bytes", "1MiB"], "seal.max_leaves = 262144: is too many: such a main block of 1 chains may take"),
         (
             ["--storage.segment-bytes", "1500000"],
             "storage.segment_bytes = 1500000: expected a multiple of 4096",
@@ -253,7 +253,7 @@ fn settings_that_cannot_be_are_refused_by_check_and_by_run_before_anything_is_wr
     ] {
         for command in [&["config", "check"][..], &["run"]] {
             let (code, _, error) = run(mainstem().args(command).args(flags).arg("--data").arg(data.path()));
-            assert_eq!(code, 1, "{error}");
+            assert_eq!(code, 2, "{error}");
             assert!(error.contains(said), "{error}");
             assert!(!data.log().exists(), "a log would keep what it was made with");
         }

@@ -13,7 +13,7 @@ use crate::data_dir::DataDir;
 use crate::node::{self, Node};
 use crate::record::Wanted;
 use crate::settings::{Api, ConfigArgs, Settings, settings};
-use crate::snapshot;
+use crate::{logging, snapshot};
 
 /// A node that can be steered, until it is taken out to be stopped. Clones share it.
 #[derive(Clone)]
@@ -137,6 +137,9 @@ impl Actions for Steer {
             } else {
                 applied.needs_restart.push(setting.path.clone());
             }
+        }
+        if after.log.filter != now.log.filter {
+            logging::reconfigure(&after.log.filter).map_err(AdminError::Failed)?;
         }
         // The file may say something else under the same name.
         self.admin.set_secret(secret);
