@@ -127,8 +127,9 @@ fn why_a_chain_is_behind_is_said_in_the_same_words_everywhere() {
         })
         .collect();
     let data = Data::new(&chains);
-    // Lanes so short that a chain has some hundred blocks a second made durable.
-    let mut settings = vec!["--cache.lane-blocks", "16", "--seal.interval-ms", "500"];
+    // Lanes so short, and main blocks so rare, that some 30 blocks a second of a chain become durable.
+    let mut settings =
+        vec!["--cache.lane-blocks", "16", "--seal.interval-ms", "500", "--seal.catch-up", "false"];
     settings.extend(["--watch.stalled-ms", "1500", "--watch.silent-ms", "3000", "--watch.full-ms", "500"]);
     settings.extend([
         "--watch.behind-blocks",
@@ -139,12 +140,12 @@ fn why_a_chain_is_behind_is_said_in_the_same_words_everywhere() {
         "600000",
     ]);
     let node = Node::start(&data.path(), None, &settings);
-    let sims = [(LIVE, "5"), (STOPPED, "5"), (FLOODED, "3000"), (PAUSED, "5")];
+    let sims = [(LIVE, "5"), (STOPPED, "5"), (FLOODED, "300"), (PAUSED, "5")];
     let sims = sims.map(|(chain, rate)| sim(&node, &file(chain), &chain.to_string(), &["--rate", rate]));
     let [forked, backlog] = identities;
     let blocks = |chain, tip, forked_at| Blocks { chain: ChainId(chain), next: 1, tip, forked_at };
     let _forked = client(&node, forked, blocks(FORKED, 20, 8));
-    let _backlog = client(&node, backlog, blocks(BACKLOG, 40_000, u64::MAX));
+    let _backlog = client(&node, backlog, blocks(BACKLOG, 6_000, u64::MAX));
 
     // First, while there is a backlog.
     assert_eq!(agree(&node, BACKLOG, "catching-up"), "behind");
