@@ -336,7 +336,10 @@ fn whatever_is_refused_is_written_down_once() {
     }
     let buffer = writer.finish();
     let frame = Frame::parse(buffer.as_bytes()).unwrap();
-    assert_eq!(chains.take(&frame, 0, 0, Duration::ZERO), Ok(Taken { blocks: 0, refused: true, left_out: vec![0] }));
+    assert_eq!(
+        chains.take(&frame, 0, 0, Duration::ZERO),
+        Ok(Taken { blocks: 0, refused: true, left_out: vec![0, 1] })
+    );
     let code = RefusalCode::WrongHeight;
     assert_eq!(written(&mut chains), [(2, code, 1), (3, code, 1)]);
     assert!(written(&mut chains).is_empty() && written(&mut second).is_empty());
