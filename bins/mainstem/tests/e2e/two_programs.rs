@@ -75,7 +75,7 @@ fn what_is_missing_is_told_by_the_command_that_asks_for_it() {
     assert!(error.contains("is not registered here"), "{error}");
     let nowhere = ["proof", "--node", "http://127.0.0.1:1", "--chain", "7", "--height", "1"];
     let (code, _, error) = run(mainstem().args(nowhere));
-    assert_eq!(code, 1);
+    assert_eq!(code, 5);
     assert!(error.contains("is the node running there?"), "{error}");
     assert_eq!(proof(&["--chain", "7", "--height", "0"]).0, 2);
 }
