@@ -154,8 +154,16 @@ pub struct ParentBlockChain {
     /// Roots over their transactions.
     pub tx_roots: Vec<Hash>,
     /// From each of them to the header's `aelf_root`.
-    #[schema(value_type = Vec<Vec<Object>>)]
-    pub paths: Vec<Vec<()>>,
+    pub paths: Vec<Vec<ParentStep>>,
+}
+
+/// A step of a path of AElf's tree.
+#[derive(ToSchema)]
+pub struct ParentStep {
+    /// The node beside the path.
+    pub hash: Hash,
+    /// Whether that stands on the left.
+    pub left: bool,
 }
 
 /// A call of JSON-RPC 2.0.

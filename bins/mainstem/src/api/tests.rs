@@ -42,6 +42,7 @@ pub(super) struct Fixture {
     pub(super) reader: MemoryReader,
     pub(super) health: health::Health,
     cache: Cache,
+    heads: Heads,
     busy: Mutex<SimChain>,
     /// The paths of all routes.
     paths: Vec<String>,
@@ -142,7 +143,7 @@ impl Fixture {
             scraped: Scraped::default(),
             answers: Budget::default(),
             questions: ingest.questions(),
-            heads,
+            heads: heads.clone(),
         };
         let origins = Origins::of("https://explorer.example").unwrap();
         let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout }, origins);
@@ -150,7 +151,7 @@ impl Fixture {
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let config = Config { addr, threads: 2, nice: 0, max_connections, head_timeout: timeout };
         let server = Some(Server::start(config, routes).unwrap());
-        Self { server, _ingest: ingest, reader, health, cache, busy: Mutex::new(chain), paths }
+        Self { server, _ingest: ingest, reader, health, cache, heads, busy: Mutex::new(chain), paths }
     }
 
     /// Indexes more blocks of `tDVV`, in one main block or in several.
@@ -454,7 +455,10 @@ fn metrics_count_what_the_engine_did() {
     }
     for line in body.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();
-        assert!((name.starts_with("mainstem_") || name.starts_with("process_")) && value.parse::<f64>().is_ok(), "{line}");
+        assert!(
+            (name.starts_with("mainstem_") || name.starts_with("process_")) && value.parse::<f64>().is_ok(),
+            "{line}"
+        );
     }
 }
 

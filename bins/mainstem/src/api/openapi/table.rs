@@ -381,7 +381,13 @@ pub(super) const ROUTES: &[Route] = &[
         "/v1/aelf/parent-blocks/{chain}",
         "blocks",
         "aelfParentBlocks",
-        &[param("from", "height", schema::Height::schema, "The first main block; 1 without it"), LIMIT],
+        &[
+            Param {
+                required: true,
+                ..param("from", "height", schema::Height::schema, "The first main block wanted")
+            },
+            LIMIT,
+        ],
         Json("ParentBlocks"),
         "Main blocks with AElf's paths to a chain's blocks in them, for AElf's side nodes; at most 32 at a time",
     ),

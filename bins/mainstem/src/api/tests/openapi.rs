@@ -126,7 +126,7 @@ fn real_answers_are_as_the_document_says() {
         ("/readyz", "/readyz"),
         ("/startupz", "/startupz"),
         ("/openapi.json", "/openapi.json"),
-        ("/v1/aelf/parent-blocks/{chain}", "/v1/aelf/parent-blocks/tDVV?limit=2"),
+        ("/v1/aelf/parent-blocks/{chain}", "/v1/aelf/parent-blocks/tDVV?from=1&limit=2"),
     ] {
         let answer = node.get(path);
         check(&document, &schema("get", route, "200"), &answer, path)

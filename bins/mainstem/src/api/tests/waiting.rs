@@ -48,15 +48,12 @@ fn only_so_many_wait_and_who_goes_away_makes_room() {
     let node = Fixture::new();
     let path = "GET /v1/proofs/tDVV/900?wait=60s HTTP/1.1";
     let mut waiting: Vec<_> = (0..STREAMS).map(|_| node.open(path)).collect();
-    let refused = loop {
-        // They may not have come as far yet.
-        let (status, problem) = node.problem("GET", "/v1/proofs/tDVV/900?wait=1ms", b"");
-        if status == 503 {
-            break problem;
-        }
-        assert_eq!(status, 404);
-    };
-    assert_eq!(refused["type"], "urn:mainstem:problem:busy");
+    // Until all of them have come as far.
+    while node.heads.open() != (STREAMS, STREAMS) {
+        std::thread::yield_now();
+    }
+    let (status, refused) = node.problem("GET", "/v1/proofs/tDVV/900?wait=1ms", b"");
+    assert_eq!((status, &refused["type"]), (503, &"urn:mainstem:problem:busy".into()));
     assert!(refused["detail"].as_str().unwrap().contains("api.max_streams"), "{refused}");
     assert_eq!(node.problem("GET", "/v1/events", b"").0, 503, "streams have the same places");
     node.proof("/v1/proofs/tDVV/1?wait=60s");
