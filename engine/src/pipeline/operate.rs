@@ -26,7 +26,9 @@ pub enum OperateError {
     #[error(transparent)]
     Operation(#[from] OperationError),
     /// Main blocks are made elsewhere.
-    #[error("side chains are registered by the main chain's own node here (main.mode = \"external\"), not by this one")]
+    #[error(
+        "side chains are registered by the main chain's own node here (main.mode = \"external\"), not by this one"
+    )]
     External,
     /// There is no room for one more chain.
     #[error(transparent)]

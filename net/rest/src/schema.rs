@@ -1,6 +1,8 @@
 //! Schemas of what stands in the answers and is not a type of this crate: ids, hashes, headers and proofs, which are
 //! those of the crate that verifies.
 
+#![allow(unused_qualifications, reason = "of optional fields, what is derived names their types by paths")]
+
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
 use utoipa::openapi::{OneOfBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};

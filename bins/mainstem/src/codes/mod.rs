@@ -17,9 +17,9 @@ mod classify;
 use std::fmt;
 use std::str::FromStr;
 
-pub(crate) use classify::{WithCode, as_storage, report};
 #[cfg(test)]
 use classify::{Exit, of};
+pub(crate) use classify::{WithCode, as_storage, report};
 
 use net::control::RefusalCode;
 use rest::status::Reason;

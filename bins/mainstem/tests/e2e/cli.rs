@@ -154,7 +154,8 @@ fn a_wrong_configuration_ends_with_2_and_all_its_problems() {
             "{error}"
         );
         assert!(
-            lines[2].starts_with("error[MS-1004]: flag --api.threads: api.threads = \"x\": expected a number"),
+            lines[2]
+                .starts_with("error[MS-1004]: flag --api.threads: api.threads = \"x\": expected a number"),
             "{error}"
         );
     }
@@ -244,7 +245,10 @@ fn two_nodes_cannot_share_a_data_directory() {
 fn settings_that_cannot_be_are_refused_by_check_and_by_run_before_anything_is_written() {
     let data = Data::new(&[chain(7)]);
     for (flags, said) in [
-        (["--storage.segment-bytes", "1MiB"], "seal.max_leaves = 262144: is too many: such a main block of 1 chains may take"),
+        (
+            ["--storage.segment-bytes", "1MiB"],
+            "seal.max_leaves = 262144: is too many: such a main block of 1 chains may take",
+        ),
         (
             ["--storage.segment-bytes", "1500000"],
             "storage.segment_bytes = 1500000: expected a multiple of 4096",

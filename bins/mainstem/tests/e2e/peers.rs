@@ -232,7 +232,10 @@ fn scrape(node: &Node) -> BTreeMap<String, f64> {
             assert_eq!(samples.insert(name.to_owned(), value), None, "{line}: twice");
         }
     }
-    assert!(families.iter().all(|name| name.starts_with("mainstem_") || name.starts_with("process_")), "{families:?}");
+    assert!(
+        families.iter().all(|name| name.starts_with("mainstem_") || name.starts_with("process_")),
+        "{families:?}"
+    );
     samples
 }
 

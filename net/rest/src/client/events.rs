@@ -81,7 +81,8 @@ impl Events {
                     if known.is_some() {
                         return Ok(known);
                     }
-                    (name.clear(), data.clear());
+                    name.clear();
+                    data.clear();
                     length = 0;
                 }
                 // Comments keep the connection alive; `retry` is for browsers.

@@ -153,7 +153,13 @@ impl<R: BlockReader> Views<'_, R> {
         if !self.view.is_main() {
             return Ok(Vec::new());
         }
-        self.aelf.node.registry.chains().iter().map(|chain| Ok((number(chain.id), self.indexed(chain.id)?))).collect()
+        self.aelf
+            .node
+            .registry
+            .chains()
+            .iter()
+            .map(|chain| Ok((number(chain.id), self.indexed(chain.id)?)))
+            .collect()
     }
 
     fn indexed(&self, chain: ChainId) -> Result<i64, Refusal> {
