@@ -1,20 +1,17 @@
 //! `mainstem health`: whether the node is well, for machines that ask by running a program: containers, load balancers.
 
 use std::io::{Write as _, stderr, stdout};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
-use rest::Client;
 
-use crate::settings::ConfigArgs;
+use super::Which;
 
 const NOTES: &str = "\
-Which node: that of --node, else the one whose api.addr the configuration has, by MAINSTEM_CONFIG, MAINSTEM_API_ADDR or \
---data, else that on 127.0.0.1:9480.
+Which node: that of --node, else the one whose api.addr the configuration has, by --config, MAINSTEM_CONFIG, \
+MAINSTEM_API_ADDR or --data, else that on 127.0.0.1:9480.
 
 Exit codes:
   0  well
@@ -42,17 +39,13 @@ pub(crate) struct Health {
     /// Ask whether it has started, instead of whether it is ready
     #[arg(long, conflicts_with = "live")]
     startup: bool,
-    /// Ask the node at this address
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    node: Option<String>,
-    /// Ask the node that runs with this data directory
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
 }
 
 impl Health {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let client = Client::new(&self.url()?).with_timeout(TIMEOUT);
+        let client = self.which.client()?.with_timeout(TIMEOUT);
         let route = match (self.live, self.startup) {
             (true, _) => "/livez",
             (_, true) => "/startupz",
@@ -73,47 +66,5 @@ impl Health {
             let _ = writeln!(stdout(), "{}: {}", check.name, check.detail);
         }
         Ok(ExitCode::FAILURE)
-    }
-
-    fn url(&self) -> Result<String> {
-        if let Some(node) = &self.node {
-            return Ok(node.clone());
-        }
-        let mut args = ConfigArgs::default();
-        if let Some(data) = &self.data {
-            args.flags.insert("data.dir", data.to_string_lossy().into_owned());
-        }
-        let addr = args.load()?.settings.api.addr;
-        if addr.port() == 0 {
-            bail!(
-                "api.addr = {addr} lets the system choose the port; name it with --node, as the node printed it"
-            );
-        }
-        Ok(format!("http://{}", reachable(addr)))
-    }
-}
-
-/// An address of this machine to connect to, for one that is listened on.
-fn reachable(mut addr: SocketAddr) -> SocketAddr {
-    match addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    addr
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn node_that_listens_everywhere_is_asked_on_this_machine() {
-        for (listens, asked) in
-            [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("10.0.0.5:80", "10.0.0.5:80")]
-        {
-            let asked: SocketAddr = asked.parse().unwrap();
-            assert_eq!(reachable(listens.parse().unwrap()), asked);
-        }
     }
 }

@@ -28,3 +28,6 @@ pub(crate) mod snapshot;
 pub(crate) mod top;
 pub(crate) mod trace;
 pub(crate) mod verify;
+mod which;
+
+pub(crate) use which::Which;

@@ -4,19 +4,18 @@ pub(super) mod table;
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write, stdout};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use engine::chain::Timestamp;
 use rest::{ChainOfPeer, Client, NodeKey, Peer, PeerChains, Refusal};
 use serde::Serialize;
 
+use super::Which;
 use super::inspect::{bytes, counted, grouped, is_broken_pipe};
-use crate::settings::ConfigArgs;
 
 use table::Table;
 
@@ -44,12 +43,8 @@ pub(crate) struct Peers {
     /// Show the chains of the node with this key; its first digits will do
     #[arg(value_name = "KEY", value_parser = prefix, conflicts_with = "refused")]
     key: Option<String>,
-    /// Ask the node at this address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9480", conflicts_with = "data")]
-    node: String,
-    /// Ask the node that runs with this data directory: its address stands in the configuration
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// Show only who was refused
     #[arg(long)]
     refused: bool,
@@ -83,7 +78,7 @@ impl Peers {
     }
 
     fn show(&self) -> Result<()> {
-        let client = Client::new(&self.url()?);
+        let client = self.which.client()?;
         let mut before = self.sample(&client)?;
         if self.json {
             return self.print_json(&before);
@@ -114,24 +109,6 @@ impl Peers {
             writeln!(out)?;
             out.flush()?;
         }
-    }
-
-    fn url(&self) -> Result<String> {
-        let Some(data) = &self.data else { return Ok(self.node.clone()) };
-        let mut args = ConfigArgs::default();
-        args.flags.insert("data.dir", data.to_string_lossy().into_owned());
-        let mut addr = args.load()?.settings.api.addr;
-        if addr.port() == 0 {
-            bail!(
-                "{} lets the system choose the port of the API (api.addr = {addr}); name it with --node, as the node \
-                 printed it",
-                data.display()
-            );
-        }
-        if addr.ip().is_unspecified() {
-            addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        }
-        Ok(format!("http://{addr}"))
     }
 
     fn sample(&self, client: &Client) -> Result<Sample> {

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgGroup, Args, ValueEnum};
 use engine::chain::{ChainId, Height};
 use engine::proof::{self, Document};
-use rest::Client;
 
+use super::which::AtNode;
 use crate::data_dir::DataDir;
 
 const EXAMPLES: &str = "\
@@ -58,11 +58,10 @@ pub(crate) struct Proof {
     /// Height of a later main block whose header the proof shall end in, because you trust that one
     #[arg(long, value_parser = height)]
     head: Option<Height>,
-    /// Ask the node at this address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9480", conflicts_with = "data")]
-    node: String,
+    #[command(flatten)]
+    node: AtNode,
     /// Read this data directory instead of asking a node
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["node", "config"])]
     data: Option<PathBuf>,
     /// Form of the proof
     #[arg(long, value_enum, default_value_t = Format::Json)]
@@ -116,7 +115,7 @@ impl Proof {
     }
 
     fn fetch(&self, what: &What) -> Result<Document> {
-        let client = Client::new(&self.node);
+        let client = self.node.client()?;
         Ok(match what {
             What::Block(chain, height) => Document::Block(client.proof(*chain, *height, self.head)?),
             What::Transaction(chain, id) => client.transaction(*chain, id, self.head)?,

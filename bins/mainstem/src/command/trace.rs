@@ -5,8 +5,10 @@ use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use rest::Height;
 use rest::trace::BlockTrace;
-use rest::{Client, Height};
+
+use super::Which;
 
 const EXAMPLES: &str = "\
 A node knows it of the newest 4,096 main blocks that it made since it started. gathered: waited in the lanes until a main
@@ -14,7 +16,7 @@ block was begun; hashed; handed-on: taken by the stage that stores; appended to 
 
 Examples:
   mainstem trace block latest
-  mainstem trace block 1234 --api 10.0.0.1:9480";
+  mainstem trace block 1234 --node http://10.0.0.1:9480";
 
 /// Columns of the picture.
 const WIDTH: u64 = 48;
@@ -34,9 +36,8 @@ enum What {
         /// Height of the main block, or `latest`
         #[arg(value_parser = height)]
         height: Wanted,
-        /// Address of the node's API
-        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9480")]
-        api: String,
+        #[command(flatten)]
+        which: Which,
         /// Print what the node answers, as JSON
         #[arg(long)]
         json: bool,
@@ -62,8 +63,8 @@ fn height(text: &str) -> Result<Wanted, String> {
 
 impl Trace {
     pub(crate) fn run(self) -> Result<()> {
-        let What::Block { height, api, json } = self.what;
-        let client = Client::new(&api);
+        let What::Block { height, which, json } = self.what;
+        let client = which.client()?;
         let height = match height {
             Wanted::Height(height) => height,
             Wanted::Latest => client.status()?.head.context("there is no main block yet")?.height,

@@ -11,7 +11,8 @@ use rest::status::{Progress, Reason, State};
 use rest::{ChainFilter, Client, SideChain};
 
 use super::change::Change;
-use super::{Which, ago, now, printable};
+use super::{ago, now, printable};
+use crate::command::Which;
 use crate::command::inspect::{counted, grouped, is_broken_pipe};
 use crate::command::peers::table::Table;
 

@@ -4,52 +4,10 @@ mod change;
 mod list;
 mod why;
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use anyhow::{Result, bail};
-use clap::Args;
-
-use crate::settings::ConfigArgs;
 
 pub(crate) use list::Chains;
 pub(crate) use why::Why;
-
-/// Which node is asked.
-#[derive(Args, Debug)]
-struct Which {
-    /// Ask the node at this address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9480", conflicts_with = "data")]
-    node: String,
-    /// Ask the node that runs with this data directory: its address stands in the configuration
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-}
-
-impl Which {
-    fn client(&self) -> Result<rest::Client> {
-        Ok(rest::Client::new(&self.url()?))
-    }
-
-    fn url(&self) -> Result<String> {
-        let Some(data) = &self.data else { return Ok(self.node.clone()) };
-        let mut args = ConfigArgs::default();
-        args.flags.insert("data.dir", data.to_string_lossy().into_owned());
-        let mut addr = args.load()?.settings.api.addr;
-        if addr.port() == 0 {
-            bail!(
-                "{} lets the system choose the port of the API (api.addr = {addr}); name it with --node, as the node \
-                 printed it",
-                data.display()
-            );
-        }
-        if addr.ip().is_unspecified() {
-            addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        }
-        Ok(format!("http://{addr}"))
-    }
-}
 
 /// Now, in ms since 1970.
 fn now() -> u64 {

@@ -8,7 +8,8 @@ use clap::Args;
 use engine::chain::ChainId;
 use rest::status::{History, State, Why as Document};
 
-use super::{Which, ago, now, printable};
+use super::{ago, now, printable};
+use crate::command::Which;
 use crate::command::inspect::is_broken_pipe;
 
 const EXAMPLES: &str = "\

@@ -9,6 +9,7 @@ use rest::status::State;
 use rest::{ChainFilter, Client};
 
 use super::finding::Finding;
+use crate::command::which::url_of;
 use crate::settings::{Mode, Settings};
 
 /// How long a node may take to say who it is.
@@ -22,14 +23,7 @@ const CHAINS: usize = 8;
 
 /// The node that runs with these settings: what answers at the API's address with our key.
 pub(super) fn running(settings: &Settings, key: Option<NodeKey>) -> Option<Client> {
-    let mut addr = settings.api.addr;
-    if addr.port() == 0 {
-        return None;
-    }
-    if addr.ip().is_unspecified() {
-        addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    let client = Client::new(&format!("http://{addr}")).with_timeout(PATIENCE);
+    let client = Client::new(&url_of(settings.api.addr)?).with_timeout(PATIENCE);
     let status = client.status().ok()?;
     key.is_some_and(|key| status.node_key.to_string() == key.to_string()).then_some(client)
 }

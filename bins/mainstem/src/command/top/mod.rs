@@ -11,11 +11,9 @@ mod view;
 mod words;
 
 use std::io::{IsTerminal, Write, stdout};
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -23,8 +21,8 @@ use ratatui::crossterm::event::Event;
 use ratatui::crossterm::terminal;
 use rest::Client;
 
+use super::Which;
 use super::inspect::is_broken_pipe;
-use crate::settings::ConfigArgs;
 
 use app::{Action, App, Page};
 use feed::{Feed, Wanted};
@@ -57,12 +55,8 @@ const MOST_LINES: usize = 60_000;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Top {
-    /// Ask the node at this address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9480", conflicts_with = "data")]
-    node: String,
-    /// Ask the node that runs with this data directory: its address stands in the configuration
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// Begin with this page
     #[arg(long, value_enum, default_value = "overview")]
     page: Page,
@@ -76,7 +70,7 @@ pub(crate) struct Top {
 
 impl Top {
     pub(crate) fn run(self) -> Result<()> {
-        let url = self.url()?;
+        let url = self.which.url()?;
         let shown = if self.json {
             json(&url)
         } else if self.once {
@@ -89,24 +83,6 @@ impl Top {
             Err(error) if is_broken_pipe(&error) => Ok(()),
             result => result,
         }
-    }
-
-    fn url(&self) -> Result<String> {
-        let Some(data) = &self.data else { return Ok(self.node.clone()) };
-        let mut args = ConfigArgs::default();
-        args.flags.insert("data.dir", data.to_string_lossy().into_owned());
-        let mut addr = args.load()?.settings.api.addr;
-        if addr.port() == 0 {
-            bail!(
-                "{} lets the system choose the port of the API (api.addr = {addr}); name it with --node, as the node \
-                 printed it",
-                data.display()
-            );
-        }
-        if addr.ip().is_unspecified() {
-            addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        }
-        Ok(format!("http://{addr}"))
     }
 }
 
