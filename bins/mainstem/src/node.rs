@@ -30,6 +30,7 @@ use crate::data_dir::DataDir;
 use crate::external::{self, Driver, Settled};
 use crate::ingest;
 use crate::keys::{KeysFile, Watch};
+use crate::otel::{Exporting, Traces};
 use crate::record::Recorder;
 use crate::registry::{Chains, Room, ever_registered, named};
 use crate::settings::{Mode, Settings};
@@ -38,6 +39,9 @@ use crate::watch::{self, Board, Watching};
 
 /// How long peers may take to hear that the node stops.
 const QUIC_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the last traces may take when the node stops.
+const TRACES_GRACE: Duration = Duration::from_secs(2);
 
 /// How long requests may take to finish when the node stops.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -67,6 +71,7 @@ pub(crate) struct Node {
     health: Health,
     board: Board,
     recorder: Recorder<Settled<LogReader>>,
+    exporting: Exporting,
     _watching: Watching,
     _watch: Watch,
 }
@@ -202,6 +207,7 @@ impl Node {
         let key = identity.public();
         // Before anything is written: a log keeps the genesis document and the segment size that it is made with.
         check(settings, &dir, &genesis).code(1005)?;
+        let traces = Traces::of(settings, &dir).code(1005)?;
 
         let file = KeysFile::at(&dir.keys);
         let mut options = storage::Options::new(genesis.hash, genesis.main.id);
@@ -215,10 +221,9 @@ impl Node {
             Log::open(&dir.log, options).map_err(|error| codes::as_storage(&error, opening(&dir, &error)))?;
         let operations = reader.operations()?;
         let state = file.read(&ever_registered(&genesis, &operations))?;
-        // The index of a segment names the chains, too, that were removed.
-        let most_chains = genesis.chains.len() + operations.len();
+        let ever = Registry::new(&genesis, operations.iter().map(|(_, operation)| operation)).ever();
         let room = Room::new(settings, recovery.segment_bytes);
-        room.judge(most_chains).map_err(wrong_setting).code(1005)?;
+        room.judge(ever).map_err(wrong_setting).code(1005)?;
         for damage in &recovery.damage {
             tracing::error!(
                 "{damage}; all other blocks are served. `mainstem inspect repair --data {}` says what can be done",
@@ -263,7 +268,7 @@ impl Node {
             .code(1201)?;
 
         let lane_blocks = settings.cache.lane_blocks;
-        let recorder = Recorder::new(quic.tap(), reader.clone(), &dir.genesis, lane_blocks, clock);
+        let recorder = Recorder::new(quic.tap(), reader.clone(), &dir.genesis, lane_blocks, clock.clone());
 
         let running = EngineSlot::default();
         let addr = settings.api.addr;
@@ -307,7 +312,7 @@ impl Node {
             reader: reader.clone(),
             stats,
             health: health.clone(),
-            requests: api::Requests::default(),
+            requests: api::Requests::traced(traces.requests()),
             max_chains: settings.metrics.max_chains,
             cache: cache.clone(),
             genesis: Arc::clone(&genesis),
@@ -348,6 +353,11 @@ impl Node {
         let watch = Watch::start(file, Box::new(known), state, move |state| keys.set(state.changes()))
             .context("no thread can be had that watches the keys")
             .code(1205)?;
+        let newest = {
+            let reader = reader.clone();
+            move || reader.head()
+        };
+        let exporting = traces.start(running.clone(), newest, clock, key).code(1205)?;
         let (chain, external) = engine.start(vec![Box::new(quic.head_sink()), heads.sink()], settings)?;
         running.put(chain);
         let watching = watch::Parts {
@@ -379,6 +389,7 @@ impl Node {
             external,
             reader,
             board,
+            exporting,
             _watching: watching,
             _watch: watch,
         })
@@ -395,14 +406,9 @@ impl Node {
         self.chains.registry()
     }
 
-    /// As [`Chains::add`].
-    pub(crate) fn add_chain(&self, side: SideChain) -> Result<Height, OperateError> {
-        self.chains.add(side)
-    }
-
-    /// As [`Chains::remove`].
-    pub(crate) fn remove_chain(&self, chain: ChainId) -> Result<Height, OperateError> {
-        self.chains.remove(chain)
+    /// What adds and removes chains, also for who does not hold the node meanwhile: it may be stopped then.
+    pub(crate) fn chains(&self) -> Chains {
+        self.chains.clone()
     }
 
     /// As [`Chains::pause`].
@@ -490,12 +496,14 @@ impl Node {
     /// Stops in order: no more blocks come in, what is final is sealed and stored, then the API ends. Fails if
     /// a stage of the engine had given up.
     pub(crate) fn stop(self) -> Result<Stats> {
-        let Self { api, quic, engine, external, recorder, .. } = self;
+        let Self { api, quic, engine, external, recorder, exporting, .. } = self;
         recorder.finish(RECORD_GRACE);
         if let Some(external) = external {
             phase("calls of the main chain's node", || external.stop(API_GRACE));
         }
         phase("ingest", || quic.shutdown(QUIC_GRACE));
+        // What is sealed from now on is not traced: the stages end, and with them what they wrote down.
+        exporting.stop(TRACES_GRACE);
         let engine = engine.take().expect("only this takes the engine");
         let stats = phase("sealing and storing what is final", || engine.stop());
         phase("API", || api.stop(API_GRACE));
@@ -649,6 +657,7 @@ pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Re
     if settings.main.mode == Mode::External {
         external::token(&settings.external, dir)?;
     }
+    Traces::of(settings, dir)?;
     if settings.threads.pin {
         pin::check(&plan, plan.cores.get())?;
     }

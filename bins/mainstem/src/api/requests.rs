@@ -12,10 +12,15 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::metrics::BUCKETS;
+use crate::otel;
 
 /// Requests that were answered since the start. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Requests(Arc<Mutex<BTreeMap<Key, u64>>>, Arc<Mutex<BTreeMap<String, Took>>>);
+pub(crate) struct Requests(
+    Arc<Mutex<BTreeMap<Key, u64>>>,
+    Arc<Mutex<BTreeMap<String, Took>>>,
+    otel::Requests,
+);
 
 /// Route and status.
 type Key = (String, u16);
@@ -30,6 +35,11 @@ pub(super) struct Took {
 }
 
 impl Requests {
+    /// Requests that are traced as well.
+    pub(crate) fn traced(traced: otel::Requests) -> Self {
+        Self(Arc::default(), Arc::default(), traced)
+    }
+
     fn record(&self, route: &str, status: u16, took: Duration) {
         let seconds = took.as_secs_f64();
         *lock(&self.0).entry((route.to_owned(), status)).or_default() += 1;
@@ -57,10 +67,12 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The layer that counts. Those who ask for what is no route are one of them, `none`.
 pub(super) async fn count(State(requests): State<Requests>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let begun = Instant::now();
+    let (begun, method) = (Instant::now(), request.method().clone());
     let response = next.run(request).await;
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    requests.record(route, response.status().as_u16(), begun.elapsed());
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    requests.record(route, status, took);
+    requests.2.answered(&method, route, status, took);
     response
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use axum::http::Uri;
 use engine::pipeline::SealRules;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
@@ -87,6 +88,30 @@ macro_rules! numbers {
 }
 numbers!(u64, usize);
 
+impl Value for f64 {
+    const PLACEHOLDER: &'static str = "N";
+
+    fn expected() -> String {
+        "a number".into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_float() {
+            Some(float) => float.as_str().parse().ok(),
+            None => u64::from_toml(value).map(|integer| integer as Self),
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        // With a point, always: to TOML it is another type without.
+        format!("{self:?}")
+    }
+}
+
 impl Value for bool {
     const PLACEHOLDER: &'static str = "BOOL";
 
@@ -157,6 +182,47 @@ impl Value for Origins {
 
     fn to_toml(&self) -> String {
         quote(&if self.0.is_empty() { "-".to_owned() } else { self.0.join(", ") })
+    }
+}
+
+/// Where a collector of telemetry listens, or nowhere.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Collector(Option<String>);
+
+impl Collector {
+    /// Its address, as it was written.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// http or https, a host, perhaps a port and a path. No name and password, which would be seen wherever it is shown.
+    fn is_url(text: &str) -> bool {
+        let Ok(uri) = text.parse::<Uri>() else { return false };
+        let host =
+            uri.authority().is_some_and(|host| !host.host().is_empty() && !host.as_str().contains('@'));
+        host && ["http", "https"].map(Some).contains(&uri.scheme_str())
+            && uri.query().is_none()
+            && !text.contains('#')
+    }
+}
+
+impl Value for Collector {
+    const PLACEHOLDER: &'static str = "URL";
+
+    fn expected() -> String {
+        "the address of a collector, such as http://127.0.0.1:4318 or https://traces.example/otlp, or -"
+            .into()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "" | "-" => Some(Self(None)),
+            url => Self::is_url(url).then(|| Self(Some(url.to_owned()))),
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        quote(self.url().unwrap_or("-"))
     }
 }
 
@@ -382,6 +448,30 @@ mod tests {
         }
         for wrong in ["", "KiB", "64kb", "-1", "1.5MiB", "18446744073709551615KiB", "99999999999999999999"] {
             assert_eq!(ByteSize::from_text(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_collector_has_an_address_without_a_password() {
+        for none in ["", "-"] {
+            assert_eq!(Collector::from_text(none), Some(Collector::default()));
+        }
+        for right in ["http://127.0.0.1:4318", "https://traces.example/otlp/", "http://[::1]:4318/v1/traces"]
+        {
+            let collector = Collector::from_text(right).unwrap();
+            assert_eq!((collector.url(), collector.to_toml()), (Some(right), quote(right)));
+        }
+        for wrong in [
+            "127.0.0.1:4318",
+            "grpc://a:4317",
+            "http://",
+            "http:///v1/traces",
+            "http://me:secret@a",
+            "http://a?x=1",
+            "http://a#x",
+            "a",
+        ] {
+            assert_eq!(Collector::from_text(wrong), None, "{wrong}");
         }
     }
 

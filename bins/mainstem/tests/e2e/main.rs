@@ -16,6 +16,7 @@ mod keys;
 mod kill;
 mod levels;
 mod life;
+mod otel;
 mod packaging;
 mod peers;
 mod profile;
