@@ -137,8 +137,10 @@ fn main() -> ExitCode {
         Command::E2e(options) => test::e2e(&options),
         Command::Peers => Ok(step::run(vec![test::peers()])),
         Command::Verifiers => Ok(step::run(vec![test::peers(), test::verifiers()])),
-        Command::Monitoring => Ok(step::run(vec![test::programs(), test::monitoring()])),
-        Command::Browser => Ok(step::run(vec![test::peers(), test::built(), test::browser()])),
+        Command::Monitoring => Ok(step::run(vec![test::programs(), test::monitoring(monitoring::missing())])),
+        Command::Browser => {
+            Ok(step::run(vec![test::peers(), test::programs(), test::browser(browser::missing())]))
+        }
         Command::Disk(options) => disk::disk(&options).map(|()| ExitCode::SUCCESS),
         Command::Package(options) => package::package(&options).map(|()| ExitCode::SUCCESS),
         Command::PackageBoot { folder } => package::boot(&folder).map(|()| ExitCode::SUCCESS),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::workspace;
+use crate::step::Unavailable;
+use crate::{browser, workspace};
 
 pub(crate) const LONG: &str = "\
 Try alert rules and dashboard (bins/mainstem/monitoring) against a real Prometheus and real nodes.
@@ -21,8 +22,9 @@ promtool checks the rules and runs alerts.test.yml; then nodes are brought into 
 tested there has to fire within two minutes (with the times in the rules shortened), and every expression of the rules and of the \
 dashboard has to find data. Every alert is tried in one way or the other, and has its section in docs/runbook.md.
 
-Takes Prometheus where it is installed, else the package of Debian, unpacked into target/tools; where neither can be had \
-the step is left out.";
+Takes Prometheus where it is installed, else the package of Debian, unpacked into target/tools, which installs nothing (as \
+root, apt-get may have to fetch its lists first). Where neither can be had, the step is left out with the reason; where \
+CI=true is set, a download that fails is a failure.";
 
 /// Where the rules and the dashboard are.
 const FOLDER: &str = "bins/mainstem/monitoring";
@@ -43,7 +45,7 @@ const LIVE: [&str; 12] = [
     "MainstemApiStreamsFull",
 ];
 
-/// How long all of them may take to fire.
+/// How long all of them may take to fire, and whatever else is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why it cannot be done here, if so.
@@ -85,8 +87,15 @@ fn installed() -> Option<PathBuf> {
 fn fetch() -> Result<PathBuf> {
     let folder = workspace::target("tools");
     fs::create_dir_all(&folder)?;
-    let status = workspace::program("apt-get".as_ref(), &folder).args(["download", "prometheus"]).status()?;
-    ensure!(status.success(), "apt-get download prometheus failed; `apt-get update` may help");
+    let download = || browser::apt_get(&["download", "prometheus"], &folder);
+    if let Err(error) = download() {
+        // The lists of packages are missing or too old; only root may fetch them.
+        if !browser::is_root() {
+            return Err(Unavailable(format!("{error}; `apt-get update` may help")).into());
+        }
+        browser::apt_get(&["update", "--quiet"], &folder)?;
+        download()?;
+    }
     let packages = fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
     let package = packages
         .filter(|path| path.extension().is_some_and(|end| end == "deb"))
@@ -189,7 +198,8 @@ impl World {
         let data = |name: &str, chains: &[u32]| -> Result<PathBuf> {
             let mut genesis = "[main]\nid = \"AELF\"\nname = \"test\"\n".to_owned();
             for id in chains {
-                genesis += &format!("[[chain]]\nid = {id}\nname = \"chain {id}\"\nnodes = [\"{public}\"]\n");
+                let chain = format!("[[chain]]\nid = {id}\nname = \"chain {id}\"\nnodes = [\"{public}\"]\n");
+                genesis.push_str(&chain);
             }
             let (document, data) = (folder.join(format!("{name}.toml")), folder.join(name));
             fs::write(&document, genesis)?;
@@ -208,7 +218,7 @@ impl World {
         for (chains, key, rate) in
             [("1", &key, "0"), ("2", &stranger, "1"), ("3", &key, "5"), ("4", &key, "5")]
         {
-            let mut tributary = program("tributary")?;
+            let mut tributary = leashed("tributary")?;
             tributary.args([
                 "sim",
                 "--main",
@@ -229,10 +239,9 @@ impl World {
         let c = Node::start(&data("stops", &[6])?, &["--run.drain-ms", "600000"])?;
         let b = Node::start(&alone, &[])?;
         let (gone, empty) = (b.api.clone(), data("empty", &[7])?);
-        let d = Node::start(&empty, &[])?;
+        // It comes back to the same address, which nobody must take meanwhile.
+        let d = on_a_port(|port| Node::start(&empty, &["--api.addr", &format!("127.0.0.1:{port}")]))?;
 
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let prometheus = format!("127.0.0.1:{port}");
         let short = shortened(rules);
         let short: Vec<_> = short
             .lines()
@@ -246,27 +255,34 @@ impl World {
             nodes.join(", ")
         );
         fs::write(folder.join("prometheus.yml"), config)?;
-        let mut server = workspace::program(&tools.join("prometheus"), &folder);
-        server.args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=warn"]);
-        server.arg(format!("--web.listen-address={prometheus}"));
-        running.push(Running(server.spawn().context("prometheus does not start")?));
+        let (server, prometheus) = on_a_port(|port| start_prometheus(tools, &folder, port))?;
+        let [_, _, _, frozen] = &running[..] else { bail!("four tributaries run") };
 
         // Seen well first, then gone for good, started anew, asked to stop, or frozen.
-        thread::sleep(Duration::from_secs(8));
+        let well =
+            "count(up{job=\"mainstem\"} == 1) == 4 and min(count_over_time(up{job=\"mainstem\"}[1m])) >= 3";
+        until("all nodes are up", || finds(&prometheus, well))?;
+        until("chain 4 has sent blocks", || {
+            let chain = get(&a.api, "/v1/chains/4")?;
+            Ok(chain.contains("\"received\":") && !chain.contains("\"received\":0,"))
+        })?;
         drop(b);
         signal(&c.running, "TERM")?;
-        signal(&running[3], "STOP")?;
+        signal(frozen, "STOP")?;
         let api = d.api.clone();
         drop(d);
         let d = Node::start(&empty, &["--api.addr", &api])?;
         println!("     nodes at {}, {gone} (gone), {} and {}", a.api, c.api, d.api);
-        running.extend([a.running, c.running, d.running]);
+        running.extend([a.running, c.running, d.running, server]);
         Ok(Self { prometheus, _running: running, _stream: stream })
     }
 
     /// Waits until all alerts of [`LIVE`] have fired, each at any time.
     fn all_fire(&self) -> Result<()> {
-        ensure!(!self.finds("ALERTS{alertname=\"NoSuchAlert\"}")?, "an alert fires that there is not");
+        ensure!(
+            !finds(&self.prometheus, "ALERTS{alertname=\"NoSuchAlert\"}")?,
+            "an alert fires that there is not"
+        );
         let begun = Instant::now();
         let mut waiting: BTreeSet<_> = LIVE.into_iter().collect();
         while !waiting.is_empty() {
@@ -276,7 +292,7 @@ impl World {
             thread::sleep(Duration::from_secs(1));
             waiting.retain(|name| {
                 let query = format!("ALERTS{{alertname=\"{name}\", alertstate=\"firing\"}}");
-                !self.finds(&query).unwrap_or(false)
+                !finds(&self.prometheus, &query).unwrap_or(false)
             });
         }
         println!("     {} alerts fired in {:.0} s", LIVE.len(), begun.elapsed().as_secs_f64());
@@ -288,31 +304,80 @@ impl World {
         for expression in expressions {
             // What no node has had yet has no series: 5xx are not provoked.
             let expression = expression.replace("status=~\"5..\", ", "");
-            ensure!(self.finds(&expression)?, "this finds no data: {expression}");
+            // What has just begun to be counted has a rate only at its second time.
+            until(&format!("this finds data: {expression}"), || finds(&self.prometheus, &expression))?;
             count += 1;
         }
         println!("     {count} expressions of rules and dashboard find data");
         Ok(())
     }
+}
 
-    fn finds(&self, query: &str) -> Result<bool> {
-        let mut path = "/api/v1/query?query=".to_owned();
-        for byte in query.bytes() {
-            if byte.is_ascii_alphanumeric() {
-                path.push(byte.into())
-            } else {
-                path += &format!("%{byte:02X}")
-            }
-        }
-        let answer = get(&self.prometheus, &path)?;
-        ensure!(answer.contains("\"status\":\"success\""), "{query}: {answer}");
-        Ok(!answer.contains("\"result\":[]"))
+/// Whether a Prometheus finds data for a query.
+fn finds(prometheus: &str, query: &str) -> Result<bool> {
+    let mut path = "/api/v1/query?query=".to_owned();
+    for byte in query.bytes() {
+        path.push('%');
+        let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
+        path.extend([digit(byte >> 4), digit(byte & 15)]);
     }
+    let answer = get(prometheus, &path)?;
+    ensure!(answer.contains("\"status\":\"success\""), "{query}: {answer}");
+    Ok(!answer.contains("\"result\":[]"))
+}
+
+/// Waits for what may take a while on a busy machine.
+fn until(what: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match holds() {
+            Ok(true) => return Ok(()),
+            other if begun.elapsed() > PATIENCE => {
+                other?;
+                bail!("waited {} s in vain until {what}", PATIENCE.as_secs());
+            }
+            _ => thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
+
+/// Starts what has to know its port beforehand. Ports below those that the system gives to whoever asks for any: a run beside
+/// this one, which begins elsewhere, is the only one that may take it first, and then the next one is tried.
+fn on_a_port<T>(start: impl Fn(u16) -> Result<T>) -> Result<T> {
+    const TRIES: u16 = 5;
+    let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
+    let mut failure = None;
+    let free = (first..first + 1_000).filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    for port in free.take(TRIES.into()) {
+        match start(port) {
+            Ok(started) => return Ok(started),
+            Err(error) => failure = Some(error.context(format!("port {port}"))),
+        }
+    }
+    Err(failure.context("no port is free")?)
+}
+
+/// A Prometheus that answers, and its address.
+fn start_prometheus(tools: &Path, folder: &Path, port: u16) -> Result<(Running, String)> {
+    let address = format!("127.0.0.1:{port}");
+    let mut server = workspace::leashed(&tools.join("prometheus"), folder);
+    server.args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=warn"]);
+    server.arg(format!("--web.listen-address={address}"));
+    let mut running = Running(server.spawn().context("prometheus does not start")?);
+    let begun = Instant::now();
+    while !get(&address, "/-/ready").is_ok_and(|answer| answer.contains(" 200 ")) {
+        if let Some(status) = running.0.try_wait()? {
+            bail!("prometheus ended with {status}");
+        }
+        ensure!(begun.elapsed() < PATIENCE, "prometheus does not answer at {address}");
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok((running, address))
 }
 
 impl Node {
     fn start(data: &Path, more: &[&str]) -> Result<Self> {
-        let mut command = program("mainstem")?;
+        let mut command = leashed("mainstem")?;
         command.arg("run").arg("--data").arg(data).args(["--ingest.addr", "127.0.0.1:0"]);
         if !more.contains(&"--api.addr") {
             command.args(["--api.addr", "127.0.0.1:0"]);
@@ -347,10 +412,19 @@ impl Node {
 
 /// One of our programs, as it was built last.
 fn program(name: &str) -> Result<Command> {
+    Ok(workspace::program(&built(name)?, &workspace::root()))
+}
+
+/// The same, to be left running.
+fn leashed(name: &str) -> Result<Command> {
+    Ok(workspace::leashed(&built(name)?, &workspace::root()))
+}
+
+fn built(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("where this program is")?;
     let path = own.with_file_name(name);
     ensure!(path.is_file(), "{} is missing: cargo build -p {name}", path.display());
-    Ok(workspace::program(&path, &workspace::root()))
+    Ok(path)
 }
 
 fn new_key(file: &Path) -> Result<String> {
@@ -387,6 +461,18 @@ mod tests {
         assert_eq!(alerts(rules).unwrap(), BTreeMap::from([("Down", "up{job=\"x\"} == 0")]));
         let dashboard = "{\n \"expr\": \"rate(a{i=~\\\"$instance\\\"}[5m])\",\n \"x\": 1\n}";
         assert_eq!(panels(dashboard), ["rate(a{i=~\".*\"}[20s])"]);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_not_the_one() {
+        let listen = |port| Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?);
+        let (first, second) = (on_a_port(listen).unwrap(), on_a_port(listen).unwrap());
+        assert_ne!(first.local_addr().unwrap(), second.local_addr().unwrap());
+        // One that was taken after it was found free.
+        let refuses_once = std::cell::Cell::new(true);
+        assert!(on_a_port(|_| if refuses_once.take() { bail!("taken") } else { Ok(()) }).is_ok());
+        let error = on_a_port(|_| -> Result<()> { bail!("no disk") }).unwrap_err();
+        assert!(format!("{error:#}").contains("no disk"), "{error:#}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Steps: named pieces of work, run one after the other with a banner each and a table at the end.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -24,16 +25,29 @@ pub(crate) struct Step {
 pub(crate) enum Work {
     /// Another program, whose exit code is the step's.
     Program(Command),
-    /// Our own code; an error is exit code 1.
+    /// Our own code; an error is exit code 1, unless it is [`Unavailable`].
     Own(fn() -> Result<()>),
     /// Nothing, for this reason, which the table shows.
     LeftOut(&'static str),
 }
 
+/// The error of our own code that what it needs cannot be had here, say because no registry is reached: its step is left out
+/// for this reason, as one that is known beforehand not to be possible. Where `CI=true` it fails: there everything is to be had.
+#[derive(Debug)]
+pub(crate) struct Unavailable(pub(crate) String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
 enum Outcome {
     Ok(Duration),
     Failed(u8, Duration),
-    LeftOut(&'static str),
+    LeftOut(Cow<'static, str>),
     NotRun,
 }
 
@@ -42,6 +56,7 @@ pub(crate) fn run(steps: Vec<Step>) -> ExitCode {
     let of = steps.len();
     let mut outcomes = Vec::with_capacity(of);
     let mut failed = None;
+    let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
     for (before, step) in steps.into_iter().enumerate() {
         let Step { name, about, work, hint } = step;
         if failed.is_some() {
@@ -49,7 +64,7 @@ pub(crate) fn run(steps: Vec<Step>) -> ExitCode {
             continue;
         }
         println!("\n==== {}/{of} {name}: {about}", before + 1);
-        let outcome = run_one(work);
+        let outcome = run_one(work, ci);
         if let Outcome::Failed(code, _) = outcome {
             failed = Some((name, code, hint));
         }
@@ -66,15 +81,20 @@ pub(crate) fn run(steps: Vec<Step>) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run_one(work: Work) -> Outcome {
+fn run_one(work: Work, ci: bool) -> Outcome {
     let start = Instant::now();
     let code = match work {
         Work::LeftOut(reason) => {
             println!("     LEFT OUT: {reason}");
-            return Outcome::LeftOut(reason);
+            return Outcome::LeftOut(reason.into());
         }
         Work::Own(work) => match work() {
             Ok(()) => 0,
+            Err(error) if !ci && error.is::<Unavailable>() => {
+                let reason = format!("{error:#}");
+                println!("     LEFT OUT: {reason}");
+                return Outcome::LeftOut(reason.into());
+            }
             Err(error) => {
                 eprintln!("error: {error:#}");
                 1
@@ -173,18 +193,28 @@ mod tests {
 
     #[test]
     fn step_ended_by_a_signal_fails_as_in_a_shell() {
-        assert!(matches!(run_one(shell("kill -9 $$")), Outcome::Failed(137, _)));
+        assert!(matches!(run_one(shell("kill -9 $$"), true), Outcome::Failed(137, _)));
     }
 
     #[test]
     fn program_that_is_not_there_fails_as_in_a_shell() {
         let work = Work::Program(Command::new("no-such-program-here"));
-        assert!(matches!(run_one(work), Outcome::Failed(127, _)));
+        assert!(matches!(run_one(work, true), Outcome::Failed(127, _)));
     }
 
     #[test]
     fn own_step_that_errs_fails_with_one() {
-        assert!(matches!(run_one(Work::Own(|| anyhow::bail!("no"))), Outcome::Failed(1, _)));
+        assert!(matches!(run_one(Work::Own(|| anyhow::bail!("no")), false), Outcome::Failed(1, _)));
+    }
+
+    #[test]
+    fn step_that_lacks_what_it_fetches_is_left_out_with_the_reason_but_fails_in_ci() {
+        fn offline() -> Result<()> {
+            Err(Unavailable("no registry".into()).into())
+        }
+        let Outcome::LeftOut(reason) = run_one(Work::Own(offline), false) else { panic!("it is left out") };
+        assert_eq!(reason, "no registry");
+        assert!(matches!(run_one(Work::Own(offline), true), Outcome::Failed(1, _)));
     }
 
     #[test]
@@ -199,7 +229,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let text = table(&[
             ("fmt", Outcome::Ok(second)),
-            ("peers", Outcome::LeftOut("--fast")),
+            ("peers", Outcome::LeftOut("--fast".into())),
             ("test", Outcome::Failed(101, second)),
             ("loom", Outcome::NotRun),
         ]);

@@ -19,16 +19,21 @@ Check everything that CI checks, in order, and stop at the first failure.
 
 Steps: fmt (formatting), no_std (the verifier of proofs and all that it depends on link no std), peers (install real \
 EVM nodes, AElf's clients and a Solidity compiler), clippy (lints; a warning is an error), build (all targets), test \
-(unit, property, documentation and end-to-end tests), parquet (the export that only a feature brings), verifiers (of \
-proofs, in JavaScript and Solidity), browser (the dashboard in headless Chromium; left out with the reason where there \
-is none), crash (the log through simulated crashes, then with planted faults), disk (the \
-log on real file systems; left out with the reason where the machine cannot), asan (the log's tests under \
-AddressSanitizer), fuzz (the fuzz targets of the log, of what peers send and of proofs, briefly), bench (each bench \
+(unit, property, documentation and end-to-end tests), features (what only features bring: the export to Parquet, \
+OpenTelemetry), verifiers (of proofs, in JavaScript and Solidity), browser (the dashboard in headless Chromium), monitoring (alert rules and the Grafana \
+dashboard against a real Prometheus), crash (the log through simulated crashes, then with planted faults), disk (the \
+log on real file systems), asan (the log's tests under AddressSanitizer), fuzz (the fuzz targets of the log, of what peers send and of proofs, briefly), bench (each bench \
 once, not measured), doc (documentation without warnings), loom (model checks), shuttle (all stages in random \
 schedules). A table of step, result and seconds ends the run; the exit code is that of the step that failed.
 
-Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C and a C++ compiler, Python 3, Node.js 20 or newer \
-with npm, and the registries of cargo and npm. From nothing on two cores it takes up to 25 minutes, afterwards a few.";
+Needs: the Rust toolchain (rustup reads rust-toolchain.toml), a C and a C++ compiler, git (two tests of the book ask it \
+which files there are), Python 3, Node.js 20 or newer with npm, and the registries of cargo and npm. From nothing on two \
+cores it takes up to 25 minutes, afterwards a few.
+
+Three steps need more, and are left out, with the reason, where it cannot be had: browser takes Chromium (run as root it \
+INSTALLS the Debian package `chromium` by apt-get where there is none), monitoring takes Prometheus (where it is not \
+installed, the Debian package is unpacked into target/tools, which installs nothing), disk takes root, FUSE and loop \
+devices. With CI=true in the environment, a fetch by apt-get that fails is a failure.";
 
 pub(crate) const LOOM: &str = "\
 Model-check the lock-free parts with loom: every interleaving that the memory model allows, within loom's bounds.
@@ -80,6 +85,25 @@ enum Peers {
     LeftOut(&'static str),
 }
 
+/// Why this machine cannot do some steps, if so.
+struct Machine {
+    browser: Option<&'static str>,
+    monitoring: Option<&'static str>,
+    disk: Option<&'static str>,
+    sanitizers: Option<&'static str>,
+}
+
+impl Machine {
+    fn this(options: &Options) -> Self {
+        Self {
+            browser: browser::missing(),
+            monitoring: monitoring::missing(),
+            disk: left_out_disk(options),
+            sanitizers: asan::missing(),
+        }
+    }
+}
+
 /// All steps, in order: what fails soonest and cheapest comes first.
 pub(crate) fn all(options: &Options) -> Result<ExitCode> {
     let peers = wanted_peers(options.without_peers, options.fast);
@@ -87,9 +111,10 @@ pub(crate) fn all(options: &Options) -> Result<ExitCode> {
     if !options.fast && asan::missing().is_none() {
         fuzz::require_tools()?;
     }
-    let code = step::run(plan(options, has_benches()?, left_out_disk(options)));
+    let machine = Machine::this(options);
+    let code = step::run(plan(options, has_benches()?, &machine));
     warn_of_left_out(peers);
-    if let Some(reason) = left_out_disk(options) {
+    if let Some(reason) = machine.disk {
         eprintln!(
             "WARNING: {reason}: the tests of the log on real file systems were LEFT OUT. CI runs them."
         );
@@ -119,7 +144,7 @@ pub(crate) fn e2e(options: &E2eOptions) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -> Vec<Step> {
+fn plan(options: &Options, benches: bool, machine: &Machine) -> Vec<Step> {
     let peers = wanted_peers(options.without_peers, options.fast);
     let mut steps = vec![fmt(), no_std(), peers_step(peers), clippy()];
     let about = "all targets, among them the programs that end-to-end tests start";
@@ -127,26 +152,26 @@ fn plan(options: &Options, benches: bool, left_out_disk: Option<&'static str>) -
     let about = "unit, property, documentation and end-to-end tests";
     steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
     steps.push(verifiers_step(peers));
-    steps.push(browser_step(peers));
-    steps.push(if options.fast { left_out("monitoring", MONITORING_ABOUT, "--fast") } else { monitoring() });
-    let about = "what `mainstem` can only do with its feature `parquet`";
-    let targets = ["--bin", "mainstem", "--test", "e2e", "parquet"];
-    let args = [&["test", "--workspace", "--features", "mainstem/parquet"][..], &targets].concat();
+    steps.push(browser_step(peers, machine.browser));
+    steps.push(monitoring(if options.fast { Some("--fast") } else { machine.monitoring }));
+    let about = "what `mainstem` can only do with its features `parquet` and `otel`";
+    let features = ["test", "--workspace", "--features", "mainstem/parquet,mainstem/otel"];
+    let tests = ["--bin", "mainstem", "--test", "e2e", "--", "parquet", "otel"];
     steps.push(if options.fast {
-        left_out("parquet", about, "--fast")
+        left_out("features", about, "--fast")
     } else {
-        cargo_step("parquet", about, &args, &[])
+        cargo_step("features", about, &features, &tests)
     });
     steps.push(if options.fast {
         left_out("crash", CRASH_ABOUT, "--fast")
     } else {
         Step { name: "crash", about: CRASH_ABOUT, work: Work::Own(crash::step), hint: CRASH_HINT }
     });
-    steps.push(match left_out_disk {
+    steps.push(match machine.disk {
         Some(reason) => left_out("disk", DISK_ABOUT, reason),
         None => Step { name: "disk", about: DISK_ABOUT, work: Work::Own(disk::step), hint: DISK_HINT },
     });
-    let why = if options.fast { Some("--fast") } else { asan::missing() };
+    let why = if options.fast { Some("--fast") } else { machine.sanitizers };
     let own = |name, about, work, hint| match why {
         Some(reason) => left_out(name, about, reason),
         None => Step { name, about, work: Work::Own(work), hint },
@@ -181,7 +206,7 @@ fn left_out_disk(options: &Options) -> Option<&'static str> {
     if options.fast {
         return Some("--fast");
     }
-    // Steps show texts that live as long as the program, and it asks twice.
+    // Steps show texts that live as long as the program.
     disk::missing().map(|missing| &*missing.leak())
 }
 
@@ -204,7 +229,7 @@ fn no_std() -> Step {
 
 pub(crate) fn clippy() -> Step {
     let args =
-        ["clippy", "--workspace", "--all-targets", "--features", "mainstem/parquet", "--", "-D", "warnings"];
+        ["clippy", "--workspace", "--all-targets", "--features", "mainstem/parquet,mainstem/otel", "--", "-D", "warnings"];
     cargo_step("clippy", "lints of every target; a warning is an error", &args, &[])
 }
 
@@ -277,13 +302,11 @@ fn verifiers_step(wanted: Peers) -> Step {
     }
 }
 
-const MONITORING_ABOUT: &str = "alert rules and dashboard against a real Prometheus; every alert fires";
-
-pub(crate) fn monitoring() -> Step {
+pub(crate) fn monitoring(left_out: Option<&'static str>) -> Step {
     Step {
         name: "monitoring",
-        about: MONITORING_ABOUT,
-        work: monitoring::missing().map_or(Work::Own(monitoring::step), Work::LeftOut),
+        about: "alert rules and dashboard against a real Prometheus; every alert fires",
+        work: left_out.map_or(Work::Own(monitoring::step), Work::LeftOut),
         hint: "`cargo xtask monitoring` runs it alone; what the nodes logged is in target/monitoring",
     }
 }
@@ -293,30 +316,20 @@ pub(crate) fn programs() -> Step {
     cargo_step("build", "the programs that are started", &["build", "-p", "mainstem", "-p", "tributary"], &[])
 }
 
-pub(crate) fn browser() -> Step {
+pub(crate) fn browser(left_out: Option<&'static str>) -> Step {
     Step {
         name: "browser",
         about: "the dashboard in headless Chromium, against real nodes",
-        work: browser::missing().map_or(Work::Own(browser::step), Work::LeftOut),
+        work: left_out.map_or(Work::Own(browser::step), Work::LeftOut),
         hint: "`cargo xtask browser` runs it alone; pictures of all pages are in target/browser",
     }
 }
 
-fn browser_step(wanted: Peers) -> Step {
-    match wanted {
-        Peers::Wanted => browser(),
-        Peers::LeftOut(reason) => Step { work: Work::LeftOut(reason), ..browser() },
-    }
-}
-
-/// The program that the tests of the dashboard start.
-pub(crate) fn built() -> Step {
-    cargo_step(
-        "build",
-        "the program that the tests start",
-        &["build", "-p", "mainstem", "--bin", "mainstem"],
-        &[],
-    )
+fn browser_step(wanted: Peers, missing: Option<&'static str>) -> Step {
+    browser(match wanted {
+        Peers::Wanted => missing,
+        Peers::LeftOut(reason) => Some(reason),
+    })
 }
 
 /// Tells the tests where the peers are, or that they are left out on purpose.
@@ -391,9 +404,11 @@ mod tests {
         command.get_envs().find(|(env, _)| *env == name).and_then(|(_, value)| value)
     }
 
+    const ABLE: Machine = Machine { browser: None, monitoring: None, disk: None, sanitizers: None };
+
     #[test]
     fn whole_run_leaves_nothing_out() {
-        let steps = plan(&Options { fast: false, without_peers: false }, true, None);
+        let steps = plan(&Options { fast: false, without_peers: false }, true, &ABLE);
         assert_eq!(
             names(&steps),
             [
@@ -406,7 +421,7 @@ mod tests {
                 "verifiers",
                 "browser",
                 "monitoring",
-                "parquet",
+                "features",
                 "crash",
                 "disk",
                 "asan",
@@ -423,14 +438,18 @@ mod tests {
 
     #[test]
     fn fast_leaves_out_the_slow_parts_only() {
-        let steps = plan(&Options { fast: true, without_peers: false }, true, Some("--fast"));
+        let steps = plan(
+            &Options { fast: true, without_peers: false },
+            true,
+            &Machine { disk: Some("--fast"), ..ABLE },
+        );
         assert_eq!(names(&steps), ["fmt", "no_std", "clippy", "build", "test", "bench", "doc"]);
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
     }
 
     #[test]
     fn without_peers_still_runs_loom() {
-        let steps = plan(&Options { fast: false, without_peers: true }, false, None);
+        let steps = plan(&Options { fast: false, without_peers: true }, false, &ABLE);
         assert_eq!(
             names(&steps),
             [
@@ -440,7 +459,7 @@ mod tests {
                 "build",
                 "test",
                 "monitoring",
-                "parquet",
+                "features",
                 "crash",
                 "disk",
                 "asan",
@@ -451,5 +470,25 @@ mod tests {
             ]
         );
         assert_eq!(env_of_test(&steps, peers::WITHOUT_VAR), Some(OsStr::new("1")));
+    }
+    #[test]
+    fn what_the_machine_cannot_do_is_left_out_and_nothing_else() {
+        let machine = Machine {
+            browser: Some("no browser"),
+            monitoring: Some("no Prometheus"),
+            disk: Some("no root"),
+            sanitizers: Some("another processor"),
+        };
+        let options = Options { fast: false, without_peers: false };
+        let (all, steps) = (plan(&options, true, &ABLE), plan(&options, true, &machine));
+        let missing: Vec<_> = names(&all).into_iter().filter(|name| !names(&steps).contains(name)).collect();
+        assert_eq!(missing, ["browser", "monitoring", "disk", "asan", "fuzz"]);
+    }
+
+    #[test]
+    fn help_tells_every_step() {
+        for step in plan(&Options { fast: false, without_peers: false }, true, &ABLE) {
+            assert!(LONG.contains(&format!("{} (", step.name)), "{}", step.name);
+        }
     }
 }

@@ -42,6 +42,19 @@ pub(crate) fn program(program: &Path, folder: &Path) -> Command {
     command
 }
 
+/// The same for a program that runs until we end it: it ends with us however we end, ctrl-c and SIGKILL included, and a
+/// stopped one too.
+pub(crate) fn leashed(path: &Path, folder: &Path) -> Command {
+    if require("setpriv", "").is_err() {
+        return program(path, folder);
+    }
+    // Becomes the program, so that its process id is the one we know. To be started by the main thread: it is that thread's end
+    // that counts.
+    let mut command = program("setpriv".as_ref(), folder);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(path);
+    command
+}
+
 /// The version that `tool` tells, or an error that says what is missing and what to do.
 pub(crate) fn require(tool: &str, remedy: &str) -> Result<String> {
     let output = program(tool.as_ref(), &root())
