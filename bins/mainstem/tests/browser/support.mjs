@@ -1,7 +1,7 @@
 // What the browser tests are made of: real nodes, a real browser, and a way to come between both.
 
-import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -16,31 +16,83 @@ mkdirSync(SHOTS, { recursive: true });
 
 const folder = (name) => mkdtempSync(path.join(tmpdir(), `mainstem-${name}-`));
 
-/** A node with simulated side chains; ends with `stop()`. */
-export async function node(...args) {
-  const data = folder("world");
-  const child = spawn(need("MAINSTEM_BIN"), ["dev", "--data", path.join(data, "world"), "--api", "127.0.0.1:0", "--quic", "127.0.0.1:0", ...args], { stdio: ["ignore", "pipe", "pipe"] });
+// What is started ends with the test, however that ends.
+const leash = spawnSync("setpriv", ["--version"]).status === 0 ? ["setpriv", "--pdeathsig", "KILL", "--"] : [];
+
+/** Starts a program; gives it with what the patterns find in what it says, and a way to end it. */
+async function start(program, args, ...patterns) {
+  const [first, ...rest] = [...leash, program, ...args];
+  const child = spawn(first, rest, { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
-  const url = await new Promise((resolve, reject) => {
+  const found = await new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("exit", (code) => reject(new Error(`the node ended with ${code}: ${said}`)));
+    child.on("exit", (code) => reject(new Error(`${path.basename(program)} ended with ${code}: ${said}`)));
     const hear = (bytes) => {
-      said += bytes;
-      const found = /^api +(http:\S+)/m.exec(said);
-      if (found) resolve(found[1]);
+      // What it says later is read, so that it never waits, and forgotten.
+      if (said.length < 100_000) said += bytes;
+      const all = patterns.map((pattern) => pattern.exec(said)?.[1]);
+      if (all.every((one) => one !== undefined)) resolve(all);
     };
     child.stdout.on("data", hear);
     child.stderr.on("data", hear);
+    if (patterns.length === 0) resolve([]);
   });
-  const stop = async () => {
+  const end = async (signal = "SIGKILL") => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once("exit", resolve));
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill("SIGKILL");
-      await ended;
-    }
-    rmSync(data, { recursive: true, force: true });
+    child.kill(signal);
+    await ended;
   };
-  return { url, stop };
+  return { found, end };
+}
+
+/** A node with simulated side chains; ends with `stop()`. */
+export async function node(...args) {
+  const data = folder("world");
+  const { found: [url], end } = await start(need("MAINSTEM_BIN"), ["dev", "--data", path.join(data, "world"), "--api", "127.0.0.1:0", "--quic", "127.0.0.1:0", ...args], /^api +(http:\S+)/m);
+  return { url, async stop() { await end(); rmSync(data, { recursive: true, force: true }); } };
+}
+
+/** The output of a program that has to succeed. */
+function output(program, ...args) {
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`${path.basename(program)} ${args.join(" ")} ended with ${status}: ${stderr}`);
+  return stdout.trim();
+}
+
+/** A node as operators run it, with these side chains, for which nobody speaks yet. */
+export async function operated(...chains) {
+  const [mainstem, data] = [need("MAINSTEM_BIN"), folder("operated")];
+  const [key, genesis, dir] = ["side.key", "genesis.toml", "data"].map((name) => path.join(data, name));
+  const owner = output(mainstem, "keys", "new", key);
+  writeFileSync(genesis, `[main]\nid = "AELF"\nname = "operated"\n${chains.map((chain) => `[[chain]]\nid = "${chain}"\nname = "chain ${chain}"\nnodes = ["${owner}"]\n`).join("")}`);
+  output(mainstem, "init", "--data", dir, "--genesis", genesis);
+  const { found: [ingest, url, identity], end } = await start(mainstem, ["run", "--data", dir, "--ingest.addr", "127.0.0.1:0", "--api.addr", "127.0.0.1:0"], /^ingest +quic (\S+)/m, /^api +(http:\S+)/m, /^public key +(\S+)/m);
+  const senders = [];
+  return {
+    url,
+    /** A simulated side chain, five blocks a second. */
+    async send(chain) {
+      const sender = await start(need("TRIBUTARY_BIN"), ["sim", "--main", ingest, "--main-key", identity, "--chain", chain, "--rate", "5", "--key", key]);
+      senders.push(sender);
+      return sender;
+    },
+    /** What only its operator may ask, by the socket in its data directory. */
+    admin: (where) => new Promise((resolve, reject) => {
+      const request = http.request({ socketPath: path.join(dir, "admin.sock"), path: where, method: "POST" }, (answer) => {
+        let body = "";
+        answer.on("data", (bytes) => { body += bytes; });
+        answer.on("end", () => (answer.statusCode < 300 ? resolve(body) : reject(new Error(`${where}: ${answer.statusCode} ${body}`))));
+      });
+      request.on("error", reject);
+      request.end();
+    }),
+    async stop() {
+      for (const sender of senders) await sender.end();
+      await end();
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
 }
 
 export async function browser() {
@@ -73,10 +125,15 @@ export async function open(opened, url, where = "#/", { view = DESK, scheme = "l
   page.on("response", async (response) => {
     if (new URL(response.url()).pathname.startsWith("/ui/") && response.status() === 200) weights.push(response.buffer().then((bytes) => bytes.length, () => 0));
   });
+  // The events of the stream, by name, as the browser got them.
+  const heard = {};
+  const session = await page.createCDPSession();
+  session.on("Network.eventSourceMessageReceived", ({ eventName }) => { heard[eventName] = (heard[eventName] ?? 0) + 1; });
+  await session.send("Network.enable");
   await page.setViewport(view);
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
   await page.goto(`${url}/ui/${where}`, { waitUntil: "load" });
-  return Object.assign(page, { wrong, weight: async () => (await Promise.all(weights)).reduce((sum, bytes) => sum + bytes, 0) });
+  return Object.assign(page, { wrong, heard, weight: async () => (await Promise.all(weights)).reduce((sum, bytes) => sum + bytes, 0) });
 }
 
 /** Waits until `question`, run in the page, gives something; `args` go with it. */
@@ -104,11 +161,12 @@ export async function serious(page) {
 
 export const shot = (page, name, options = {}) => page.screenshot({ path: path.join(SHOTS, `${name}.png`), ...options });
 
-/** Stands between browser and node: can be cut, and change answers on their way. */
-export async function between(url, change = (_, body) => body) {
+/** Stands between browser and node: can be cut, change answers on their way, and lack routes. */
+export async function between(url, change = (_, body) => body, lacks = () => false) {
   let cut = false;
   const sockets = new Set();
   const server = http.createServer((request, response) => {
+    if (lacks(request.url)) return void response.writeHead(404, { "content-type": "application/problem+json" }).end("{}");
     const onward = http.request(`${url}${request.url}`, { method: request.method, headers: { ...request.headers, host: new URL(url).host } }, (answer) => {
       const { "content-length": _, ...headers } = answer.headers;
       response.writeHead(answer.statusCode, headers);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -86,6 +86,25 @@ fn the_packaged_configuration_is_right() {
     let (code, out, error) = run(&mut check);
     assert_eq!(code, 0, "{error}");
     assert!(out.contains("mainstem.toml: right"), "{out}");
+
+    // Whoever starts it waits as long for its end as it may take.
+    let mut show = mainstem();
+    show.args(["config", "show", "--config"]).arg(&config).env("MAINSTEM_DATA_DIR", &data);
+    let (_, out, _) = run(&mut show);
+    let number = |text: &str, key: &str| -> u64 {
+        let value = text.lines().find_map(|line| line.trim().strip_prefix(key));
+        let value = value.unwrap_or_else(|| panic!("{key} in {text}"));
+        let digits = value.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty());
+        digits.unwrap().parse().unwrap()
+    };
+    let ms = number(&out, "drain_ms") + number(&out, "stop_timeout_ms");
+    assert!(ms > 60_000);
+    for (file, key) in
+        [("systemd/mainstem.service", "TimeoutStopSec="), ("container/compose.yaml", "stop_grace_period:")]
+    {
+        let text = fs::read_to_string(workspace().join("bins/mainstem/packaging").join(file)).unwrap();
+        assert!(number(&text, key) * 1_000 > ms + 5_000, "{file}");
+    }
 }
 
 #[test]
@@ -112,11 +131,16 @@ fn shell_blocks(text: &str) -> String {
     script
 }
 
-/// Ports that nobody has now: the quick start has to know its addresses before its node runs.
-fn free_addresses() -> [String; 2] {
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    [tcp.to_string(), udp.to_string()]
+/// An address that nobody has now: the quick start has to know its addresses before its node runs. Below the ports that the
+/// system gives to whoever asks for any, and tests that run at once, which are other processes, begin at others: nobody takes
+/// it before the node does.
+fn free_address() -> String {
+    let first = 10_500 + (std::process::id() % 900) as u16 * 10;
+    let free = (first..19_600).find(|port| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
+            && UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
+    });
+    format!("127.0.0.1:{}", free.expect("one of so many ports is free"))
 }
 
 #[test]
@@ -131,10 +155,13 @@ fn the_quick_start_does_what_it_says() {
     // Built by cargo next to the program under test, or the message says how.
     drop(tributary());
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let [api, ingest] = free_addresses();
+    // One is of TCP, the other of UDP.
+    let address = free_address();
     let mut bash = Command::new("timeout");
     bash.args(["120", "bash", "-c", &script]).current_dir(dir.path()).stdin(Stdio::null()).env("PATH", path);
-    bash.env("MAINSTEM_API_ADDR", &api).env("MAINSTEM_INGEST_ADDR", &ingest).env("TRIBUTARY_MAIN", &ingest);
+    bash.env("MAINSTEM_API_ADDR", &address)
+        .env("MAINSTEM_INGEST_ADDR", &address)
+        .env("TRIBUTARY_MAIN", &address);
     let (code, out, error) = run(&mut bash);
     let log = |name| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
     assert_eq!(code, 0, "{out}\n{error}\n{}\n{}", log("main.txt"), log("side.txt"));
@@ -174,12 +201,13 @@ fn every_command_and_flag_that_the_book_names_is_there() {
     let page = |name: &str| fs::read_to_string(dir.path().join(format!("{name}.1"))).ok();
     let (mut wrong, mut helps) = (Vec::new(), HashMap::new());
     let mut seen = 0;
-    for entry in fs::read_dir(workspace().join("docs")).unwrap() {
-        let path = entry.unwrap().path();
+    let docs = fs::read_dir(workspace().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for path in docs.chain([workspace().join("README.md")]) {
         if path.extension().is_none_or(|extension| extension != "md") {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
+        let before = seen;
         for line in code_lines(&text) {
             // Each call in a line by itself: `a && b`, `a | b`.
             for call in line.split(['|', '&', ';', '(']) {
@@ -221,6 +249,7 @@ fn every_command_and_flag_that_the_book_names_is_there() {
                 }
             }
         }
+        assert!(seen > before || !path.ends_with("README.md"), "README.md names no command");
     }
     assert!(seen > 50, "only {seen} calls were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
