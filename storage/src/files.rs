@@ -136,7 +136,7 @@ impl Context {
     /// The operations of all blocks, and of one whose record a crash kept from the log.
     pub(crate) fn read_operations(&self) -> Result<Operations, Error> {
         let path = self.dir.join(OPERATIONS);
-        let Some(bytes) = read_up_to(&path, 1 << 30)? else { return Ok(Operations::default()) };
+        let Some(bytes) = read_up_to(&path, operations::MAX_BYTES)? else { return Ok(Operations::default()) };
         operations::decode(&bytes, &self.key).map_err(|flaw| Error::damaged(&path, 0, Part::File, flaw))
     }
 

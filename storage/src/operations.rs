@@ -11,6 +11,9 @@ use crate::format::{Flaw, Key, Purpose, VERSION, at_least, at_most, exactly, jud
 
 const MAGIC: [u8; 8] = *b"MAINOPER";
 
+/// Bytes of the file that are read, and so written, at most. The engine refuses registrations long before.
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
+
 /// The first bytes of the file. Entries follow.
 #[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -33,6 +36,14 @@ struct EntryHead {
 }
 const _: () = assert!(size_of::<EntryHead>() == 16);
 
+/// How long the file with these operations is.
+pub(crate) fn file_bytes(operations: &[(Height, Operation)]) -> u64 {
+    let each = operations.iter().map(|(_, operation)| {
+        (size_of::<EntryHead>() + operation.encoded_bytes().next_multiple_of(8)) as u64
+    });
+    size_of::<FileHead>() as u64 + each.sum::<u64>()
+}
+
 /// The file with these operations, which ascend by height.
 pub(crate) fn encode(key: &Key, operations: &[(Height, Operation)]) -> Vec<u8> {
     let head = FileHead {
@@ -51,6 +62,7 @@ pub(crate) fn encode(key: &Key, operations: &[(Height, Operation)]) -> Vec<u8> {
         bytes.extend_from_slice(&operation);
         bytes.resize(bytes.len().next_multiple_of(8), 0);
     }
+    debug_assert_eq!(bytes.len() as u64, file_bytes(operations), "each entry is as long as was counted");
     let sum = key.sum(Purpose::Operations, 0, 0, 0, &bytes[8..]);
     bytes[..8].copy_from_slice(&sum.to_le_bytes());
     bytes

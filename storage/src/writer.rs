@@ -17,6 +17,7 @@ use crate::files::{Context, Lock, ReadersLock};
 use crate::format::{self, FIRST_RECORD, Flaw, Mark, RecordHeader, RunEntry, Trailer};
 use crate::log::{Options, Prepare};
 use crate::medium::{Medium, MediumFile};
+use crate::operations;
 use crate::prepare::{Ahead, next_segment};
 use crate::reader::{Index, LogReader, Shared};
 use crate::recover::{self, Recovered};
@@ -182,6 +183,9 @@ impl LogWriter {
         let height = block.header.height;
         let new = block.operations.iter().map(|operation| (height, operation.clone()));
         let operations: Operations = self.operations.iter().cloned().chain(new).collect();
+        // Longer, it could be written and never be read again.
+        format::at_most("length of OPERATIONS", operations::file_bytes(&operations), operations::MAX_BYTES)
+            .map_err(|flaw| Error::Refused { height, flaw })?;
         let written = self.shared.context.write_operations(&*self.medium, &operations);
         // Nobody knows which of the two files is there: the next opening drops what has no record.
         written.inspect_err(|error| self.failed = Some(error.to_string()))?;

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ::engine;
 use engine::chain::{Height, MainBlock};
 use engine::store::BlockReader;
-use mainstem_engine as engine;
 use mainstem_storage::{Error, Log, LogReader, LogWriter, Medium, MediumFile, Options, operations};
 use model::{Place, Step, genesis, run};
 use proptest::prelude::*;

@@ -181,10 +181,14 @@ impl Lane {
         self.observer.is_held()
     }
 
-    /// Ends the lane, as its chain is not registered any more: it takes nothing from here on, and nobody speaks for it.
+    /// Ends the lane, as its chain is not registered any more: it takes nothing from here on, and nobody speaks for it. If
+    /// nothing is left in it, or once that is durable, it gives its memory back; what is never sealed goes with the lane.
     pub fn close(&self) {
         let mut tail = self.tail();
         (tail.closed, tail.speaker) = (true, None);
+        // AcqRel: as in `Lane::release`. The speaker, if there was one, does not do it when it leaves: it is none any more.
+        self.left.swap(true, Ordering::AcqRel);
+        tail.give_back();
     }
 
     /// Whether it was ended: all that is asked of it is refused then. A chain that was registered again has another lane.

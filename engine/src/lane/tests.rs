@@ -144,3 +144,24 @@ fn outlet_remembers_the_hash_of_the_last_block_taken() {
     outlet.advance(2, newest);
     assert_eq!((outlet.parent(), outlet.next_height(), outlet.available()), (Hash([6; 32]), Height(7), 1));
 }
+
+#[test]
+fn a_closed_lane_gives_its_memory_back_at_once_or_when_the_last_block_is_durable() {
+    for durable_before in [true, false] {
+        let (lane, LaneEnds { mut outlet, mut drain }) = lane(10);
+        push(&lane, 3, 0);
+        take_all(&mut outlet);
+        let mut release = || drain.release(Height(7), Duration::ZERO, |_, _| ());
+        if durable_before {
+            release();
+        }
+        assert_ne!(lane.held(), (0, 0), "its speaker may send more");
+        lane.close();
+        lane.release(SESSION);
+        if !durable_before {
+            assert_ne!(lane.held(), (0, 0), "they are being stored");
+            release();
+        }
+        assert_eq!(lane.held(), (0, 0));
+    }
+}

@@ -50,7 +50,7 @@ pub use config::{ConfigError, PipelineConfig, SealRules};
 pub use head::{Head, HeadSink};
 pub use meter::Meter;
 pub use operate::{OperateError, Operator};
-pub use resume::ResumeError;
+pub use resume::{ResumeError, check};
 pub use seal::Sealer;
 pub use stats::{Durable, StageNow, Stats};
 pub use trace::BlockTrace;
@@ -238,7 +238,7 @@ impl Engine {
             clock: Arc::clone(&clock),
         };
         let (pool, mut threads) = hashing_pool(config.hash_threads);
-        let seal = Mutex::new(Some(guarded("seal", &shared, move || seal.run())));
+        let seal = Mutex::new(Some(guarded(move || seal.run())));
         // The stage has to run on the pool's first thread, which has its name, and a pool lets nobody choose
         // one: so all threads are asked, and the first one does it.
         pool.spawn_broadcast(move |thread| {
@@ -248,7 +248,7 @@ impl Engine {
                 seal();
             }
         });
-        threads.push(spawn("persist".into(), guarded("persist", &shared, move || persist.run())));
+        threads.push(spawn("persist".into(), guarded(move || persist.run())));
         Running {
             shared,
             cache,
@@ -262,18 +262,37 @@ impl Engine {
     }
 }
 
-/// Runs a stage. One that panicked would leave a node that looks alive and indexes nothing; so it is a
-/// failure. What the stage owned is not used again.
-fn guarded(
-    name: &'static str,
-    shared: &Arc<Shared>,
-    run: impl FnOnce() + Send + 'static,
-) -> impl FnOnce() + Send + 'static {
-    let shared = Arc::clone(shared);
-    move || {
-        if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            shared.fail(format!("the {name} stage panicked; please report it with the log output"));
+/// Held by a stage while it runs, and dropped before anything else that the stage owns, however it ends: what has become
+/// of it is known by then to all who find a hand-over closed or an answer missing.
+///
+/// A stage that panicked would leave a node that looks alive and indexes nothing; so it is a failure.
+struct Alive {
+    stage: &'static str,
+    shared: Arc<Shared>,
+}
+
+impl Alive {
+    fn new(stage: &'static str, shared: &Arc<Shared>) -> Self {
+        Self { stage, shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let Self { stage, shared } = self;
+        if thread::panicking() {
+            shared.fail(format!("the {stage} stage panicked; please report it with the log output"));
         }
+        // Whichever stage has ended, no operation becomes durable any more.
+        shared.desk.close();
+    }
+}
+
+/// Runs a stage, which holds [`Alive`]. What it owned is not used again after a panic.
+fn guarded(run: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
+    move || {
+        // Told by `Alive`.
+        let _ = catch_unwind(AssertUnwindSafe(run));
     }
 }
 

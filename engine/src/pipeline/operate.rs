@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::chain::Height;
 use crate::lane::{Drain, Lane};
@@ -33,6 +33,17 @@ pub enum OperateError {
     /// There is no room for one more chain.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The operations of all main blocks are read at every start, from one file: there cannot be any number of them.
+    #[error(
+        "the operations of this main chain take {bytes} bytes with this one; expected at most {most}: it takes no more \
+         registrations, while chains can still be removed"
+    )]
+    Full {
+        /// How many bytes they would take.
+        bytes: u64,
+        /// [`Registry::MAX_OPERATION_BYTES`].
+        most: u64,
+    },
     /// The engine has ended, or ends before the operation is durable. It may be found done after a restart.
     #[error("the engine makes no more main blocks: {cause}")]
     Stopped {
@@ -65,6 +76,11 @@ impl Operator {
                 return Err(OperationError::Taken { chain: side.id }.into());
             }
             self.config.validate(self.registry.len() + 1)?;
+            // Of registrations alone: there are no more removals than these, and they are short.
+            let bytes = self.registry.operation_bytes().saturating_add(operation.kept_bytes());
+            if bytes > Registry::MAX_OPERATION_BYTES {
+                return Err(OperateError::Full { bytes, most: Registry::MAX_OPERATION_BYTES });
+            }
         }
         let (reply, answer) = sync_channel(1);
         if self.shared.desk.put(Pending { operation, reply }) {
@@ -73,6 +89,7 @@ impl Operator {
             if let Ok(answer) = answer.recv() {
                 return answer;
             }
+            self.shared.desk.wait_closed();
         }
         let cause = self.shared.failure.get().cloned();
         Err(OperateError::Stopped { cause: cause.unwrap_or_else(|| "it is being stopped".into()) })
@@ -99,12 +116,14 @@ pub(super) struct Desk {
     /// doorbell, and sees it then.
     full: AtomicBool,
     place: Mutex<Place>,
+    /// Notified when it is closed.
+    closed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Place {
     pending: Option<Pending>,
-    /// The sealing stage has ended.
+    /// A stage has ended.
     closed: bool,
 }
 
@@ -144,6 +163,13 @@ impl Desk {
         let mut place = lock(&self.place);
         place.closed = true;
         place.pending = None;
+        self.closed.notify_all();
+    }
+
+    /// Waits for that. For who had no answer: the stage that dropped the operation is ending, and says why before this.
+    fn wait_closed(&self) {
+        let place = self.closed.wait_while(lock(&self.place), |place| !place.closed);
+        drop(place.unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -162,4 +188,70 @@ pub(super) struct Change {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is under these locks is right whatever happened.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::chain::{ChainId, NodeKey, Timestamp};
+    use crate::clock::Clock;
+    use crate::pipeline::Engine;
+    use crate::quorum::FinalityRule;
+    use crate::state::{Genesis, MainChain, SideChain};
+    use crate::store::BlockReader;
+    use crate::store::memory::MemoryStore;
+
+    use super::*;
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn wall(&self) -> Timestamp {
+            Timestamp::default()
+        }
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    fn side(id: u32, nodes: usize) -> SideChain {
+        let key = |node: usize| {
+            let mut key = [1; 32];
+            key[..8].copy_from_slice(&node.to_le_bytes());
+            NodeKey(key)
+        };
+        SideChain {
+            id: ChainId(id),
+            name: "side".into(),
+            first_height: Height(1),
+            nodes: (0..nodes).map(key).collect(),
+            finality: FinalityRule::Single,
+        }
+    }
+
+    #[test]
+    fn a_registration_beyond_what_a_start_may_read_is_refused_and_a_removal_is_not() {
+        let main = MainChain { id: ChainId(9_992_731), name: "main".into(), aelf_root: true };
+        let genesis = Genesis::parse(&Genesis::document(&main, &[side(2, 1)])).unwrap();
+        let store = MemoryStore::default();
+        let reader = store.reader();
+        let clock = Arc::new(Stopped);
+        let engine = Engine::resume(PipelineConfig::default(), &genesis, store, &reader, clock).unwrap();
+        let operator = engine.operator();
+        let running = engine.start(Vec::new());
+        // As if the largest one had been done again and again.
+        let large = Operation::Register(side(3, Operation::MAX_NODES));
+        let most = Registry::MAX_OPERATION_BYTES;
+        while operator.registry.operation_bytes() + large.kept_bytes() <= most {
+            operator.registry.apply(&large);
+        }
+        operator.registry.apply(&Operation::Remove(ChainId(3)));
+        let bytes = operator.registry.operation_bytes() + large.kept_bytes();
+        assert!(bytes > most, "{bytes}");
+        assert_eq!(running.operate(large), Err(OperateError::Full { bytes, most }));
+        assert_eq!(reader.head(), Height(0), "nothing was sealed");
+        assert_eq!(running.operate(Operation::Remove(ChainId(2))), Ok(Height(1)));
+        running.stop().unwrap();
+    }
 }

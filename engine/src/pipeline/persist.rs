@@ -22,7 +22,7 @@ use crate::sync::{Doorbell, Publisher, Receiver, RecvTimeout, Sender};
 use super::head::{Head, HeadSink};
 use super::operate::Change;
 use super::trace::Persisted;
-use super::{SEALED_WAITING, Shared};
+use super::{Alive, SEALED_WAITING, Shared};
 
 /// Main blocks that share a sync at most; 260 bytes each.
 const MOST_UNSYNCED: usize = 4096;
@@ -128,6 +128,7 @@ impl Persister {
     /// Runs until the sealing stage has ended, or the store has failed: then nothing more is stored,
     /// published or released, because a failed sync says nothing about what is on the disk.
     pub(super) fn run(mut self) {
+        let _alive = Alive::new("persist", &self.shared);
         if let Err(error) = self.persist() {
             self.shared.fail(format!("the log cannot be written: {error}"));
         }

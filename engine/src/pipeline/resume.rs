@@ -69,6 +69,15 @@ pub(crate) struct Resumed {
     pub(crate) registry: Registry,
 }
 
+/// Checks that an engine could go on where `reader`'s store ends, as a start does, and starts nothing: the operations, the
+/// index and the history give the roots of the newest header. Gives that one, if there is one.
+///
+/// # Errors
+/// See [`ResumeError`].
+pub fn check<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Option<Head>, ResumeError> {
+    resume(genesis, reader).map(|resumed| resumed.head)
+}
+
 pub(crate) fn resume<R: BlockReader>(genesis: &Genesis, reader: &R) -> Result<Resumed, ResumeError> {
     let operations = reader.operations()?;
     let mut state = State::restore(genesis, &operations)

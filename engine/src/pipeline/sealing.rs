@@ -22,7 +22,7 @@ use super::persist::Handed;
 use super::seal::Sealer;
 use super::select::fair_shares;
 use super::trace::Sealed;
-use super::{Shared, empty_block};
+use super::{Alive, Shared, empty_block};
 
 /// How long the stage looks away at least while blocks wait but are not sealed yet.
 const GLANCE: Duration = Duration::from_millis(1);
@@ -71,8 +71,8 @@ struct Look {
 impl SealStage {
     /// Runs until a stop was requested and nothing is left, or until the persisting stage has given up.
     pub(super) fn run(mut self) {
+        let _alive = Alive::new("seal", &self.shared);
         self.seal_all();
-        self.shared.desk.close();
         self.shared.figures.seal.meter.end(self.clock.monotonic());
     }
 
@@ -91,7 +91,11 @@ impl SealStage {
             let Look { waiting, most, held, at, pause } = self.look(&mut counts);
             if waiting == 0 && change.is_none() {
                 figures.meter.end(at);
-                if held && !self.to_persist.is_closed() {
+                if self.to_persist.is_closed() {
+                    // Whoever waits for what was handed on is told so when this end of the hand-over is gone, too.
+                    return;
+                }
+                if held {
                     self.stored.wait(pause);
                     continue;
                 }

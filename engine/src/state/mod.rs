@@ -70,7 +70,7 @@ impl State {
     ///
     /// # Errors
     /// One of them cannot be where it stands: which block's, and why.
-    pub(crate) fn restore(
+    pub fn restore(
         genesis: &Genesis,
         operations: &[(Height, Operation)],
     ) -> Result<Self, (Height, OperationError)> {
@@ -104,7 +104,7 @@ impl State {
     }
 
     /// Sets indexed heads after [`State::restore`], as [`State::index`] does.
-    pub(crate) fn index_restored(&mut self, heads: impl IntoIterator<Item = (usize, Height, Hash)>) {
+    pub fn index_restored(&mut self, heads: impl IntoIterator<Item = (usize, Height, Hash)>) {
         self.change(heads, true, |_, _| ());
     }
 

@@ -122,6 +122,19 @@ impl Operation {
         Ok(())
     }
 
+    /// How many bytes [`Operation::encode`] gives.
+    pub fn encoded_bytes(&self) -> usize {
+        match self {
+            Self::Register(side) => 22 + 32 * side.nodes.len() + side.name.len().next_multiple_of(4),
+            Self::Remove(_) => 5,
+        }
+    }
+
+    /// How many bytes a store keeps of it at most: its own, height and length, and what fills it up.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.encoded_bytes() as u64 + 24
+    }
+
     /// Its bytes. [`Operation::decode`] reads them back.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -257,6 +270,7 @@ mod tests {
         ) {
             let mut bytes = operation.encode();
             prop_assert!(bytes.len() <= Operation::MAX_BYTES);
+            prop_assert_eq!(bytes.len(), operation.encoded_bytes());
             prop_assert_ne!(1 + bytes.len(), 64);
             prop_assert_eq!(Operation::decode(&bytes), Ok(operation.clone()));
             for end in 0..bytes.len() {

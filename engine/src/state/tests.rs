@@ -134,6 +134,14 @@ proptest! {
         let by_steps = Registry::new(&genesis, []);
         done.iter().for_each(|(_, operation)| by_steps.apply(operation));
         prop_assert_eq!(registry.chains(), by_steps.chains());
+        // As many as the state names, whether they came one by one or with a start.
+        let ever = state.chains().len();
+        prop_assert_eq!((registry.ever(), by_steps.ever()), (ever, ever));
+        prop_assert_eq!(registry.operation_bytes(), by_steps.operation_bytes());
+        for id in 0..12 {
+            let known = state.chains().iter().any(|chain| chain.id == ChainId(id));
+            prop_assert_eq!(registry.ever_with(ChainId(id)), ever + usize::from(!known));
+        }
         let active = state.chains().iter().filter(|chain| chain.active).map(|chain| chain.id);
         prop_assert!(registry.chains().iter().map(|side| side.id).eq(active));
     }

@@ -3,12 +3,14 @@
 
 mod model;
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use engine::chain::{ChainId, Hash, Height, MainBlock};
+use engine::clock::Clock;
 use engine::lane::Refusal;
-use engine::pipeline::{Engine, OperateError, PipelineConfig, ResumeError};
+use engine::pipeline::{Engine, OperateError, Operator, PipelineConfig, ResumeError, check};
 use engine::state::{Operation, OperationError};
 use engine::store::memory::{MemoryReader, MemoryStore};
 use engine::store::{BlockReader, BlockStore, StoreError};
@@ -147,6 +149,81 @@ fn an_operation_that_cannot_be_stored_is_told_so_and_shows_nowhere() {
     running.stop().unwrap_err();
 }
 
+/// A store whose first sync fails, but not before it may.
+struct Slow {
+    store: MemoryStore,
+    syncs: mpsc::Sender<()>,
+    may_fail: mpsc::Receiver<()>,
+}
+
+impl BlockStore for Slow {
+    fn append(&mut self, block: &MainBlock) -> Result<(), StoreError> {
+        self.store.append(block)
+    }
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let _ = self.syncs.send(());
+        let _ = self.may_fail.recv();
+        Err(StoreError::new("the disk is gone"))
+    }
+}
+
+/// Does the operation on a thread of its own; the answer, if there is one within a minute.
+fn answer(operator: &Operator, operation: Operation) -> mpsc::Receiver<Result<Height, OperateError>> {
+    let (answered, answer) = mpsc::channel();
+    let operator = operator.clone();
+    thread::spawn(move || answered.send(operator.operate(operation)));
+    answer
+}
+
+#[test]
+fn an_operation_behind_a_sync_that_fails_is_told_so_and_the_engine_stops() {
+    let (syncs, syncing) = mpsc::channel();
+    let (fail, may_fail) = mpsc::channel();
+    let store = MemoryStore::default();
+    let reader = store.reader();
+    let store = Slow { store, syncs, may_fail };
+    let engine = Engine::resume(config(1), &genesis(), store, &reader, clock()).unwrap();
+    let running = engine.start(Vec::new());
+    push(&running.cache().lane(ChainId(2)).unwrap(), 1).unwrap();
+    syncing.recv().unwrap();
+    let answer = answer(&running.operator(), Operation::Register(side(3, 1)));
+    wait_until("it was handed on", || {
+        running.stages().iter().any(|stage| stage.name == "append" && stage.queue == 1)
+    });
+    fail.send(()).unwrap();
+    let refused = answer.recv_timeout(Duration::from_mins(1)).expect("an answer");
+    let Err(OperateError::Stopped { cause }) = refused else { panic!("{refused:?}") };
+    assert!(cause.contains("the disk is gone"), "{cause}");
+    running.stop().unwrap_err();
+}
+
+/// A clock that is broken for who seals.
+struct Broke(Arc<dyn Clock>);
+
+impl Clock for Broke {
+    fn wall(&self) -> engine::chain::Timestamp {
+        panic!("the clock is broken");
+    }
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
+#[test]
+fn operations_after_a_panic_of_a_stage_are_told_of_it() {
+    let store = MemoryStore::default();
+    let reader = store.reader();
+    let clock = Arc::new(Broke(clock()));
+    let running = Engine::resume(config(1), &genesis(), store, &reader, clock).unwrap().start(Vec::new());
+    for chain in [3, 5] {
+        let answer = answer(&running.operator(), Operation::Register(side(chain, 1)));
+        let refused = answer.recv_timeout(Duration::from_mins(1)).expect("an answer");
+        let Err(OperateError::Stopped { cause }) = refused else { panic!("{refused:?}") };
+        assert!(cause.starts_with("the seal stage panicked"), "{cause}");
+    }
+    running.stop().unwrap_err();
+}
+
 #[test]
 fn sessions_of_a_removed_chain_are_refused_and_the_new_lane_takes_them() {
     let store = MemoryStore::default();
@@ -209,6 +286,8 @@ fn operations_that_the_headers_do_not_commit_to_are_refused_at_a_start() {
     };
     let right = reader.operations().unwrap().to_vec();
     resume(right.clone()).unwrap();
+    assert_eq!(check(&genesis(), &reader).unwrap().unwrap().header.height, removed);
+    check(&genesis(), &Altered(reader.clone(), Arc::new([]))).unwrap_err();
     let root = |result, height: Height, what: &str| match result {
         Err(ResumeError::Root { height: at, root, .. }) => assert_eq!((at, root), (height, what)),
         other => panic!("{other:?}"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::engine;
 use engine::chain::{BlockView, ChainId, Columns, Hash, Height, NodeKey, Timestamp};
 use engine::clock::Clock;
 use engine::lane::{Claim, Lane, Refusal, SessionId};
@@ -12,7 +13,6 @@ use engine::proof;
 use engine::sim::{SimChain, SimConfig};
 use engine::state::{Genesis, MainChain, Operation, OperationError, SideChain, ops_root};
 use engine::store::{BlockReader, BlockStore};
-use mainstem_engine as engine;
 
 pub const KEY: NodeKey = NodeKey([1; 32]);
 pub const SESSION: SessionId = SessionId(1);
