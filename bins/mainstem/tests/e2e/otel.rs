@@ -199,9 +199,9 @@ mod with {
 
         // Nobody takes the traces, and main blocks are made as ever.
         node.process.line("that nobody takes traces", |line| line.contains("takes no traces").then_some(()));
-        let head = http::get(&node.api, "/v1/blocks/latest")["height"].as_u64().unwrap();
+        let head = http::get(&node.api, "/v1/blocks/latest")["header"]["height"].as_u64().unwrap();
         wait_for("main blocks", || {
-            let now = http::get(&node.api, "/v1/blocks/latest")["height"].as_u64()?;
+            let now = http::get(&node.api, "/v1/blocks/latest")["header"]["height"].as_u64()?;
             (now > head + 5).then_some(())
         });
 
