@@ -228,8 +228,16 @@ fn no_std() -> Step {
 }
 
 pub(crate) fn clippy() -> Step {
-    let args =
-        ["clippy", "--workspace", "--all-targets", "--features", "mainstem/parquet,mainstem/otel", "--", "-D", "warnings"];
+    let args = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        "mainstem/parquet,mainstem/otel",
+        "--",
+        "-D",
+        "warnings",
+    ];
     cargo_step("clippy", "lints of every target; a warning is an error", &args, &[])
 }
 
