@@ -30,8 +30,9 @@ mod threads;
 mod watch;
 mod web;
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
+use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use command::{bench, config, dev, follow, init, inspect, peers, profile, proof, prune, run, verify};
@@ -45,8 +46,9 @@ Examples:
   mainstem verify p.json                          verify it, offline
   mainstem explain MS-1204                        what an error code means, and what to do
 
-Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 damaged data, 4 data of another version,
-5 no node answers; `verify` and `follow` say their own in their help.";
+Exit codes of mainstem: 0 done, 1 failed, 2 wrong command line or configuration, 3 damaged data, 4 data of another version,
+5 no node answers; commands that answer a question with it (verify, follow, why, health, doctor, inspect, replay) say how in
+their help, and docs/errors/README.md has them all.";
 
 /// The engine of a main chain: indexes side chains, seals main blocks, serves proofs.
 #[derive(Parser)]
@@ -91,54 +93,43 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Dev(dev) => dev.run(),
-        Command::Bench(bench) => bench.run(),
-        Command::BenchLoad(load) => load.run(),
-        Command::Profile(profile) => profile.run(),
-        Command::Init(init) => init.run(),
-        Command::Run(run) => run.run(),
-        Command::Keys(keys) => keys.run(),
-        Command::Config(config) => config.run(),
-        Command::Chains(chains) => chains.run(),
-        Command::Why(why) => match why.run() {
-            Ok(code) => return code,
-            Err(error) => Err(error),
-        },
-        Command::Peers(peers) => peers.run(),
-        Command::Top(top) => top.run(),
-        Command::Proof(proof) => proof.run(),
-        Command::Prune(prune) => prune.run(),
-        Command::Verify(verify) => return verify.run(),
-        Command::Follow(follow) => return follow.run(),
-        Command::Completions(completions) => completions.run(Cli::command()),
-        Command::Man(man) => man.run(Cli::command()),
-        Command::Explain(explain) => explain.run(),
-        Command::Log(log) => log.run(),
-        Command::Trace(trace) => trace.run(),
-        Command::Reload(reload) => reload.run(),
-        Command::Snapshot(snapshot) => snapshot.run(),
-        Command::Restore(restore) => restore.run(),
-        Command::Health(health) => match health.run() {
-            Ok(code) => return code,
-            Err(error) => Err(error),
-        },
-        Command::Record(record) => record.run(),
-        Command::Replay(replay) => match replay.run() {
-            Ok(code) => return code,
-            Err(error) => Err(error),
-        },
-        Command::Doctor(doctor) => match doctor.run() {
-            Ok(code) => return code,
-            Err(error) => Err(error),
-        },
-        Command::Inspect(inspect) => match inspect.run() {
-            Ok(code) => return code,
-            Err(error) => Err(error),
-        },
-    };
+    match Cli::parse().command {
+        Command::Dev(dev) => ended(dev.run()),
+        Command::Bench(bench) => ended(bench.run()),
+        Command::BenchLoad(load) => ended(load.run()),
+        Command::Profile(profile) => ended(profile.run()),
+        Command::Init(init) => ended(init.run()),
+        Command::Run(run) => ended(run.run()),
+        Command::Keys(keys) => ended(keys.run()),
+        Command::Config(config) => ended(config.run()),
+        Command::Chains(chains) => ended(chains.run()),
+        Command::Why(why) => ended(why.run()),
+        Command::Peers(peers) => ended(peers.run()),
+        Command::Top(top) => ended(top.run()),
+        Command::Proof(proof) => ended(proof.run()),
+        Command::Prune(prune) => ended(prune.run()),
+        Command::Verify(verify) => ended(verify.run()),
+        Command::Follow(follow) => ended(follow.run()),
+        Command::Completions(completions) => ended(completions.run(Cli::command())),
+        Command::Man(man) => ended(man.run(Cli::command())),
+        Command::Explain(explain) => ended(explain.run()),
+        Command::Log(log) => ended(log.run()),
+        Command::Trace(trace) => ended(trace.run()),
+        Command::Reload(reload) => ended(reload.run()),
+        Command::Snapshot(snapshot) => ended(snapshot.run()),
+        Command::Restore(restore) => ended(restore.run()),
+        Command::Health(health) => ended(health.run()),
+        Command::Record(record) => ended(record.run()),
+        Command::Replay(replay) => ended(replay.run()),
+        Command::Doctor(doctor) => ended(doctor.run()),
+        Command::Inspect(inspect) => ended(inspect.run()),
+    }
+}
+
+/// How the process ends by what came of a command: those that answer a question with it say how.
+fn ended(result: Result<impl Termination>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(done) => done.report(),
         Err(error) => ExitCode::from(codes::report(&error) as u8),
     }
 }

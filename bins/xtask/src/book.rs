@@ -93,11 +93,10 @@ fn with_errors(summary: &str) -> Result<String> {
     }
     pages.sort();
     let mut lines: Vec<&str> = summary.lines().collect();
-    if let Some(at) = lines.iter().position(|line| line.contains("](errors.md)")) {
-        let after = lines.split_off(at + 1);
-        lines.extend(pages.iter().map(String::as_str));
-        lines.extend(after);
-    }
+    let at = lines.iter().position(|line| line.contains("](errors/README.md)"));
+    let after = lines.split_off(at.context("docs/SUMMARY.md does not have errors/README.md")? + 1);
+    lines.extend(pages.iter().map(String::as_str));
+    lines.extend(after);
     Ok(lines.join("\n") + "\n")
 }
 
@@ -126,6 +125,9 @@ fn problems() -> Result<Vec<String>> {
             };
             if !root.join(&target).exists() {
                 problems.push(format!("{name}: {link} leads nowhere"));
+            } else if file.starts_with("docs") && root.join(&target).is_dir() {
+                // The book has no page for it.
+                problems.push(format!("{name}: {link} leads to a folder: name a document in it"));
             } else if !anchor.is_empty()
                 && texts.get(&target).is_some_and(|text| !anchors(text).contains(anchor))
             {
@@ -138,7 +140,7 @@ fn problems() -> Result<Vec<String>> {
         links(summary).into_iter().filter_map(|link| resolve("docs/SUMMARY.md", link)).collect();
     for file in texts.keys().filter(|file| file.starts_with("docs") && !file.ends_with("SUMMARY.md")) {
         // The pages of single errors are put in when the book is made.
-        let of_error = file.starts_with("docs/errors");
+        let of_error = file.starts_with("docs/errors") && !file.ends_with("README.md");
         if !of_error && !listed.contains(file) {
             problems.push(format!("{} is not in docs/SUMMARY.md", file.display()));
         }
@@ -233,6 +235,18 @@ mod tests {
     fn every_link_leads_somewhere_and_every_document_is_in_the_summary() {
         let problems = problems().unwrap();
         assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
+
+    #[test]
+    fn pages_of_errors_stand_below_their_table() {
+        let summary = with_errors("- [E](errors/README.md)\n- [F](f.md)\n").unwrap();
+        let lines: Vec<_> = summary.lines().collect();
+        assert!(
+            lines[1].starts_with("  - [MS-1001: ") && lines[1].ends_with("](errors/MS-1001.md)"),
+            "{summary}"
+        );
+        assert_eq!((lines[0], lines[lines.len() - 1]), ("- [E](errors/README.md)", "- [F](f.md)"));
+        assert!(with_errors("- [F](f.md)\n").is_err());
     }
 
     #[test]

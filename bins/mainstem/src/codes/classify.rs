@@ -1,6 +1,7 @@
 //! Which code and which exit code an error has, by its type; or by what the place that made it says.
 
 use std::fmt;
+use std::io::{Write as _, stderr};
 
 use storage::Flaw;
 
@@ -10,7 +11,7 @@ use crate::keys::FileError;
 use crate::settings::{ConfigError, Problem};
 use crate::snapshot::SnapshotError;
 
-/// How the process ends.
+/// How the process ends: `docs/errors/README.md` has the table, with those that commands have of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Exit {
     /// It failed.
@@ -187,22 +188,27 @@ fn of_storage(error: &storage::Error) -> Code {
     })
 }
 
-/// Says an error on standard error, with its code, and how the process ends by it.
+/// Says an error on standard error, with its code, and gives how the process ends by it.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
+    Exit::of(say(error))
+}
+
+/// Says an error on standard error, with its code, for those that go on or end in a way of their own.
+pub(crate) fn say(error: &anyhow::Error) -> Code {
     let code = of(error);
+    let mut text = Vec::new();
     // What is wrong with a configuration is told at once, each with its own code.
     if let Some(settings) = error.downcast_ref::<ConfigError>() {
         for problem in &settings.problems {
-            eprintln!("error[{}]: {problem}", of_problem(problem));
+            let _ = writeln!(text, "error[{}]: {problem}", of_problem(problem));
         }
     } else {
         for (position, line) in format!("{error:#}").lines().enumerate() {
-            if position == 0 {
-                eprintln!("error[{code}]: {line}");
-            } else {
-                eprintln!("  {line}");
-            }
+            let start = if position == 0 { format!("error[{code}]:") } else { " ".to_owned() };
+            let _ = writeln!(text, "{start} {line}");
         }
     }
-    Exit::of(code)
+    // Whoever closed standard error has the exit code.
+    let _ = stderr().write_all(&text);
+    code
 }

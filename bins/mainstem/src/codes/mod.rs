@@ -15,11 +15,10 @@
 mod classify;
 
 use std::fmt;
-use std::str::FromStr;
 
 #[cfg(test)]
 use classify::{Exit, of};
-pub(crate) use classify::{WithCode, as_storage, report};
+pub(crate) use classify::{WithCode, as_storage, report, say};
 
 use net::control::RefusalCode;
 use rest::status::Reason;
@@ -85,18 +84,20 @@ impl fmt::Display for Code {
     }
 }
 
-impl FromStr for Code {
-    type Err = NoSuchCode;
-
-    /// Reads `MS-1204`, `ms1204`, `1204` or the code's name.
-    fn from_str(text: &str) -> Result<Self, NoSuchCode> {
-        let upper = text.to_ascii_uppercase();
-        let digits = upper.strip_prefix("MS").unwrap_or(&upper);
-        let digits = digits.strip_prefix('-').unwrap_or(digits);
-        let by_number = digits.parse().ok().and_then(Self::of_number);
-        let by_name = || TABLE.iter().find(|entry| entry.name == text).map(|entry| entry.code);
-        by_number.or_else(by_name).ok_or_else(|| NoSuchCode(text.chars().take(80).collect()))
-    }
+/// All codes that a text names: `MS-1204`, `ms1204` and `1204` one, a name those that share it, by number.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn named(text: &str) -> Result<Vec<&'static Entry>, NoSuchCode> {
+    let upper = text.to_ascii_uppercase();
+    let digits = upper.strip_prefix("MS").unwrap_or(&upper);
+    let digits = digits.strip_prefix('-').unwrap_or(digits);
+    let number = digits.parse().ok().and_then(Code::of_number);
+    let entries: Vec<_> = match number {
+        Some(code) => vec![code.entry()],
+        None => TABLE.iter().filter(|entry| entry.name == text).collect(),
+    };
+    if entries.is_empty() { Err(NoSuchCode(text.chars().take(80).collect())) } else { Ok(entries) }
 }
 
 /// A text that names no code.
@@ -161,6 +162,7 @@ codes! {
     3001, "in-step";
     3002, "quiet";
     3003, "behind";
+    3004, "held-by-rules";
     3010, "no-data";
     3011, "overdue";
     3012, "no-answer";
@@ -222,6 +224,7 @@ codes! {
     4033, "wrong-answer";
     4034, "unsupported";
     4035, "not-traced";
+    4036, "no-such-head";
     5001, "log-io";
     5002, "log-locked";
     5003, "no-log";
@@ -257,6 +260,7 @@ codes! {
     7001, "command-failed";
     7002, "usage";
     7003, "unknown-code";
+    7004, "history-rewritten";
 }
 
 #[cfg(test)]

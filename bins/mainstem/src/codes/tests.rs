@@ -85,10 +85,52 @@ fn every_kind_of_problem_has_a_code() {
 #[test]
 fn codes_are_read_as_they_are_shown_and_by_name() {
     for text in ["MS-1204", "ms-1204", "MS1204", "1204", "admin-socket"] {
-        assert_eq!(text.parse::<Code>().unwrap().to_string(), "MS-1204", "{text}");
+        let entries = named(text).unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.code.0).collect::<Vec<_>>(), [1204], "{text}");
     }
     for text in ["", "MS-", "MS-9999", "MS-99999999", "admin", "-1204-"] {
-        assert!(text.parse::<Code>().is_err(), "{text}");
+        assert!(named(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_name_that_several_share_names_all_of_them() {
+    for (name, codes) in [
+        ("wrong-parent", &[2007, 3023][..]),
+        ("unknown-chain", &[2002, 3021, 4020]),
+        ("busy", &[2013, 3035, 4010]),
+    ] {
+        assert_eq!(
+            named(name).unwrap().iter().map(|entry| entry.code.0).collect::<Vec<_>>(),
+            codes,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_kinds_that_the_document_of_the_api_lists_are_those_that_have_codes() {
+    let text = fs::read_to_string(folder().join("../api.md")).unwrap();
+    let rows = text
+        .split_once("\n| Kind | Status |")
+        .unwrap()
+        .1
+        .lines()
+        .skip(2)
+        .take_while(|row| row.starts_with("| `"));
+    let listed: Vec<_> =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).collect();
+    let set: BTreeSet<_> = listed.iter().copied().collect();
+    assert_eq!(set.len(), listed.len(), "a kind stands twice: {listed:?}");
+    let codes = TABLE.iter().filter(|entry| entry.code.0 / 1000 == 4).map(|entry| entry.name);
+    assert_eq!(set, codes.collect());
+}
+
+#[test]
+fn the_table_of_exit_codes_has_all_of_them() {
+    let text = fs::read_to_string(folder().join("README.md")).unwrap();
+    for exit in [Exit::Failed, Exit::Usage, Exit::Damaged, Exit::Upgrade, Exit::Unreachable] {
+        assert!(text.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
     }
 }
 

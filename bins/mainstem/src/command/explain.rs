@@ -5,19 +5,19 @@ use std::io::{Write, stdout};
 use anyhow::Result;
 use clap::Args;
 
-use crate::codes::{Code, NoSuchCode, TABLE, WithCode};
+use crate::codes::{TABLE, WithCode, named};
 
 const EXAMPLES: &str = "\
 Examples:
   mainstem explain MS-1204        what it means, why it happens, what to do
-  mainstem explain lane-full      the same by name, where several share one the first of them
+  mainstem explain wrong-parent   the same by name: the pages of all that have it
   mainstem explain                all codes";
 
 /// Print what an error code means, why it happens and what to do; without one, list all codes
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Explain {
-    /// The code, as MS-1204; its number or its name will do
+    /// The code, as MS-1204; its number or its name does, too
     code: Option<String>,
 }
 
@@ -26,8 +26,10 @@ impl Explain {
         let mut out = stdout().lock();
         match self.code {
             Some(text) => {
-                let code = text.parse::<Code>().map_err(|error: NoSuchCode| error).code(7003)?;
-                out.write_all(code.entry().page.as_bytes())?;
+                for (position, entry) in named(&text).code(7003)?.iter().enumerate() {
+                    let gap = if position == 0 { "" } else { "\n" };
+                    write!(out, "{gap}{}", entry.page)?;
+                }
             }
             None => {
                 for entry in TABLE {

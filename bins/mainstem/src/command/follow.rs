@@ -13,6 +13,7 @@ use engine::chain::{Height, MainHeader};
 use rest::Client;
 
 use super::dev::duration;
+use crate::codes::{self, WithCode as _};
 
 /// Longest file that can be a header.
 const MAX_BYTES: usize = 64 << 10;
@@ -71,27 +72,27 @@ struct Rewrite {
 }
 
 impl Follow {
-    pub(crate) fn run(self) -> ExitCode {
+    pub(crate) fn run(self) -> Result<ExitCode> {
         let client = Client::new(&self.node);
         loop {
             match self.step(&client) {
                 Ok(Step::Rewritten(rewrite)) => {
                     let _ = rewrite.tell(&self.node);
-                    return ExitCode::from(1);
+                    return Ok(ExitCode::from(1));
                 }
                 Ok(step) => {
                     if step.tell().is_err() {
                         // Nobody listens any more.
-                        return ExitCode::SUCCESS;
+                        return Ok(ExitCode::SUCCESS);
                     }
                     if self.once {
-                        return ExitCode::SUCCESS;
+                        return Ok(ExitCode::SUCCESS);
                     }
                 }
                 Err(error) => {
-                    let _ = writeln!(stderr(), "error: {error:#}");
+                    codes::say(&error);
                     if self.once {
-                        return ExitCode::from(2);
+                        return Ok(ExitCode::from(2));
                     }
                 }
             }
@@ -148,11 +149,13 @@ impl Step {
 impl Rewrite {
     fn tell(&self, node: &str) -> io::Result<()> {
         let Self { kept, shown, reason } = self;
+        let said: Result<()> = Err(anyhow!(
+            "history was rewritten: the node at {node} does not continue the kept header; {reason}"
+        ));
+        if let Err(error) = said.code(7004) {
+            codes::say(&error);
+        }
         let mut out = stderr().lock();
-        writeln!(
-            out,
-            "error: history was rewritten: the node at {node} does not continue the kept header; {reason}"
-        )?;
         for (name, header) in [("kept", kept), ("node", shown)] {
             let json = serde_json::to_string(header).map_err(io::Error::other)?;
             writeln!(out, "{name}: {} main block {}: {json}", header.hash(), header.height)?;

@@ -1,6 +1,6 @@
 //! `mainstem health`: whether the node is well, for machines that ask by running a program: containers, load balancers.
 
-use std::io::{Write as _, stderr, stdout};
+use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,9 +26,6 @@ Examples:
 /// How long a node may take: it only looks at what it knows.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Nobody answers.
-const UNREACHABLE: u8 = 5;
-
 /// Ask the node whether it is well, and tell it by the exit code
 #[derive(Args)]
 #[command(after_help = NOTES)]
@@ -51,14 +48,7 @@ impl Health {
             (_, true) => "/startupz",
             _ => "/readyz",
         };
-        let health = match client.health(route) {
-            Ok(health) => health,
-            Err(error) => {
-                // Whoever closed standard error has the exit code.
-                let _ = writeln!(stderr(), "error: {error}");
-                return Ok(ExitCode::from(UNREACHABLE));
-            }
-        };
+        let health = client.health(route)?;
         if health.is_ok() {
             return Ok(ExitCode::SUCCESS);
         }

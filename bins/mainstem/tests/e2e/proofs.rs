@@ -249,7 +249,7 @@ fn who_follows_moves_on_with_the_chain_and_refuses_a_rewritten_one() {
         let (code, out, error) = run(&mut follow(&node.api, &keep));
         assert_eq!((code, out.as_str()), (1, ""), "{error}");
         let lines: Vec<&str> = error.lines().collect();
-        assert!(lines[0].starts_with("error: history was rewritten: "), "{error}");
+        assert!(lines[0].starts_with("error[MS-7004]: history was rewritten: "), "{error}");
         let kept_hash = indexed.hash(later);
         let foreign =
             http::get(&node.api, &format!("/v1/blocks/{later}"))["hash"].as_str().unwrap().to_owned();

@@ -18,7 +18,7 @@ Examples:
   mainstem why 1866392       the same, by its number
   mainstem why tDVV --json   what GET /v1/chains/{id}/why answers
 
-Exit codes: 0 the chain is live, 1 it is not, or cannot be asked for. `mainstem explain MS-30nn` says more of a reason.";
+Exit codes: 0 the chain is live, 1 it is not, or is not registered, 5 no node answers. `mainstem explain MS-30nn` says more of a reason.";
 
 /// Say why a chain is behind: what is known at each step from its source to the log, what was tried, what to do
 #[derive(Args)]

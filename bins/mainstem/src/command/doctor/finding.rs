@@ -2,6 +2,36 @@
 
 use serde::Serialize;
 
+/// The names of all checks, in the order of `docs/doctor.md`, which says of each what it bounds and how to mend it.
+const CHECKS: &[&str] = &[
+    "configuration",
+    "genesis",
+    "settings",
+    "key",
+    "registered-keys",
+    "paused-chains",
+    "admin-socket",
+    "admin-token",
+    "log",
+    "log-genesis",
+    "disk-speed",
+    "disk-space",
+    "file-system",
+    "memory",
+    "memory-maps",
+    "open-files",
+    "udp-buffers",
+    "processor",
+    "huge-pages",
+    "clock",
+    "clock-sync",
+    "clock-skew",
+    "ingest-port",
+    "api-port",
+    "external-port",
+    "node",
+];
+
 /// How it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -42,7 +72,7 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, level: Level::Ok, found: found.into(), means: None, mend: None }
+        Self::of(check, Level::Ok, found.into(), None, None)
     }
 
     pub(super) fn warn(
@@ -51,8 +81,7 @@ impl Finding {
         means: impl Into<String>,
         mend: impl Into<String>,
     ) -> Self {
-        let (means, mend) = (Some(means.into()), Some(mend.into()));
-        Self { check, level: Level::Warn, found: found.into(), means, mend }
+        Self::of(check, Level::Warn, found.into(), Some(means.into()), Some(mend.into()))
     }
 
     pub(super) fn fail(
@@ -62,5 +91,31 @@ impl Finding {
         mend: impl Into<String>,
     ) -> Self {
         Self { level: Level::Fail, ..Self::warn(check, found, means, mend) }
+    }
+
+    fn of(
+        check: &'static str,
+        level: Level,
+        found: String,
+        means: Option<String>,
+        mend: Option<String>,
+    ) -> Self {
+        debug_assert!(CHECKS.contains(&check), "{check} is not among the checks");
+        Self { check, level, found, means, mend }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_document_has_a_row_for_each_check_and_no_other() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/doctor.md");
+        let text = fs::read_to_string(file).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        assert_eq!(rows.map(|(check, _)| check).collect::<Vec<_>>(), CHECKS);
     }
 }
