@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod deaf;
+mod every_code;
 mod flow;
 mod paces;
 mod questions;
