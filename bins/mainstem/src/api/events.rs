@@ -198,7 +198,11 @@ impl<R: BlockReader> Stream<R> {
                 changed = self.heads.changed(), if to_heads => if changed.is_err() {
                     return Over::Ended("stopping");
                 },
-                _ = pace.tick(), if to_stats => event(&mut text, "stats", &self.node.stats.stats(false)),
+                _ = pace.tick(), if to_stats => text.push_str(&self.node.stats.event(|stats| {
+                    let mut text = String::new();
+                    event(&mut text, "stats", stats);
+                    text
+                })),
                 changed = self.changes.recv(), if to_chains => match changed {
                     Ok(changed) => self.waiting.add(changed.chain),
                     // What was missed is not known: the client reads the list again.

@@ -175,18 +175,18 @@ impl Scrape {
             "stage",
             stages(|stage| stage.threads as u64),
         )?;
-        out.gauges(
+        let queues = |value: fn(&StageNow) -> u64| {
+            self.stages.iter().map(move |stage| ([stage.name, stage.unit], value(stage)))
+        };
+        let labels = ["stage", "unit"];
+        out.gauges_by_two(
             "stage_queue",
-            "What waits for a stage: bytes of frames (ingest), side blocks (seal), main blocks (append, sync)",
-            "stage",
-            stages(|stage| stage.queue),
+            "What waits for a stage, in its unit",
+            labels,
+            queues(|stage| stage.queue),
         )?;
-        out.gauges(
-            "stage_queue_capacity",
-            "How much may wait for a stage",
-            "stage",
-            stages(|stage| stage.capacity),
-        )
+        let help = "How much may wait for a stage, in its unit";
+        out.gauges_by_two("stage_queue_capacity", help, labels, queues(|stage| stage.capacity))
     }
 }
 

@@ -51,6 +51,9 @@ const RATES: usize = 10;
 /// For so long an answer is given again.
 const KEPT: Duration = Duration::from_millis(200);
 
+/// For so long streams are told the same. Less than their pace, so that none is told the same twice.
+const TOLD: Duration = Duration::from_millis(900);
+
 /// How often the files of the log are counted, in looks.
 const COUNT_FILES: u64 = 10;
 
@@ -84,6 +87,7 @@ struct Inner {
     sources: Sources,
     past: Mutex<Past>,
     answer: Mutex<Option<(Instant, Bytes)>>,
+    event: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
 /// What earlier looks saw.
@@ -134,16 +138,27 @@ impl Sampler {
     /// No thread can be had.
     pub(crate) fn start(sources: Sources) -> io::Result<Self> {
         let past = Past { used: used_bytes(&sources.log), ..Past::default() };
-        let sampler = Self(Arc::new(Inner { sources, past: Mutex::new(past), answer: Mutex::default() }));
+        let inner =
+            Inner { sources, past: Mutex::new(past), answer: Mutex::default(), event: Mutex::default() };
+        let sampler = Self(Arc::new(inner));
         sampler.0.look();
         let inner = Arc::downgrade(&sampler.0);
         thread::Builder::new().name("stats".into()).spawn(move || look_on(&inner))?;
         Ok(sampler)
     }
 
-    /// What `GET /v1/stats` says, with the history of the last five minutes or without.
-    pub(crate) fn stats(&self, history: bool) -> rest::Stats {
-        self.0.stats(history)
+    /// What `GET /v1/stats` says without its history, as the text of an event. Made about once a second, however many
+    /// streams there are.
+    pub(crate) fn event(&self, render: impl FnOnce(&rest::Stats) -> String) -> Arc<str> {
+        let mut newest = self.0.event.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*newest {
+            Some((at, text)) if at.elapsed() < TOLD => Arc::clone(text),
+            _ => {
+                let text: Arc<str> = render(&self.0.stats(false)).into();
+                *newest = Some((Instant::now(), Arc::clone(&text)));
+                text
+            }
+        }
     }
 
     /// The file system of the log, as it was seen last.
@@ -161,7 +176,7 @@ impl Sampler {
         match &*newest {
             Some((at, bytes)) if at.elapsed() < KEPT => Ok(bytes.clone()),
             _ => {
-                let bytes = serde_json::to_vec(&self.stats(true)).map_err(Problem::internal)?;
+                let bytes = serde_json::to_vec(&self.0.stats(true)).map_err(Problem::internal)?;
                 let bytes = Bytes::from(bytes);
                 *newest = Some((Instant::now(), bytes.clone()));
                 Ok(bytes)

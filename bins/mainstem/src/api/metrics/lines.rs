@@ -25,12 +25,12 @@ impl Lines<'_> {
     }
 
     /// One counter for each value of a label.
-    pub(super) fn counters(
+    pub(super) fn counters<L: EncodeLabelValue>(
         &mut self,
         name: &str,
         help: &str,
         label: &str,
-        values: impl IntoIterator<Item = (&'static str, impl EncodeCounterValue)>,
+        values: impl IntoIterator<Item = (L, impl EncodeCounterValue)>,
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (value, count) in values {
@@ -50,6 +50,22 @@ impl Lines<'_> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (value, now) in values {
             metric.encode_family(&[(label, value)])?.encode_gauge(&now)?;
+        }
+        Ok(())
+    }
+
+    /// One gauge for each pair of values of two labels.
+    pub(super) fn gauges_by_two(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&'static str; 2],
+        values: impl IntoIterator<Item = ([&'static str; 2], u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let [first, second] = labels;
+        for (values, now) in values {
+            metric.encode_family(&[(first, values[0]), (second, values[1])])?.encode_gauge(&now)?;
         }
         Ok(())
     }
