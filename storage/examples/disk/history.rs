@@ -203,7 +203,7 @@ impl Model {
         for section in blocks.iter().flat_map(|block| &block.sections) {
             heads.insert(section.chain.0, section.last_height().0);
         }
-        Maker { rng, height, heads }.random_block(leaves)
+        Maker { operates: false, rng, height, heads }.random_block(leaves)
     }
 
     pub(crate) fn seed(&self) -> u64 {
