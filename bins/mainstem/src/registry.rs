@@ -45,7 +45,6 @@ impl Chains {
     /// # Errors
     /// Names what is wrong and what would be right; nothing has changed, unless the node stops.
     pub(crate) fn add(&self, side: SideChain) -> Result<Height, OperateError> {
-        self.room.judge(self.registry.len() + 1)?;
         self.operate(Operation::Register(side))
     }
 
@@ -68,6 +67,10 @@ impl Chains {
     fn operate(&self, operation: Operation) -> Result<Height, OperateError> {
         let operator = self.operator.as_ref().ok_or(OperateError::External)?;
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Operation::Register(side) = &operation {
+            // As a start judges it: what is let in here must not keep the node from starting again.
+            self.room.judge(self.registry.ever_with(side.id))?;
+        }
         let height = operator.operate(operation).map_err(|error| match error {
             OperateError::Config(error) => OperateError::Config(named(error)),
             other => other,
@@ -92,7 +95,8 @@ impl Room {
         Self { max_leaves: settings.seal.max_leaves, segment_bytes }
     }
 
-    /// A main block that fits no segment would stop the node in the middle of its work.
+    /// A main block that fits no segment would stop the node in the middle of its work. `chains` are all that were ever
+    /// registered ([`Registry::ever`]): the index of a segment names those, too, that were removed.
     ///
     /// # Errors
     /// With so many chains a main block may be longer than a segment.
@@ -141,4 +145,74 @@ pub(crate) fn ever_registered(genesis: &Genesis, operations: &[(Height, Operatio
         Operation::Remove(_) => None,
     });
     genesis.chains.iter().chain(added).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::chain::{NodeKey, Timestamp};
+    use engine::clock::Clock;
+    use engine::pipeline::{Engine, PipelineConfig};
+    use engine::state::MainChain;
+    use engine::store::BlockReader;
+    use engine::store::memory::MemoryStore;
+
+    use super::*;
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn wall(&self) -> Timestamp {
+            Timestamp::default()
+        }
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    fn side(id: u32) -> SideChain {
+        SideChain {
+            id: ChainId(id),
+            name: "side".into(),
+            first_height: Height(1),
+            nodes: vec![NodeKey([1; 32])],
+            finality: engine::quorum::FinalityRule::Single,
+        }
+    }
+
+    #[test]
+    fn whatever_is_registered_at_run_time_a_start_has_room_for() {
+        let main = MainChain { id: ChainId(9_992_731), name: "main".into(), aelf_root: true };
+        let genesis = Genesis::parse(&Genesis::document(&main, &[side(1), side(2)])).unwrap();
+        // Room for the index of four chains.
+        let mut room = Room { max_leaves: 1, segment_bytes: 1 << 16 };
+        room.segment_bytes = (1..)
+            .map(|more| (1 << 16) + more)
+            .find(|bytes| Room { segment_bytes: *bytes, ..room }.judge(4).is_ok())
+            .unwrap();
+        room.judge(5).unwrap_err();
+
+        let store = MemoryStore::default();
+        let reader = store.reader();
+        let engine =
+            Engine::resume(PipelineConfig::default(), &genesis, store, &reader, Arc::new(Stopped)).unwrap();
+        let (registry, operator) = (engine.registry(), Some(engine.operator()));
+        let keys = NodeKeys::new(&registry.chains());
+        let chains = Chains::new(registry.clone(), engine.cache(), keys, operator, room);
+        let running = engine.start(Vec::new());
+        for id in [3, 4] {
+            chains.add(side(id)).unwrap();
+            chains.remove(ChainId(id)).unwrap();
+        }
+        // Two are registered, and four are known for ever.
+        assert_eq!((registry.len(), registry.ever()), (2, 4));
+        let Err(OperateError::Config(error)) = chains.add(side(5)) else { panic!("a start would refuse it") };
+        assert_eq!(error.key, "seal.max_leaves");
+        chains.add(side(3)).unwrap();
+        let operations = reader.operations().unwrap();
+        running.stop().unwrap();
+        let again = Registry::new(&genesis, operations.iter().map(|(_, operation)| operation));
+        room.judge(again.ever()).unwrap();
+    }
 }
