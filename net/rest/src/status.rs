@@ -123,6 +123,9 @@ reasons! {
     Behind = 3, "behind", CatchingUp,
         "Its node has many more blocks than are durable here, and they come.",
         "nothing: it catches up; a larger cache.lane_blocks and seal.max_per_chain let it do so faster";
+    HeldByRules = 4, "held-by-rules", Live,
+        "Its first blocks wait, as AElf's rules want it (seal.rules), until 256 more have come.",
+        "nothing: it begins by itself, once more than 256 of its blocks wait";
     NoData = 10, "no-data", Stalled,
         "Its node has newer blocks and may send them, and none comes.",
         "see what tributary logs there: whether its source answers, and whether the network carries anything";
@@ -140,7 +143,7 @@ reasons! {
         "see what tributary logs there: its source fails, or has gone another way than what is indexed";
     UnknownKey = 20, "unknown-key", Refused,
         "What wants to send it holds a key that is not registered for it.",
-        "add the key to the chain's nodes (`mainstem keys`), or have the node use a key that is registered";
+        "have the node use a key that is registered, or let its key stand for one (`mainstem keys rotate --keep-old REGISTERED NEW`), or `mainstem chains remove CHAIN` and `mainstem chains add` it with the key";
     UnknownChain = 21, "unknown-chain", Refused,
         "Its node named it when it was not registered here, and has not asked again.",
         "nothing: tributary asks again by itself within a minute; else restart it";

@@ -46,7 +46,9 @@ macro_rules! refusals {
 refusals! {
     /// The key is not registered, at all or for the chain.
     UnknownKey = 1, "unknown-key",
-        "have the main chain's operator add this node's key to the chain's nodes in the genesis document";
+        "have the main chain's operator let this node's key stand for one that is registered for the chain (`mainstem keys \
+         rotate --keep-old REGISTERED NEW`), or remove the chain and add it again with this key; or run with a \
+         registered key";
     /// The main chain does not index this chain.
     UnknownChain = 2, "unknown-chain",
         "check the chain id; the main chain's operator must register the chain first";

@@ -13,11 +13,13 @@ use crate::control::{
 };
 use crate::frame::{Frame, Section};
 
+use super::bars::Bars;
 use super::sessions::LastRefusal;
 
 mod list;
 mod refusals;
 
+pub(super) use list::Copied;
 pub(super) use refusals::Refusals;
 
 pub use list::{PeerChain, PeerChainState};
@@ -34,6 +36,8 @@ pub(super) struct Chains {
     refusals: Refusals,
     /// How many were before.
     written: u64,
+    /// Who may not speak for a chain for a while.
+    bars: Arc<Bars>,
 }
 
 #[derive(Debug)]
@@ -80,8 +84,8 @@ pub(super) struct Taken {
 pub(super) type Fault = (RefusalCode, String);
 
 impl Chains {
-    pub(super) fn none(session: SessionId, key: NodeKey) -> Self {
-        Self { session, key, table: Vec::new(), speaking: 0, refusals: Refusals::default(), written: 0 }
+    pub(super) fn none(session: SessionId, key: NodeKey, bars: Arc<Bars>) -> Self {
+        Self { session, key, table: Vec::new(), speaking: 0, refusals: Refusals::default(), written: 0, bars }
     }
 
     /// Claims the chains of a hello, which ascend.
@@ -100,7 +104,8 @@ impl Chains {
                 tip: Height(0),
                 ahead_since: None,
             };
-            let refusal = chain.claim(cache, |lane| lane.claim(self.key, self.session));
+            let barred = self.bars.refusal(*id, &self.key);
+            let refusal = chain.claim(cache, barred, |lane| lane.claim(self.key, self.session));
             if let Some(fault) = refusal {
                 self.refusals.push(chain.id, fault);
             }
@@ -183,9 +188,10 @@ impl Chains {
     /// The peer wants to speak for a chain again.
     pub(super) fn resume(&mut self, cache: &Cache, resume: Resume) -> Result<(), Fault> {
         let (session, key) = (self.session, self.key);
+        let barred = self.bars.refusal(resume.chain, &key);
         let chain = self.named(resume.chain)?;
         chain.heard_from = resume.frames;
-        let refusal = chain.claim(cache, |lane| lane.reclaim(key, session));
+        let refusal = chain.claim(cache, barred, |lane| lane.reclaim(key, session));
         chain.refused = None;
         chain.position = true;
         if let Some(fault) = refusal {
@@ -258,11 +264,15 @@ impl Chains {
                 self.refusals.push(chain.id, fault);
                 deposed += 1;
             } else if claims
-                && chain.state == State::Standby
+                && chain.state != State::Speaking
                 && let Some(refusal) = chain.gone()
             {
-                let fault = chain.refuse(&refusal);
-                self.refusals.push(chain.id, fault);
+                if chain.state == State::Standby {
+                    let fault = chain.refuse(&refusal);
+                    self.refusals.push(chain.id, fault);
+                }
+                // Who was refused, or has left, has nothing to hear of it, and holds no memory of it.
+                chain.lane = None;
             }
             if let Some(refused) = chain.refused.take() {
                 let (code, detail) = *refused;
@@ -301,6 +311,26 @@ impl Chains {
         let fault = chain.refuse(&Refusal::NotSpeaker { chain: id });
         self.refusals.push(id, fault);
         self.speaking -= 1;
+        true
+    }
+
+    /// Takes a chain from the session if its key may not speak for it any more. Whether it was there to be taken.
+    pub(super) fn bar(&mut self, chain: ChainId) -> bool {
+        let (session, barred) = (self.session, self.bars.refusal(chain, &self.key));
+        let (Some(fault), Ok(chain)) = (barred, self.named(chain)) else { return false };
+        let spoke = match chain.state {
+            State::Speaking => true,
+            State::Standby => false,
+            State::Refused(_) | State::Left => return false,
+        };
+        if spoke {
+            chain.release(session);
+        }
+        let id = chain.id;
+        chain.state = State::Refused(fault.0);
+        chain.refused = Some(Box::new(fault.clone()));
+        self.refusals.push(id, fault);
+        self.speaking -= usize::from(spoke);
         true
     }
 
@@ -366,10 +396,19 @@ impl Chains {
 }
 
 impl Chain {
-    /// Returns why it was refused, if it was.
-    fn claim(&mut self, cache: &Cache, ask: impl Fn(&Lane) -> Result<Claim, Refusal>) -> Option<Fault> {
+    /// Asks for it, unless it is `barred`. Returns why it was refused, if it was.
+    fn claim(
+        &mut self,
+        cache: &Cache,
+        barred: Option<Fault>,
+        ask: impl Fn(&Lane) -> Result<Claim, Refusal>,
+    ) -> Option<Fault> {
         if self.lane.as_ref().is_none_or(|lane| lane.is_closed()) {
             self.lane = cache.lane(self.id);
+        }
+        if let Some(fault) = barred.filter(|_| self.lane.is_some()) {
+            self.state = State::Refused(fault.0);
+            return Some(fault);
         }
         let claim = self.lane.as_deref().map(ask);
         let (code, detail) = match claim {
@@ -431,6 +470,10 @@ impl Chain {
     fn refuse(&mut self, refusal: &Refusal) -> Fault {
         let code = RefusalCode::from(refusal);
         let detail = shorten(refusal.to_string(), MAX_DETAIL_BYTES);
+        if let Refusal::Removed { .. } = refusal {
+            // A lane that was ended has nothing to say any more, and its memory goes with the last who holds it.
+            self.lane = None;
+        }
         self.state = State::Refused(code);
         self.refused = Some(Box::new((code, detail.clone())));
         (code, detail)

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::chain::{ChainId, NodeKey, Timestamp};
 
@@ -46,11 +46,11 @@ pub struct ChainRefusal {
     pub code: RefusalCode,
     /// Why, for people; at most 512 bytes.
     pub detail: String,
-    /// How many times it was refused since the server started. Of a session that has many chains refused at once, not
-    /// each is counted here.
+    /// How many times it was refused since the server started, or since it was forgotten. Of a session that has many
+    /// chains refused at once, not each is counted here.
     pub count: u64,
-    /// How many of these were contradictions: code `conflict`.
-    pub conflicts: u64,
+    /// How many of these were contradictions, code `conflict`, by the registered key for which the session acted.
+    pub conflicts: Vec<(NodeKey, u64)>,
 }
 
 /// How the last session of a key ended.
@@ -85,6 +85,9 @@ pub(super) const MAX_UNKNOWN: usize = 256;
 ///
 /// Chains have a place each if they are served; whoever enters them sees to that. Departures are of keys that were let
 /// in, which the operator has named.
+///
+/// Entries are shared: whoever reads them, at a low priority maybe, holds those up who write for no longer than it takes
+/// to count references.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pages: Mutex<Pages>,
@@ -94,11 +97,13 @@ pub(super) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Pages {
-    known: HashMap<NodeKey, KeyRefusal>,
+    known: HashMap<NodeKey, Arc<KeyRefusal>>,
     /// The last refused one at the end.
-    unknown: VecDeque<KeyRefusal>,
-    chains: HashMap<ChainId, ChainRefusal>,
-    departures: HashMap<NodeKey, Departure>,
+    unknown: VecDeque<Arc<KeyRefusal>>,
+    chains: HashMap<ChainId, Arc<ChainRefusal>>,
+    /// Keys that are not registered for the chain which they named.
+    strangers: HashMap<ChainId, Arc<ChainRefusal>>,
+    departures: HashMap<NodeKey, Arc<Departure>>,
 }
 
 impl Ledger {
@@ -112,12 +117,12 @@ impl Ledger {
         let before = place.and_then(|place| pages.unknown.remove(place)).or_else(|| pages.known.remove(&key));
         refusal.count += before.map_or(0, |before| before.count);
         if refusal.registered {
-            pages.known.insert(key, refusal);
+            pages.known.insert(key, Arc::new(refusal));
         } else {
             if pages.unknown.len() >= MAX_UNKNOWN {
                 pages.unknown.pop_front();
             }
-            pages.unknown.push_back(refusal);
+            pages.unknown.push_back(Arc::new(refusal));
         }
     }
 
@@ -127,25 +132,53 @@ impl Ledger {
         self.count();
         if let Some(before) = pages.chains.get(&refusal.chain) {
             refusal.count += before.count;
-            refusal.conflicts += before.conflicts;
+            let new = std::mem::replace(&mut refusal.conflicts, before.conflicts.clone());
+            for (key, count) in new {
+                match refusal.conflicts.iter_mut().find(|(other, _)| *other == key) {
+                    Some((_, sum)) => *sum += count,
+                    None => refusal.conflicts.push((key, count)),
+                }
+            }
         }
-        pages.chains.insert(refusal.chain, refusal);
+        pages.chains.insert(refusal.chain, Arc::new(refusal));
+    }
+
+    /// Writes down that a chain, which is served, was refused to a key that is not registered for it. Anybody who is let
+    /// in may name any chain: that says nothing of the chain's own nodes.
+    pub(super) fn enter_stranger(&self, mut refusal: ChainRefusal) {
+        let mut pages = self.pages();
+        self.count();
+        refusal.count += pages.strangers.get(&refusal.chain).map_or(0, |before| before.count);
+        pages.strangers.insert(refusal.chain, Arc::new(refusal));
+    }
+
+    /// Forgets what was refused of a chain.
+    pub(super) fn forget(&self, chain: ChainId) {
+        let mut pages = self.pages();
+        if pages.chains.remove(&chain).is_some() | pages.strangers.remove(&chain).is_some() {
+            self.count();
+        }
     }
 
     /// Writes down how the session of a key that was let in ended.
     pub(super) fn depart(&self, departure: Departure) {
         let mut pages = self.pages();
         self.count();
-        pages.departures.insert(departure.key, departure);
+        pages.departures.insert(departure.key, Arc::new(departure));
     }
 
     /// The last refusal of each chain.
-    pub(super) fn chains(&self) -> Vec<ChainRefusal> {
+    pub(super) fn chains(&self) -> Vec<Arc<ChainRefusal>> {
         self.pages().chains.values().cloned().collect()
     }
 
+    /// The last stranger of each chain.
+    pub(super) fn strangers(&self) -> Vec<Arc<ChainRefusal>> {
+        self.pages().strangers.values().cloned().collect()
+    }
+
     /// How the last session of each key ended.
-    pub(super) fn departures(&self) -> Vec<Departure> {
+    pub(super) fn departures(&self) -> Vec<Arc<Departure>> {
         self.pages().departures.values().cloned().collect()
     }
 
@@ -157,7 +190,7 @@ impl Ledger {
     }
 
     /// The last refusal of each key, the newest first.
-    pub(super) fn all(&self) -> Vec<KeyRefusal> {
+    pub(super) fn all(&self) -> Vec<Arc<KeyRefusal>> {
         let pages = self.pages();
         let mut all: Vec<_> = pages.known.values().chain(&pages.unknown).cloned().collect();
         drop(pages);
@@ -226,14 +259,26 @@ mod tests {
     fn of_a_chain_the_last_refusal_is_kept_and_contradictions_are_counted() {
         let ledger = Ledger::default();
         let KeyRefusal { key, time, address, .. } = refusal(7, true, 1);
-        for (code, conflicts) in [(RefusalCode::Conflict, 1), (RefusalCode::WrongHeight, 0)] {
+        let other = NodeKey([8; 32]);
+        let entry = |code: RefusalCode, conflicts| {
             let (chain, detail) = (ChainId(1), code.to_string());
-            ledger.enter_chain(ChainRefusal { chain, key, time, address, code, detail, count: 1, conflicts });
+            ChainRefusal { chain, key, time, address, code, detail, count: 1, conflicts }
+        };
+        for who in [key, other, key] {
+            ledger.enter_chain(entry(RefusalCode::Conflict, vec![(who, 1)]));
         }
+        ledger.enter_chain(entry(RefusalCode::WrongHeight, vec![]));
         let all = ledger.chains();
         assert_eq!(all.len(), 1);
-        assert_eq!((all[0].code, all[0].count, all[0].conflicts), (RefusalCode::WrongHeight, 2, 1));
-        assert_eq!(ledger.version(), 2);
+        assert_eq!((all[0].code, all[0].count), (RefusalCode::WrongHeight, 4));
+        assert_eq!(all[0].conflicts, [(key, 2), (other, 1)]);
+        ledger.enter_stranger(entry(RefusalCode::UnknownKey, vec![]));
+        assert_eq!(ledger.chains()[0].code, RefusalCode::WrongHeight, "a stranger hides nothing");
+        assert_eq!((ledger.strangers()[0].code, ledger.version()), (RefusalCode::UnknownKey, 5));
+        ledger.forget(ChainId(1));
+        ledger.forget(ChainId(1));
+        assert!(ledger.chains().is_empty() && ledger.strangers().is_empty());
+        assert_eq!(ledger.version(), 6);
         for how in [Left::Done, Left::Lost("timed out".into())] {
             ledger.depart(Departure { key, time, address, how });
         }

@@ -22,6 +22,7 @@
 
 mod accept;
 mod ask;
+mod bars;
 mod calm;
 mod chains;
 mod config;
@@ -69,6 +70,7 @@ pub use survey::{Seat, SessionSeen};
 pub use tap::{Tap, TapReader, Tapped};
 
 use ask::Asking;
+use bars::Bars;
 use counters::Counts;
 use door::Door;
 use herald::Heralds;
@@ -131,6 +133,7 @@ struct Shared {
     pool: FramePool,
     windows: Windows,
     ledger: Ledger,
+    bars: Arc<Bars>,
     asking: Asking,
     counts: Counts,
     tap: Tap,
@@ -175,6 +178,7 @@ impl Server {
             quic,
             vouched,
             ledger: Ledger::default(),
+            bars: Arc::default(),
             asking: Asking::new(&config),
             counts: Counts::default(),
             tap: Tap::default(),
@@ -292,6 +296,9 @@ impl Load {
     }
 }
 
+/// So many sessions, or chains of one, are copied with their lock held once, for those who ask at a low priority.
+const MAX_AT_ONCE: usize = 64;
+
 /// See [`Server::peer_list`]. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PeerList(Arc<Shared>);
@@ -305,8 +312,16 @@ impl PeerList {
     /// The first sessions with a number above `after`, oldest first, `limit` at most; and whether there are more. Only
     /// these are looked at: with ten thousand of them, those who receive notice if all are.
     pub fn page(&self, after: u64, limit: usize) -> (Vec<PeerInfo>, bool) {
-        let (page, more) = self.0.sessions.page(after, limit);
-        (page.iter().map(|session| session.info(&self.0)).collect(), more)
+        // By and by: sessions come and go meanwhile, and must not wait for who asks.
+        let (mut page, mut after, mut more) = (Vec::new(), after, true);
+        while more && page.len() < limit {
+            let some;
+            (some, more) = self.0.sessions.page(after, (limit - page.len()).min(MAX_AT_ONCE));
+            let Some(last) = some.last() else { break };
+            after = last.id.0;
+            page.extend(some.iter().map(|session| session.info(&self.0)));
+        }
+        (page, more)
     }
 
     /// One session; `None` if it is not open any more.
@@ -321,7 +336,7 @@ impl PeerList {
 
     /// The last refusal of each key, newest first: of every key that the operator has named, and of the 256 other ones
     /// that were refused last.
-    pub fn refusals(&self) -> Vec<KeyRefusal> {
+    pub fn refusals(&self) -> Vec<Arc<KeyRefusal>> {
         self.0.ledger.all()
     }
 
@@ -358,23 +373,32 @@ impl Shared {
         self.enter(key, address, LastRefusal { chain: None, code, detail: detail.into() }, 1);
     }
 
-    /// A session was refused, or `times` chains of it, of which `refusal` stands for all.
-    fn note(&self, key: &NodeKey, address: SocketAddr, refusal: LastRefusal, times: u64) {
+    /// A session was refused, which showed `key` and acts for `node`, or `times` chains of it, of which `refusal` stands
+    /// for all.
+    fn note(&self, node: NodeKey, key: &NodeKey, address: SocketAddr, refusal: LastRefusal, times: u64) {
         if let Some(chain) = refusal.chain {
             self.counts.chain_refusals.add(refusal.code, times);
             // Of those that are not served, peers could name any number.
             if self.parts.cache.lane(chain).is_some() {
-                let conflicts = if refusal.code == RefusalCode::Conflict { times } else { 0 };
-                self.ledger.enter_chain(ChainRefusal {
+                // Of the chain that is named, this is one: the others are other chains.
+                let entry = ChainRefusal {
                     chain,
                     key: *key,
                     time: self.parts.clock.wall(),
                     address,
                     code: refusal.code,
                     detail: refusal.detail.clone(),
-                    count: times,
-                    conflicts,
-                });
+                    count: 1,
+                    conflicts: (refusal.code == RefusalCode::Conflict)
+                        .then_some((node, 1))
+                        .into_iter()
+                        .collect(),
+                };
+                if refusal.code == RefusalCode::UnknownKey {
+                    self.ledger.enter_stranger(entry);
+                } else {
+                    self.ledger.enter_chain(entry);
+                }
             }
         }
         self.enter(key, address, refusal, times);

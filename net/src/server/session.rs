@@ -10,14 +10,14 @@ use engine::lane::SessionId;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
 
-use super::Shared;
 use super::ask::Asked;
-use super::chains::{Chains, Fault, PeerChain};
+use super::chains::{Chains, Copied, Fault, PeerChain};
 use super::follow::Wanted;
 use super::ledger::{Departure, Left};
 use super::pool::Share;
 use super::sessions::{LastRefusal, PeerInfo};
 use super::windows::Window;
+use super::{MAX_AT_ONCE, Shared};
 use crate::control::{CLOSE_DONE, ControlError, ReceiveError, RefusalCode, shorten};
 use crate::reactor::Handle;
 
@@ -125,7 +125,7 @@ pub(super) async fn run(
         since: shared.parts.clock.wall(),
         software: OnceLock::new(),
         refusal: Mutex::new(None),
-        chains: Mutex::new(Chains::none(id, key)),
+        chains: Mutex::new(Chains::none(id, key, Arc::clone(&shared.bars))),
     });
     match shared.sessions.admit(&session) {
         Ok(superseded) => {
@@ -341,7 +341,7 @@ impl Session {
 
     /// Keeps a refusal, to be shown.
     pub(super) fn note(&self, shared: &Shared, refusal: LastRefusal) {
-        shared.note(&self.presented, self.address, refusal.clone(), 1);
+        shared.note(self.key, &self.presented, self.address, refusal.clone(), 1);
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
     }
 
@@ -351,14 +351,33 @@ impl Session {
 
     /// Where its chains stand.
     pub(super) fn list(&self) -> Vec<PeerChain> {
-        self.chains().list()
+        let mut list = Vec::new();
+        self.each_chain(|chain| list.push(chain.listed()));
+        list
+    }
+
+    /// Shows its chains, ascending, a few of them copied at a time: whoever looks may be kept waiting in the middle of
+    /// it, and those who take frames in wait for this lock.
+    fn each_chain(&self, mut visit: impl FnMut(&Copied)) {
+        let (mut from, mut some) = (0, Vec::with_capacity(MAX_AT_ONCE));
+        loop {
+            self.chains().copy(from, MAX_AT_ONCE, &mut some);
+            if some.is_empty() {
+                return;
+            }
+            from += some.len();
+            some.drain(..).for_each(|chain| visit(&chain));
+        }
     }
 
     pub(super) fn info(&self, shared: &Shared) -> PeerInfo {
-        let ((chains, speaks_for), behind) = {
-            let chains = self.chains();
-            (chains.counts(), chains.behind())
-        };
+        let (chains, speaks_for) = self.chains().counts();
+        let mut behind = None::<u64>;
+        self.each_chain(|chain| {
+            if let Some(more) = chain.behind() {
+                behind = Some(behind.unwrap_or(0).saturating_add(more));
+            }
+        });
         let (granted, proven) = {
             let window = self.window();
             (window.granted(), window.is_proven())

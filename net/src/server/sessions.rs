@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub(super) struct Sessions {
     max_per_key: usize,
     next: AtomicU64,
     open: Mutex<Open>,
+    /// How many are open, for those who only want to know that. Written under the lock.
+    count: AtomicUsize,
     /// Of each reactor, those that are its own.
     reactors: Box<[Mutex<ByNumber>]>,
 }
@@ -93,6 +95,7 @@ impl Sessions {
             max_per_key: config.max_sessions_per_key,
             next: AtomicU64::new(1),
             open: Mutex::default(),
+            count: AtomicUsize::new(0),
             reactors: (0..config.reactors.get()).map(|_| Mutex::default()).collect(),
         }
     }
@@ -119,6 +122,7 @@ impl Sessions {
         let superseded = superseded.iter().filter_map(|number| open.remove(*number)).collect();
         open.sessions.insert(session.id.0, Arc::clone(session));
         open.keys.entry(session.presented).or_default().push(session.id.0);
+        self.counted(&open);
         drop(open);
         self.of(session.reactor).insert(session.id.0, Arc::clone(session));
         Ok(superseded)
@@ -131,7 +135,10 @@ impl Sessions {
     }
 
     pub(super) fn remove(&self, session: &Session) {
-        self.open().remove(session.id.0);
+        let mut open = self.open();
+        open.remove(session.id.0);
+        self.counted(&open);
+        drop(open);
         self.of(session.reactor).remove(&session.id.0);
     }
 
@@ -147,7 +154,12 @@ impl Sessions {
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.open().sessions.len()
+        // Relaxed, as in `counted`: a figure.
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn counted(&self, open: &Open) {
+        self.count.store(open.sessions.len(), Ordering::Relaxed);
     }
 
     /// All of them, the oldest first.

@@ -5,6 +5,7 @@
 //! held for some nanoseconds a chain, and no lane is locked.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::chain::{ChainId, Height, NodeKey};
@@ -70,12 +71,48 @@ impl PeerList {
     }
 
     /// The last refusal of each chain that is served.
-    pub fn chain_refusals(&self) -> Vec<ChainRefusal> {
+    pub fn chain_refusals(&self) -> Vec<Arc<ChainRefusal>> {
         self.0.ledger.chains()
     }
 
+    /// Of each chain that is served, the last time that it was refused to a key that is not registered for it. That may be
+    /// a node of the chain with a wrong key, or anybody else who is let in and named it.
+    pub fn strangers(&self) -> Vec<Arc<ChainRefusal>> {
+        self.0.ledger.strangers()
+    }
+
+    /// Forgets what was refused of a chain, and lets all its nodes speak: it is not registered any more.
+    pub fn forget(&self, chain: ChainId) {
+        self.0.ledger.forget(chain);
+        self.0.bars.lift(chain);
+    }
+
+    /// Takes a chain from all sessions that act for the registered key `key`, and refuses it to them for so long
+    /// (`not-speaker`); other nodes of the chain may take its place. Whether any session had it.
+    pub fn bar(&self, chain: ChainId, key: NodeKey, time: Duration) -> bool {
+        // First the bar, then the sessions: who claims in between finds it.
+        self.0.bars.set(chain, key, time);
+        let mut barred = false;
+        for session in self.0.sessions.all().iter().filter(|session| session.key == key) {
+            if session.chains().bar(chain) {
+                barred = true;
+                session.settle(&self.0);
+                session.news.notify_one();
+            }
+        }
+        if barred {
+            self.0.heralds.tell();
+        }
+        barred
+    }
+
+    /// Lets all nodes of a chain speak again that were barred from it. They ask by themselves.
+    pub fn lift_bars(&self, chain: ChainId) {
+        self.0.bars.lift(chain);
+    }
+
     /// How the last session of each key ended.
-    pub fn departures(&self) -> Vec<Departure> {
+    pub fn departures(&self) -> Vec<Arc<Departure>> {
         self.0.ledger.departures()
     }
 

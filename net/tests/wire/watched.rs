@@ -1,12 +1,15 @@
 //! What a watch sees of sessions and chains, and what it may do to them.
 
-use engine::chain::{ChainId, Height};
+use std::time::Duration;
+
+use engine::chain::{ChainId, Hash, Height};
 use engine::lane::Lane;
 use engine::sync::Doorbell;
 use mainstem_net::client::{ChainState, Event};
-use mainstem_net::control::RefusalCode;
+use mainstem_net::control::{ClientMessage, EntryState, RefusalCode, Resume};
 use mainstem_net::server::{Left, PeerChainState, PeerList, Seat};
 
+use crate::by_hand::*;
 use crate::support::*;
 
 /// The seats of all sessions.
@@ -41,9 +44,10 @@ fn a_survey_shows_who_speaks_and_how_far_its_source_is() {
     let all = seats(&peers);
     assert_eq!((all.len(), all[1].state), (2, PeerChainState::Refused(RefusalCode::UnknownKey)));
     wait_until("the refusal is written down", || peers.ledger_version() > before);
-    let refusals = peers.chain_refusals();
-    assert_eq!((refusals[0].chain, refusals[0].code), (ChainId(2), RefusalCode::UnknownKey));
-    assert!(refusals[0].detail.contains("is not registered"), "{refusals:?}");
+    assert!(peers.chain_refusals().is_empty(), "a stranger says nothing of how the chain's own nodes do");
+    let strangers = peers.strangers();
+    assert_eq!((strangers[0].chain, strangers[0].code), (ChainId(2), RefusalCode::UnknownKey));
+    assert!(strangers[0].detail.contains("is not registered"), "{strangers:?}");
     assert!(peers.departures().is_empty());
     drop(client);
     wait_until("it has left", || peers.departures().first().is_some_and(|gone| gone.key == node.public()));
@@ -103,4 +107,59 @@ fn a_chain_that_is_removed_is_unknown_and_taken_up_again_when_it_is_registered_a
     wait_until("it speaks again", || client.status().chains[1].state == ChainState::Speaking);
     assert_eq!(ends.outlet.available(), 0);
     ends.outlet.take(0, |_| ());
+}
+
+/// One hash for heights 2 to 4 of chain 4, and then another one, `times` times, each time after asking for the chain anew.
+async fn contradict(raw: &mut Raw, times: usize) {
+    raw.send(&frame(&[section(4, 1, 4)])).await;
+    let mut lie = section(4, 2, 3);
+    lie.blocks.hashes[0] = Hash([0xee; 32]);
+    for frames in 2..2 + times as u64 {
+        raw.send(&frame(&[Section { blocks: lie.blocks.clone(), ..section(4, 2, 3) }])).await;
+        assert_eq!(raw.refused().await.code, RefusalCode::Conflict);
+        raw.say(&ClientMessage::Resume(Resume { chain: ChainId(4), frames })).await;
+        raw.position().await;
+    }
+}
+
+#[test]
+fn contradictions_count_for_the_key_and_who_is_barred_stands_aside_for_another_node() {
+    let (give, take) = std::sync::mpsc::channel();
+    let (give_main, main) = std::sync::mpsc::channel();
+    let look = move |main: &Main| {
+        give.send(main.server.peer_list()).unwrap();
+        give_main.send(main.cache.clone()).unwrap();
+    };
+    with_raw_and(
+        |_| (),
+        look,
+        async move |mut raw: Raw| {
+            let (peers, cache) = (take.recv().unwrap(), main.recv().unwrap());
+            let lane = cache.lane(ChainId(4)).unwrap();
+            raw.hello(&[1, 4]).await;
+            contradict(&mut raw, 2).await;
+            let counted = || peers.chain_refusals().first().map(|entry| entry.conflicts.clone());
+            raw.until(|| counted() == Some(vec![(key(1), 2)])).await;
+
+            let (_other, _) = raw.other_node(&[4], 4);
+            raw.until(|| peers.peers().len() == 2).await;
+            assert!(peers.bar(ChainId(4), key(1), Duration::from_secs(600)));
+            let refused = raw.refused().await;
+            assert_eq!(refused.code, RefusalCode::NotSpeaker);
+            assert!(refused.detail.contains("contradicted again and again"), "{refused:?}");
+            raw.until(|| lane.speaker() == Some(key(2))).await;
+            assert!(!peers.bar(ChainId(4), key(1), Duration::from_secs(600)), "it has it no more");
+            // It asks in vain, and goes on with its other chain.
+            raw.say(&ClientMessage::Resume(Resume { chain: ChainId(4), frames: 9 })).await;
+            assert_eq!(raw.position().await, EntryState::Refused(RefusalCode::NotSpeaker));
+            raw.send(&frame(&[section(1, 1, 3)])).await;
+            raw.acked(1, 3).await;
+
+            // The chain is removed, and nothing is held against anybody who comes back.
+            peers.forget(ChainId(4));
+            assert!(peers.chain_refusals().iter().all(|entry| entry.chain != ChainId(4)));
+            raw.say(&ClientMessage::Resume(Resume { chain: ChainId(4), frames: 9 })).await;
+            assert!(matches!(raw.position().await, EntryState::Standby(_)));
+        },
+    );
 }

@@ -80,8 +80,7 @@ async fn why<R: BlockReader>(
 
 /// A chain as it is shown everywhere.
 pub(super) fn view(shown: Shown) -> views::SideChain {
-    let Shown { side, lane, progress } = shown;
-    views::SideChain { progress: Some(progress), ..views::side_chain(&side, &lane) }
+    views::side_chain(shown)
 }
 
 pub(super) fn unknown(id: ChainId) -> Problem {

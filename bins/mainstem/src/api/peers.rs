@@ -53,7 +53,7 @@ pub(super) async fn refusals<R: BlockReader>(
     uri: Uri,
 ) -> Answer<Json<Refusals>> {
     params::query(&uri, &[])?;
-    let refusals = node.peers.refusals().iter().map(refusal_of).collect();
+    let refusals = node.peers.refusals().iter().map(|refusal| refusal_of(refusal)).collect();
     Ok(Json(Refusals { refusals }))
 }
 

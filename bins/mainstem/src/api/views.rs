@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 
-use engine::lane::Lane;
 use engine::quorum::FinalityRule;
 use rest::Finality;
 pub(super) use rest::{
@@ -10,13 +9,17 @@ pub(super) use rest::{
     Verdict,
 };
 
-/// A side chain as the registry names it and its lane stands.
-pub(super) fn side_chain(side: &engine::state::SideChain, lane: &Lane) -> SideChain {
+use crate::watch::Shown;
+
+/// A side chain as the registry names it, its lane stands, and the watch has seen it. No lane is locked: those who
+/// receive would wait for whoever asks, who has a lower priority.
+pub(super) fn side_chain(shown: Shown) -> SideChain {
+    let Shown { side, lane, speaker, evidence, progress } = shown;
     let cursors = lane.cursors();
     SideChain {
         chain_id: side.id,
         chain: side.id.to_string(),
-        name: side.name.clone(),
+        name: side.name,
         first_height: side.first_height,
         finality: match side.finality {
             FinalityRule::Single => Finality::Single,
@@ -25,9 +28,9 @@ pub(super) fn side_chain(side: &engine::state::SideChain, lane: &Lane) -> SideCh
         received: rest::Height(cursors.received),
         finalized: rest::Height(cursors.finalized),
         durable: rest::Height(cursors.indexed),
-        speaker: lane.speaker().map(key),
-        evidence: lane.evidence().map(|refusal| refusal.to_string()),
-        progress: None,
+        speaker: speaker.map(key),
+        evidence: evidence.map(|refusal| refusal.to_string()),
+        progress: Some(progress),
     }
 }
 

@@ -299,8 +299,9 @@ table::declare! {
         /// of which nothing comes; each further time twice as long, up to 10 minutes. In milliseconds; 0: never. At least
         /// stalled_ms.
         remedy_ms: u64 = 30_000, in 0..=3_600_000;
-        /// So many contradictions within 10 minutes (another hash for a height that was received) and a chain is paused until
-        /// the operator has looked; 0: never.
+        /// So many contradictions of a node within 10 minutes (another hash for a height that was received), and it may not
+        /// speak for the chain for 10 minutes; of two nodes of a chain, or of its only one, and the chain is paused until the
+        /// operator has looked. 0: never.
         quarantine_after: u64 = 3, in 0..=1_000_000;
     }
 

@@ -1,7 +1,7 @@
 //! The board: how each chain is doing, for whoever asks. Written by the watch thread, read by all.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::cache::Cache;
 use engine::chain::{ChainId, NodeKey};
-use engine::lane::Lane;
+use engine::lane::{self, Lane};
+use engine::pipeline::SealRules;
 use engine::state::{Registry, SideChain};
+use net::control::RefusalCode;
 use net::server::{Departure, KeyRefusal, Left, PeerChainState, PeerList, SessionSeen};
 use rest::status::{Change, Progress, Reason, State, Status, Why};
 use tokio::sync::broadcast;
@@ -18,6 +20,7 @@ use tokio::sync::broadcast;
 use super::judge::{Gone, Limits};
 use super::row::{Absence, Now, Peer, Row, Seats, Speaker, clip};
 use super::why;
+use super::words::is_bad;
 use crate::settings;
 
 /// How each chain is doing. Cheap to clone; all clones see the same.
@@ -31,6 +34,7 @@ struct Inner {
     table: Mutex<Table>,
     changes: broadcast::Sender<Arc<Changed>>,
     pub(super) counts: Counts,
+    settings: Mutex<settings::Watch>,
 }
 
 /// A chain whose status has changed.
@@ -62,6 +66,10 @@ pub(crate) struct Shown {
     pub side: SideChain,
     /// Its lane.
     pub lane: Arc<Lane>,
+    /// Who speaks for it.
+    pub speaker: Option<NodeKey>,
+    /// The last evidence of equivocation.
+    pub evidence: Option<lane::Refusal>,
     /// How far it is.
     pub progress: Progress,
 }
@@ -118,10 +126,21 @@ impl Board {
             table: Mutex::default(),
             changes: broadcast::channel(MAX_UNSEEN).0,
             counts: Counts::default(),
+            settings: Mutex::new(settings.clone()),
         }));
         // So that there is something to show before the first turn.
         board.turn(&board.now(), &Limits::of(settings), |_| ());
         board
+    }
+
+    /// From the next turn on, these settings hold.
+    pub(crate) fn set_settings(&self, settings: settings::Watch) {
+        *self.0.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// The settings that hold.
+    pub(super) fn settings(&self) -> settings::Watch {
+        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// One turn: looks at the chains that have moved, or at all after `survey` was shown the table. Returns what changed.
@@ -160,6 +179,8 @@ impl Board {
             failed: false,
             driven: false,
             storing: false,
+            rules: SealRules::default(),
+            blamed: None,
         }
     }
 
@@ -218,12 +239,38 @@ impl Board {
         counts
     }
 
-    /// The `most` chains with the largest distance from durable to what their nodes have, the largest first.
+    /// How many chains there are for each reason, by the reason's number; those with none are left out.
+    #[allow(dead_code, reason = "for the metric of it")]
+    pub(crate) fn counts_by_reason(&self) -> BTreeMap<Reason, usize> {
+        let mut counts = BTreeMap::new();
+        for row in &self.table().rows {
+            *counts.entry(row.reason).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Chains that were quarantined when the node ran last, and why: their lanes are paused.
+    pub(crate) fn set_quarantined(&self, chains: &BTreeMap<ChainId, String>) {
+        let mut table = self.table();
+        for (chain, why) in chains {
+            if let Some(row) = table.row_mut(*chain) {
+                row.quarantined = Some(clip(why));
+            }
+        }
+    }
+
+    /// Whether a chain is registered now.
+    pub(super) fn is_registered(&self, chain: ChainId) -> bool {
+        self.0.registry.chain(chain).is_some()
+    }
+
+    /// The `most` chains that are worst off: those in a state of which people should be warned first, among them those
+    /// with the largest distance from durable to what their nodes have.
     pub(crate) fn worst(&self, most: usize) -> Vec<Worst> {
         let (table, at) = (self.table(), self.at());
         let lag = |row: &Row| row.lag_blocks().unwrap_or_else(|| row.received.saturating_sub(row.durable));
         let mut rows: Vec<_> = table.rows.iter().collect();
-        let key = |row: &&Row| (Reverse(lag(row)), row.side.id);
+        let key = |row: &&Row| (!is_bad(row.reason.state()), Reverse(lag(row)), row.side.id);
         if most < rows.len() {
             rows.select_nth_unstable_by_key(most, key);
             rows.truncate(most);
@@ -282,7 +329,13 @@ impl fmt::Debug for Board {
 
 impl Shown {
     fn new(row: &Row, now: Duration) -> Self {
-        Self { side: row.side.clone(), lane: Arc::clone(&row.lane), progress: row.progress(now) }
+        Self {
+            side: row.side.clone(),
+            lane: Arc::clone(&row.lane),
+            speaker: row.seats.speaker.as_ref().map(|speaker| speaker.key),
+            evidence: row.evidence,
+            progress: row.progress(now),
+        }
     }
 }
 
@@ -310,6 +363,17 @@ pub(super) struct Table {
     surveys: u64,
     sessions: HashMap<u64, Known>,
     ledger: Option<u64>,
+    /// Chains that were removed since the last survey; some may have been registered again.
+    removed: Vec<ChainId>,
+}
+
+/// What a survey brought that has to be acted on.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Who contradicted what was received of a chain since the last time, and how often.
+    pub(super) contradicted: Vec<(ChainId, NodeKey, u64)>,
+    /// Chains that were removed since: nothing is held against them any more.
+    pub(super) removed: Vec<ChainId>,
 }
 
 /// A session that was seen at the last survey.
@@ -346,7 +410,13 @@ impl Table {
                 whole = false;
                 continue;
             };
-            let same = before.remove(&side.id).filter(|row| Arc::ptr_eq(&row.lane, &lane));
+            let same = match before.remove(&side.id) {
+                Some(row) if !Arc::ptr_eq(&row.lane, &lane) => {
+                    self.removed.push(side.id);
+                    None
+                }
+                same => same,
+            };
             self.rows.push(match same {
                 Some(mut row) => {
                     row.side = side.clone();
@@ -355,13 +425,16 @@ impl Table {
                 None => Row::new(side.clone(), lane, now),
             });
         }
+        self.removed.extend(before.into_keys());
         self.sides = whole.then_some(sides);
     }
 
-    /// Looks at all sessions, and at what was refused since the last time. Returns the chains that were contradicted
-    /// since, and how often.
-    pub(super) fn survey(&mut self, peers: &PeerList, now: &Now) -> Vec<(ChainId, u64)> {
+    /// Looks at all sessions, and at what was refused since the last time.
+    pub(super) fn survey(&mut self, peers: &PeerList, now: &Now) -> Found {
         self.surveys += 1;
+        let removed = std::mem::take(&mut self.removed);
+        // Or a chain that is registered again would begin with what was counted before.
+        removed.iter().for_each(|chain| peers.forget(*chain));
         peers.survey(|session| self.seen(session, now));
         let survey = self.surveys;
         self.sessions.retain(|_, known| known.survey == survey);
@@ -370,9 +443,9 @@ impl Table {
         }
         let version = peers.ledger_version();
         if self.ledger.replace(version) == Some(version) {
-            return Vec::new();
+            return Found { contradicted: Vec::new(), removed };
         }
-        self.read(peers, now)
+        Found { contradicted: self.read(peers, now), removed }
     }
 
     fn seen(&mut self, session: &SessionSeen<'_>, now: &Now) {
@@ -421,26 +494,33 @@ impl Table {
                 }
                 PeerChainState::Standby => row.seats.standbys += 1,
                 PeerChainState::Left => row.seats.left += 1,
+                // Nodes of other chains may name it too: that says nothing of its own.
+                PeerChainState::Refused(RefusalCode::UnknownKey) => {}
                 PeerChainState::Refused(code) => row.seats.refused = Some(code),
             }
         }
     }
 
     /// Reads what was refused, and how sessions ended.
-    fn read(&mut self, peers: &PeerList, now: &Now) -> Vec<(ChainId, u64)> {
+    fn read(&mut self, peers: &PeerList, now: &Now) -> Vec<(ChainId, NodeKey, u64)> {
         let mut contradicted = Vec::new();
         for refusal in peers.chain_refusals() {
             if let Some(row) = self.row_mut(refusal.chain) {
-                let conflicts = row.hear(&refusal, now.at);
-                if conflicts > 0 {
-                    contradicted.push((refusal.chain, conflicts));
-                }
+                let conflicts = row.hear(&refusal, now.at).into_iter();
+                contradicted.extend(conflicts.map(|(key, times)| (refusal.chain, key, times)));
+            }
+        }
+        for stranger in peers.strangers() {
+            if let Some(row) = self.row_mut(stranger.chain) {
+                row.hear_stranger(&stranger, now.at);
             }
         }
         let mut gone = HashMap::new();
-        let departures = peers.departures().into_iter().map(absence);
+        let departures = peers.departures();
+        let departures = departures.iter().map(|departure| absence(departure));
+        let refusals = peers.refusals();
         let refusals =
-            peers.refusals().into_iter().filter(|refusal| refusal.chain.is_none()).map(turned_away);
+            refusals.iter().filter(|refusal| refusal.chain.is_none()).map(|refusal| turned_away(refusal));
         for absence in departures.chain(refusals) {
             let newest = gone.entry(absence.key).or_insert_with(|| absence.clone());
             if absence.time > newest.time {
@@ -451,21 +531,23 @@ impl Table {
             let last: Option<&Absence> =
                 row.side.nodes.iter().filter_map(|key: &NodeKey| gone.get(key)).max_by_key(|gone| gone.time);
             row.gone = last.cloned();
+            // Evidence comes with a refusal. Here, at this thread's priority, and not when somebody asks for it.
+            row.evidence = row.lane.evidence();
         }
         contradicted
     }
 }
 
-fn absence(departure: Departure) -> Absence {
-    let (why, detail) = match departure.how {
-        Left::Done => (Gone::Left, String::new()),
-        Left::Lost(detail) => (Gone::Lost, detail),
-        Left::Refused(code, detail) => (Gone::Refused(code), detail),
+fn absence(departure: &Departure) -> Absence {
+    let (why, detail) = match &departure.how {
+        Left::Done => (Gone::Left, ""),
+        Left::Lost(detail) => (Gone::Lost, detail.as_str()),
+        Left::Refused(code, detail) => (Gone::Refused(*code), detail.as_str()),
     };
-    Absence { why, key: departure.key, time: departure.time.as_millis(), detail: clip(&detail) }
+    Absence { why, key: departure.key, time: departure.time.as_millis(), detail: clip(detail) }
 }
 
-fn turned_away(refusal: KeyRefusal) -> Absence {
+fn turned_away(refusal: &KeyRefusal) -> Absence {
     Absence {
         why: Gone::Refused(refusal.code),
         key: refusal.key,

@@ -38,6 +38,10 @@ pub(crate) struct Observed {
     pub driven: bool,
     /// Main blocks that were sealed wait to be stored.
     pub storing: bool,
+    /// The stage of the engine that stands still, if one does.
+    pub blamed: Option<&'static str>,
+    /// The rules by which blocks are sealed hold its first ones back until more have come.
+    pub held_by_rules: bool,
     /// Newest height received, newest final one, newest durable one, and the highest that may be sent.
     pub received: u64,
     pub finalized: u64,
@@ -110,11 +114,12 @@ pub(crate) fn judge(chain: &Observed, limits: &Limits) -> Reason {
     if chain.failed {
         return Reason::EngineFailed;
     }
-    if chain.finalized > chain.durable && chain.waiting >= limits.late {
-        return match (chain.driven, chain.storing) {
-            (true, _) => Reason::NotDecided,
-            (false, true) => Reason::StoreLate,
-            (false, false) => Reason::SealLate,
+    if chain.finalized > chain.durable && chain.waiting >= limits.late && !chain.held_by_rules {
+        return match (chain.blamed, chain.driven, chain.storing) {
+            (Some("append" | "sync"), ..) => Reason::StoreLate,
+            (_, true, _) => Reason::NotDecided,
+            (Some("seal"), ..) | (_, false, false) => Reason::SealLate,
+            (_, false, true) => Reason::StoreLate,
         };
     }
     match chain.who {
@@ -150,6 +155,9 @@ fn of_speaker(chain: &Observed, limits: &Limits, mute: bool, said_nothing: bool)
     let overdue = |pace: Duration| chain.silent >= limits.stalled.max(pace * OVERDUE_AFTER);
     if !missing && chain.pace.is_some_and(overdue) {
         return Reason::Overdue;
+    }
+    if chain.held_by_rules {
+        return Reason::HeldByRules;
     }
     // Left only when it is well below, so that it does not come and go.
     let far = if chain.was_behind { limits.behind / 2 } else { limits.behind };
@@ -208,6 +216,8 @@ mod tests {
         failed: false,
         driven: false,
         storing: false,
+        blamed: None,
+        held_by_rules: false,
         received: 100,
         finalized: 100,
         durable: 98,
@@ -250,6 +260,10 @@ mod tests {
             (FULL, Reason::NoRoom),
             (late, Reason::SealLate),
             (Observed { storing: true, ..late }, Reason::StoreLate),
+            (Observed { blamed: Some("sync"), driven: true, ..late }, Reason::StoreLate),
+            (Observed { blamed: Some("seal"), storing: true, ..late }, Reason::SealLate),
+            (Observed { held_by_rules: true, ..late }, Reason::HeldByRules),
+            (Observed { held_by_rules: true, who: Who::Gone(Gone::Lost), ..late }, Reason::ConnectionLost),
             (Observed { driven: true, storing: true, ..late }, Reason::NotDecided),
             (Observed { failed: true, ..late }, Reason::EngineFailed),
             (Observed { paused: true, failed: true, ..late }, Reason::PausedByOperator),

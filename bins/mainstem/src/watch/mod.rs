@@ -4,7 +4,7 @@
 //!   cursors of the lanes ──┐
 //!   sessions, refusals  ───┼─> watch thread ──> judge ──> board ──> API, commands, metrics, dashboard
 //!   stages of the engine ──┘        │                       └────> log, `Board::subscribe`
-//!                                   └─> remedies: ask again, hang up, quarantine
+//!                                   └─> remedies: ask again, hang up, bar, quarantine
 //! ```
 //!
 //! One thread looks four times a second at the cursors of the lanes, which is four loads a chain, and judges those that
@@ -16,6 +16,7 @@
 //! Some 600 B a chain, and for each up to 64 changes of status, 8 of them with their words: less than 4 KiB more.
 
 mod board;
+mod contradictions;
 mod judge;
 mod row;
 mod stages;

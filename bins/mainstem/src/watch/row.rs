@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::aelf::lanes::{self, Indexed};
 use engine::chain::NodeKey;
-use engine::lane::Lane;
+use engine::lane::{self, Lane};
+use engine::pipeline::SealRules;
 use engine::state::SideChain;
 use net::control::RefusalCode;
+use net::server::ChainRefusal;
 use rest::status::{Change, Progress, Reason, Status, Tried};
 
 use super::judge::{Gone, Limits, Observed, Who, judge};
@@ -38,8 +41,15 @@ pub(super) struct Row {
     looked: Duration,
     pub(super) seats: Seats,
     pub(super) refusal: Option<Refused>,
+    /// The last time that it was refused to a key that is not registered for it: maybe that of a node of another chain.
+    pub(super) stranger: Option<Refused>,
+    /// The last evidence of equivocation in its lane, so that those who show it need not lock the lane.
+    pub(super) evidence: Option<lane::Refusal>,
     pub(super) gone: Option<Absence>,
-    pub(super) quarantined: bool,
+    /// Why the node has paused it, if it has.
+    pub(super) quarantined: Option<Arc<str>>,
+    /// The stage that stands still, and since when.
+    pub(super) blamed: Option<(&'static str, Duration)>,
     pub(super) reason: Reason,
     /// Since when it is in this state for this reason.
     pub(super) since: Duration,
@@ -89,9 +99,9 @@ pub(super) struct Refused {
     pub(super) code: RefusalCode,
     pub(super) detail: Arc<str>,
     pub(super) key: NodeKey,
-    /// How many there were, and how many contradictions.
+    /// How many there were, and how many contradictions by which key.
     pub(super) count: u64,
-    pub(super) conflicts: u64,
+    conflicts: Vec<(NodeKey, u64)>,
     /// What was received when the watch heard of it, and when.
     received: u64,
     at: Duration,
@@ -137,6 +147,10 @@ pub(super) struct Now {
     pub(super) failed: bool,
     pub(super) driven: bool,
     pub(super) storing: bool,
+    /// By which rules blocks are sealed.
+    pub(super) rules: SealRules,
+    /// The stage that stands still, and since when.
+    pub(super) blamed: Option<(&'static str, Duration)>,
 }
 
 /// Changes that are kept of a chain.
@@ -174,8 +188,11 @@ impl Row {
             looked: now.at,
             seats: Seats::default(),
             refusal: None,
+            stranger: None,
+            evidence: None,
             gone: None,
-            quarantined: false,
+            quarantined: None,
+            blamed: None,
             reason: Reason::NeverConnected,
             since: now.at,
             since_wall: now.wall,
@@ -212,6 +229,7 @@ impl Row {
         let cursors = self.lane.cursors();
         let since_look = now.at.saturating_sub(self.looked);
         self.looked = now.at;
+        self.blamed = now.blamed;
         let nothing_waited = self.finalized <= self.durable;
         if cursors.indexed > self.durable || nothing_waited || self.lane.is_paused() {
             self.moved = now.at;
@@ -250,10 +268,12 @@ impl Row {
         let owed = self.owed_since.map(|since| now.at.saturating_sub(since.max(arrived)));
         Observed {
             paused: self.lane.is_paused(),
-            quarantined: self.quarantined && self.lane.is_paused(),
+            quarantined: self.quarantined.is_some() && self.lane.is_paused(),
             failed: now.failed,
             driven: now.driven,
             storing: now.storing,
+            blamed: now.blamed.map(|(stage, _)| stage),
+            held_by_rules: self.is_held_by(now.rules) && !now.driven,
             received: self.received,
             finalized: self.finalized,
             durable: self.durable,
@@ -268,6 +288,13 @@ impl Row {
             pace: self.pace.usual(),
             who: self.who(now.at),
         }
+    }
+
+    /// Whether it has not begun, and the rules do not let it yet.
+    fn is_held_by(&self, rules: SealRules) -> bool {
+        let waiting = self.finalized.saturating_sub(self.durable);
+        let begins = self.durable < self.side.first_height.0;
+        rules == SealRules::Aelf && begins && waiting > 0 && lanes::places(Indexed::Nothing, waiting) == 0
     }
 
     fn who(&self, now: Duration) -> Who {
@@ -286,8 +313,6 @@ impl Row {
             };
         }
         match seats.refused {
-            // Nodes of others may name it too: that says nothing of its own.
-            Some(RefusalCode::UnknownKey) if self.gone.is_some() => {}
             Some(code) if seats.standbys == 0 && seats.left == 0 => return Who::Refused(code),
             _ => {}
         }
@@ -301,6 +326,10 @@ impl Row {
                 match refusal.filter(|refusal| refusal.received == self.received) {
                     Some(refusal) if is_of_blocks(refusal.code) => Who::Refused(refusal.code),
                     Some(refusal) if self.gone.is_none() => Who::Refused(refusal.code),
+                    // Nobody else came: it may well be its own node, with a wrong key.
+                    None if self.gone.is_none() && self.stranger.is_some() => {
+                        Who::Refused(RefusalCode::UnknownKey)
+                    }
                     _ => Who::Gone(self.gone.as_ref().map_or(Gone::Never, |gone| gone.why)),
                 }
             }
@@ -315,23 +344,27 @@ impl Row {
         is_of_blocks(refusal.code) && refusal.received == self.received && (fresh || missing)
     }
 
-    /// Hears of the last refusal of the chain. Returns how many contradictions there are that were not heard of before.
-    pub(super) fn hear(&mut self, refusal: &net::server::ChainRefusal, now: Duration) -> u64 {
-        let (count, known) =
-            self.refusal.as_ref().map_or((0, 0), |refusal| (refusal.count, refusal.conflicts));
-        if refusal.count == count {
-            return 0;
+    /// Hears of the last refusal of the chain. Returns the contradictions that were not heard of before, by key.
+    pub(super) fn hear(&mut self, refusal: &ChainRefusal, now: Duration) -> Vec<(NodeKey, u64)> {
+        let before = self.refusal.as_ref();
+        if before.is_some_and(|before| before.count == refusal.count) {
+            return Vec::new();
         }
-        self.refusal = Some(Refused {
-            code: refusal.code,
-            detail: clip(&refusal.detail),
-            key: refusal.key,
-            count: refusal.count,
-            conflicts: refusal.conflicts,
-            received: self.lane.cursors().received,
-            at: now,
-        });
-        refusal.conflicts.saturating_sub(known)
+        let known = before.map_or(&[][..], |before| &before.conflicts);
+        let more = |(key, count): &(NodeKey, u64)| {
+            let known = known.iter().find(|(other, _)| other == key).map_or(0, |(_, count)| *count);
+            Some((*key, count.saturating_sub(known))).filter(|(_, more)| *more > 0)
+        };
+        let more = refusal.conflicts.iter().filter_map(more).collect();
+        self.refusal = Some(Refused::new(refusal, self.lane.cursors().received, now));
+        more
+    }
+
+    /// Hears of the last key that is not registered for the chain and named it.
+    pub(super) fn hear_stranger(&mut self, refusal: &ChainRefusal, now: Duration) {
+        if self.stranger.as_ref().is_none_or(|before| before.count != refusal.count) {
+            self.stranger = Some(Refused::new(refusal, self.lane.cursors().received, now));
+        }
     }
 
     /// Writes the change to what holds now down. Returns it.
@@ -447,6 +480,20 @@ impl Row {
         let lag = self.lag_blocks();
         let before = self.samples.front().and_then(|sample| sample.lag);
         lag.zip(before).is_some_and(|(lag, before)| lag + (lag / 128).max(8) < before)
+    }
+}
+
+impl Refused {
+    fn new(refusal: &ChainRefusal, received: u64, at: Duration) -> Self {
+        Self {
+            code: refusal.code,
+            detail: clip(&refusal.detail),
+            key: refusal.key,
+            count: refusal.count,
+            conflicts: refusal.conflicts.clone(),
+            received,
+            at,
+        }
     }
 }
 

@@ -55,6 +55,12 @@ impl Stages {
         }
         turns
     }
+
+    /// The stage to blame now, and since when it has stood.
+    pub(super) fn blamed(&self) -> Option<(&'static str, Duration)> {
+        let (stage, name) = self.0.iter().zip(STAGES).find(|(stage, _)| stage.stalled)?;
+        Some((name, stage.since?))
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +84,8 @@ mod tests {
         assert_eq!(look([stuck, stuck, stuck, idle], 60), [], "said once");
         let moved = Seen { waits: true, done: 8 };
         assert_eq!(look([stuck, moved, moved, moved], 61), [Turn::Moves(2), Turn::Stalls(0, s(60))]);
-        assert_eq!(look([idle; 4], 62), [Turn::Moves(0)]);
+        assert_eq!(stages.blamed(), Some(("ingest", s(1))));
+        assert_eq!(stages.look([idle; 4], s(62), s(10)), [Turn::Moves(0)]);
+        assert_eq!(stages.blamed(), None);
     }
 }

@@ -7,16 +7,19 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use engine::chain::ChainId;
+use engine::chain::{ChainId, NodeKey};
+use engine::pipeline::SealRules;
 use net::server::{Load, PeerList};
 use rest::status::{Reason, State};
 
-use super::board::{Board, STAGES, Table};
+use super::board::{Board, Found, STAGES, Table};
+use super::contradictions::{Contradictions, Verdict, WINDOW};
 use super::judge::Limits;
-use super::row::Now;
+use super::row::{Now, clip};
 use super::stages::{Seen, Stages, Turn};
 use super::tell::Teller;
 use super::words::span;
+use crate::admin::PausedFile;
 use crate::node::EngineSlot;
 use crate::settings;
 
@@ -32,9 +35,6 @@ const MAX_REMEDIES: usize = 16;
 /// The longest pause between two remedies for a chain.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// For how long contradictions of a chain count.
-const CONFLICT_WINDOW: Duration = Duration::from_secs(600);
-
 /// What the watch looks at.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -48,6 +48,10 @@ pub(crate) struct Parts {
     pub engine: EngineSlot,
     /// Whether another chain's node decides what becomes a main block.
     pub driven: bool,
+    /// By which rules blocks are sealed.
+    pub rules: SealRules,
+    /// Where chains are written down that are paused.
+    pub paused: PausedFile,
 }
 
 /// The watch, as long as it is kept.
@@ -109,15 +113,19 @@ pub(crate) fn check(settings: &settings::Watch) -> Result<()> {
     Ok(())
 }
 
+/// After which a remedy is tried.
+fn patience(settings: &settings::Watch) -> Option<Duration> {
+    (settings.remedy_ms > 0).then(|| Duration::from_millis(settings.remedy_ms))
+}
+
 struct Watcher {
     parts: Parts,
     limits: Limits,
     /// After which a remedy is tried; none: never.
     patience: Option<Duration>,
-    /// How many contradictions bring a quarantine; 0: none do.
+    /// How many contradictions of a key are too many; 0: none are.
     quarantine_after: u64,
-    /// When chains were contradicted, and how often.
-    contradicted: Vec<(ChainId, Duration, u64)>,
+    contradictions: Contradictions,
     stages: Stages,
     teller: Teller,
     turn: u32,
@@ -135,9 +143,9 @@ impl Watcher {
         Self {
             parts,
             limits: Limits::of(settings),
-            patience: (settings.remedy_ms > 0).then(|| Duration::from_millis(settings.remedy_ms)),
+            patience: patience(settings),
             quarantine_after: settings.quarantine_after,
-            contradicted: Vec::new(),
+            contradictions: Contradictions::default(),
             stages: Stages::default(),
             teller: Teller::default(),
             turn: 0,
@@ -152,57 +160,116 @@ impl Watcher {
 
     fn look(&mut self) {
         let parts = &self.parts;
+        // They may have changed.
+        let settings = parts.board.settings();
+        self.limits = Limits::of(&settings);
+        (self.patience, self.quarantine_after) = (patience(&settings), settings.quarantine_after);
         let mut now = parts.board.now();
         now.driven = parts.driven;
         now.failed = parts.engine.failed().is_some();
         let stages = parts.engine.stages(&parts.ingest).unwrap_or_default();
         let waiting = |name| stages.iter().find(|stage| stage.name == name).map_or(0, |stage| stage.queue);
         now.storing = waiting("append") + waiting("sync") > 0;
+        now.rules = parts.rules;
         let survey = self.turn.is_multiple_of(SURVEY_EVERY);
         self.turn = self.turn.wrapping_add(1);
-        let mut contradicted = Vec::new();
+        let queues = ["ingest", "seal", "append", "sync"].map(waiting);
+        if survey {
+            // First: the judge is to know which of them stands.
+            self.look_at_stages(&now, queues);
+        }
+        now.blamed = self.stages.blamed();
+        let parts = &self.parts;
+        let mut found = Found::default();
         let changes = parts.board.turn(&now, &self.limits, |table: &mut Table| {
             if survey {
-                contradicted = table.survey(&parts.peers, &now);
+                found = table.survey(&parts.peers, &now);
             }
         });
         self.teller.hear(changes);
         if survey {
-            self.quarantine(contradicted, &now);
+            self.judge_contradictions(found, &now);
             self.remedy(&now);
-            self.look_at_stages(
-                &now,
-                [waiting("ingest"), waiting("seal"), waiting("append"), waiting("sync")],
-            );
             self.teller.tell();
         }
     }
 
-    /// Pauses chains that were contradicted again and again.
-    fn quarantine(&mut self, contradicted: Vec<(ChainId, u64)>, now: &Now) {
-        let since = now.at.saturating_sub(CONFLICT_WINDOW);
-        self.contradicted.retain(|(_, at, _)| *at >= since);
-        for (chain, times) in contradicted {
-            self.contradicted.push((chain, now.at, times));
-            let of_chain = self.contradicted.iter().filter(|(other, ..)| *other == chain);
-            let all: u64 = of_chain.map(|(.., times)| times).sum();
-            if self.quarantine_after == 0 || all < self.quarantine_after {
-                continue;
+    /// Bars nodes that contradicted again and again what was received of a chain, and pauses chains that have no other
+    /// node, or two that contradict.
+    fn judge_contradictions(&mut self, Found { contradicted, removed }: Found, now: &Now) {
+        removed.into_iter().for_each(|chain| self.contradictions.forget(chain));
+        let mut quarantined = Vec::new();
+        for (chain, key, times) in contradicted {
+            let nodes = {
+                let table = self.parts.board.table();
+                let row = table.row(chain).filter(|row| !row.lane.is_paused());
+                row.map(|row| {
+                    (row.side.nodes.len(), row.refusal.as_ref().map(|refusal| refusal.detail.clone()))
+                })
+            };
+            let Some((nodes, detail)) = nodes else { continue };
+            let heard = (chain, key, times);
+            match self.contradictions.hear(heard, nodes, self.quarantine_after, now.at) {
+                Some(Verdict::Bar(times)) => self.bar(chain, key, times, now),
+                Some(Verdict::Quarantine(times)) => {
+                    let (node, within) = (&key.to_string()[..8], span(WINDOW));
+                    let detail = detail.map_or_else(String::new, |detail| format!("; {detail}"));
+                    let why = format!("node {node} contradicted it {times} times within {within}{detail}");
+                    quarantined.push((chain, why));
+                }
+                None => {}
             }
-            self.contradicted.retain(|(other, ..)| *other != chain);
-            let mut table = self.parts.board.table();
-            let Some(row) = table.row_mut(chain).filter(|row| !row.lane.is_paused()) else { continue };
-            row.quarantined = true;
-            row.lane.pause(true);
-            row.try_out(
-                now,
-                format!("paused it, after {all} contradictions within {}", span(CONFLICT_WINDOW)),
-            );
-            self.parts.board.tally().quarantined.fetch_add(1, Ordering::Relaxed);
+        }
+        if !quarantined.is_empty() {
+            self.quarantine(&quarantined, now);
         }
         for row in &mut self.parts.board.table().rows {
             // Resumed by the operator: he has looked.
-            row.quarantined &= row.lane.is_paused();
+            if !row.lane.is_paused() && row.quarantined.take().is_some() {
+                self.contradictions.forget(row.side.id);
+                self.parts.peers.lift_bars(row.side.id);
+            }
+        }
+    }
+
+    /// Keeps a node from speaking for a chain for a while.
+    fn bar(&self, chain: ChainId, key: NodeKey, times: u64, now: &Now) {
+        self.parts.peers.bar(chain, key, WINDOW);
+        let (node, window) = (&key.to_string()[..8], span(WINDOW));
+        let text = format!(
+            "barred node {node} from it for {window}, after {times} contradictions; its other nodes may speak"
+        );
+        tracing::warn!(%chain, %key, times, "chain {chain}: {text}");
+        if let Some(row) = self.parts.board.table().row_mut(chain) {
+            row.try_out(now, text);
+        }
+    }
+
+    /// Pauses chains until the operator has looked, over restarts too.
+    fn quarantine(&self, chains: &[(ChainId, String)], now: &Now) {
+        let board = &self.parts.board;
+        let pause = || {
+            let mut table = board.table();
+            for (chain, why) in chains {
+                let Some(row) = table.row_mut(*chain) else { continue };
+                row.quarantined = Some(clip(why));
+                row.lane.pause(true);
+                row.try_out(now, format!("paused it: {why}"));
+                board.tally().quarantined.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let written = self.parts.paused.change(
+            |held| {
+                for (chain, why) in chains.iter().filter(|(chain, _)| board.is_registered(*chain)) {
+                    held.quarantined.insert(*chain, why.clone());
+                }
+                true
+            },
+            pause,
+        );
+        if let Err(error) = written {
+            tracing::error!(%error, "chains were quarantined, and a restart will not know it");
+            pause();
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rest::status::{Reason, State, Step, Why};
 
 use super::row::Row;
-use super::words::span;
+use super::words::{span, stage};
 
 /// What is known of a chain, step by step.
 pub(super) fn why(row: &Row, now: Duration) -> Why {
@@ -82,7 +82,11 @@ fn tributary(row: &Row) -> Known {
         return (Some(false), format!("the nodes that name it are refused{refusal}"));
     }
     let nodes = row.side.nodes.len();
-    (Some(false), format!("none of its {nodes} registered nodes is here{refusal}"))
+    let stranger = row.stranger.as_ref().map_or_else(String::new, |stranger| {
+        let (node, times) = (&stranger.key.to_string()[..8], stranger.count);
+        format!("; node {node}, whose key is not registered for it, named it {times} times")
+    });
+    (Some(false), format!("none of its {nodes} registered nodes is here{refusal}{stranger}"))
 }
 
 fn connection(row: &Row, now: Duration) -> Known {
@@ -113,10 +117,14 @@ fn lane(row: &Row, now: Duration) -> Known {
         Some(_) => format!("the last block came {} ago", span(row.silent(now))),
         None => "no block came since this node started".to_owned(),
     };
-    let evidence = row.lane.evidence().map_or_else(String::new, |evidence| format!("; evidence: {evidence}"));
+    let evidence =
+        row.evidence.as_ref().map_or_else(String::new, |evidence| format!("; evidence: {evidence}"));
     let ok = !matches!(row.reason.state(), State::LaneFull | State::Paused | State::Quarantined);
-    let text =
-        format!("received up to {}, {held} of {places} places taken{paused}; {last}{evidence}", row.received);
+    let text = format!(
+        "received up to {}, {held} of {places} places taken{paused}; {last}{evidence}{}",
+        row.received,
+        stage(row, now, &["ingest"])
+    );
     (Some(ok), text)
 }
 
@@ -129,8 +137,9 @@ fn seal(row: &Row, now: Duration) -> Known {
     (
         Some(ok),
         format!(
-            "{waits} final blocks wait to be sealed or stored, none of them moved for {}",
-            span(row.waiting(now))
+            "{waits} final blocks wait to be sealed or stored, none of them moved for {}{}",
+            span(row.waiting(now)),
+            stage(row, now, &["seal"])
         ),
     )
 }
@@ -143,5 +152,6 @@ fn store(row: &Row, now: Duration) -> Known {
         }
         _ => String::new(),
     };
-    (Some(ok), format!("durable up to {}{lag}, at {} blocks/s", row.durable, row.rate()))
+    let stage = stage(row, now, &["append", "sync"]);
+    (Some(ok), format!("durable up to {}{lag}, at {} blocks/s{stage}", row.durable, row.rate()))
 }

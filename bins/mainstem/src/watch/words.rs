@@ -26,6 +26,10 @@ pub(super) fn text(row: &Row, now: Duration) -> String {
         Reason::Behind => {
             format!("durable up to {durable}, {lag} behind its node's {tip}, at {} blocks/s", row.rate())
         }
+        Reason::HeldByRules => {
+            let held = row.finalized.saturating_sub(durable);
+            format!("{held} first blocks wait; by AElf's rules it begins once more than 256 do")
+        }
         Reason::NoData => {
             let missing = tip.saturating_sub(received);
             format!("{} has {missing} more blocks up to {tip}, and none has come {seen}", node())
@@ -68,13 +72,14 @@ pub(super) fn text(row: &Row, now: Duration) -> String {
                 Reason::StoreLate => "to be stored",
                 _ => "for the main chain's node to decide",
             };
-            format!("{held} final blocks have waited {what} for {}", span(row.waiting(now)))
+            let stage = stage(row, now, &["seal", "append", "sync"]);
+            format!("{held} final blocks have waited {what} for {}{stage}", span(row.waiting(now)))
         }
         Reason::EngineFailed => format!("a stage of this node gave up; durable up to {durable}"),
         Reason::PausedByOperator | Reason::ConflictRepeated => {
             let held = received.saturating_sub(durable);
-            let why = match (&row.refusal, row.reason) {
-                (Some(refusal), Reason::ConflictRepeated) => format!(": {}", refusal.detail),
+            let why = match (&row.quarantined, row.reason) {
+                (Some(why), Reason::ConflictRepeated) => format!(": {why}"),
                 _ => String::new(),
             };
             format!("paused at {durable}; {held} blocks wait in its lane{why}")
@@ -93,6 +98,13 @@ fn refused(row: &Row) -> String {
         let detail = refusal.detail.split_once(": ").map_or(&*refusal.detail, |(_, rest)| rest);
         return format!("node {node} was refused{times}: {detail}");
     }
+    if let Some(stranger) = row.stranger.as_ref().filter(|_| reason == Reason::UnknownKey) {
+        let (node, times) = (&stranger.key.to_string()[..8], stranger.count);
+        return format!(
+            "none of its nodes has come; node {node}, whose key is not registered for it, named it ({times} times): its \
+             own node with a wrong key, or one of another chain"
+        );
+    }
     match &row.gone {
         Some(gone) => format!("node {} was turned away: {}", &gone.key.to_string()[..8], gone.detail),
         None => reason.meaning().trim_end_matches('.').to_owned(),
@@ -106,6 +118,16 @@ fn absence(row: &Row) -> String {
     match row.reason {
         Reason::NodeStopped => format!("node {node} ended its session; received up to {received}"),
         _ => format!("the connection to node {node} was lost{detail}; received up to {received}"),
+    }
+}
+
+/// The stage that stands still, if it is one of these, as the end of a sentence.
+pub(super) fn stage(row: &Row, now: Duration, of: &[&str]) -> String {
+    match row.blamed {
+        Some((stage, since)) if of.contains(&stage) => {
+            format!("; stage {stage} has stood for {}", span(now.saturating_sub(since)))
+        }
+        _ => String::new(),
     }
 }
 

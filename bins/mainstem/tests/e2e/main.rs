@@ -23,6 +23,7 @@ mod profile;
 mod proofs;
 mod prune;
 mod repair;
+mod quarantine;
 mod replay;
 mod solidity;
 mod support;

@@ -1,8 +1,11 @@
 //! What people, and the herald, want to know of a session's chains.
 
-use engine::chain::{ChainId, Height};
+use std::sync::Arc;
 
-use super::{Chain, Chains, State};
+use engine::chain::{ChainId, Height};
+use engine::lane::Lane;
+
+use super::{Chains, State};
 use crate::control::RefusalCode;
 use crate::server::survey::Seat;
 
@@ -37,9 +40,15 @@ pub enum PeerChainState {
 }
 
 impl Chains {
-    /// All chains, ascending.
-    pub(in super::super) fn list(&self) -> Vec<PeerChain> {
-        self.table.iter().map(Chain::listed).collect()
+    /// Copies chains, ascending, from the place `from` on, `most` at most. The table keeps its places once the hello
+    /// has come.
+    pub(in super::super) fn copy(&self, from: usize, most: usize, out: &mut Vec<Copied>) {
+        out.extend(self.table.iter().skip(from).take(most).map(|chain| Copied {
+            chain: chain.id,
+            lane: chain.lane.clone(),
+            state: chain.state.shown(),
+            tip: Some(chain.tip).filter(|tip| tip.0 > 0),
+        }));
     }
 
     /// All chains, ascending, without where their lanes stand: no lane is asked.
@@ -56,17 +65,6 @@ impl Chains {
         self.table.iter().filter(|chain| matches!(chain.state, State::Refused(_))).count()
     }
 
-    /// How many blocks the sources of the chains that the session speaks for are ahead of what is durable, as far as
-    /// tips were told; `None` if none was.
-    pub(in super::super) fn behind(&self) -> Option<u64> {
-        let speaking = self.table.iter().filter(|chain| chain.state == State::Speaking && chain.tip.0 > 0);
-        let behind = speaking.filter_map(|chain| {
-            let durable = chain.lane.as_ref()?.position().durable;
-            Some(chain.tip.0.saturating_sub(durable.0))
-        });
-        behind.fold(None, |sum, behind| Some(sum.unwrap_or(0_u64).saturating_add(behind)))
-    }
-
     /// Whether there may be something to tell: `collect` would find something, or a place to take. Takes locks only if
     /// `claims` may have changed.
     pub(in super::super) fn stirred(&self, claims: bool) -> bool {
@@ -80,7 +78,7 @@ impl Chains {
                     && match chain.state {
                         State::Speaking => !chain.speaks(self.session),
                         State::Standby => lane.speaker().is_none(),
-                        State::Refused(_) | State::Left => false,
+                        State::Refused(_) | State::Left => lane.is_closed(),
                     })
         })
     }
@@ -97,19 +95,29 @@ impl State {
     }
 }
 
-impl Chain {
-    fn listed(&self) -> PeerChain {
-        let position = self.lane.as_ref().map(|lane| lane.position());
+/// A chain of a session as it was a moment ago, for those who look at its lane while nobody waits for them.
+#[derive(Debug)]
+pub(in super::super) struct Copied {
+    chain: ChainId,
+    lane: Option<Arc<Lane>>,
+    state: PeerChainState,
+    tip: Option<Height>,
+}
+
+impl Copied {
+    /// For people. The lane is not locked: its cursors say it.
+    pub(in super::super) fn listed(&self) -> PeerChain {
         let none = Height(0);
-        let (received, durable, limit) =
-            position.map_or((none, none, none), |at| (at.received, at.durable, at.limit));
-        PeerChain {
-            chain: self.id,
-            state: self.state.shown(),
-            received,
-            durable,
-            limit,
-            tip: Some(self.tip).filter(|tip| tip.0 > 0),
-        }
+        let (received, durable, limit) = self.lane.as_ref().map_or((none, none, none), |lane| {
+            let (durable, limit) = lane.credit();
+            (Height(lane.cursors().received), durable, limit)
+        });
+        PeerChain { chain: self.chain, state: self.state, received, durable, limit, tip: self.tip }
+    }
+
+    /// How many blocks the source is ahead of what is durable, if the session speaks for the chain and has told a tip.
+    pub(in super::super) fn behind(&self) -> Option<u64> {
+        let (lane, tip) = self.lane.as_ref().zip(self.tip)?;
+        (self.state == PeerChainState::Speaker).then(|| tip.0.saturating_sub(lane.credit().0.0))
     }
 }

@@ -36,7 +36,7 @@ fn bench() -> Bench {
         cache.insert(lane);
         ends.push(end);
     }
-    let mut chains = Chains::none(SessionId(1), KEY);
+    let mut chains = Chains::none(SessionId(1), KEY, Arc::default());
     let ids: Vec<_> = (1..=CHAINS).map(ChainId).collect();
     assert!(chains.claim(&cache, &ids).iter().all(|entry| matches!(entry.state, EntryState::Speaker(_))));
     Bench { cache, ends, chains }
@@ -203,7 +203,7 @@ proptest! {
 #[test]
 fn a_session_that_stood_by_is_told_when_it_speaks() {
     let Bench { cache, chains: mut first, .. } = bench();
-    let mut second = Chains::none(SessionId(2), OTHER);
+    let mut second = Chains::none(SessionId(2), OTHER, Arc::default());
     let entries = second.claim(&cache, &[ChainId(1), ChainId(2)]);
     assert!(entries.iter().all(|entry| matches!(entry.state, EntryState::Standby(_))));
     assert_eq!(second.refusal(), None, "standing by is no refusal");
@@ -221,7 +221,7 @@ fn a_session_that_stood_by_is_told_when_it_speaks() {
 #[test]
 fn who_stands_by_with_newer_blocks_takes_a_silent_speakers_place_and_that_one_is_told() {
     let Bench { chains: mut first, cache, .. } = bench();
-    let mut second = Chains::none(SessionId(2), OTHER);
+    let mut second = Chains::none(SessionId(2), OTHER, Arc::default());
     second.claim(&cache, &[ChainId(1), ChainId(2)]);
     let (at, patience) = (Duration::from_secs, Duration::from_secs(2));
     let tip = |chain, height| Tip { chain: ChainId(chain), height: Height(height) };
@@ -258,7 +258,7 @@ fn who_stands_by_with_newer_blocks_takes_a_silent_speakers_place_and_that_one_is
 #[test]
 fn a_speaker_that_sends_keeps_its_place_however_far_others_are() {
     let Bench { chains: mut first, cache, .. } = bench();
-    let mut second = Chains::none(SessionId(2), OTHER);
+    let mut second = Chains::none(SessionId(2), OTHER, Arc::default());
     second.claim(&cache, &[ChainId(1)]);
     second.tips(&[Tip { chain: ChainId(1), height: Height::MAX }]).unwrap();
     let patience = Duration::from_secs(2);
@@ -280,7 +280,7 @@ fn a_speaker_that_sends_keeps_its_place_however_far_others_are() {
 fn what_no_chain_of_a_hello_can_be_served_for_is_said() {
     let Bench { cache, .. } = bench();
     let refusal = |key, ids: &[u32]| {
-        let mut chains = Chains::none(SessionId(9), key);
+        let mut chains = Chains::none(SessionId(9), key, Arc::default());
         let ids: Vec<_> = ids.iter().copied().map(ChainId).collect();
         let entries = chains.claim(&cache, &ids);
         assert!(entries.iter().all(|entry| matches!(entry.state, EntryState::Refused(_))));
@@ -309,14 +309,14 @@ fn whatever_is_refused_is_written_down_once() {
     let Bench { cache, mut chains, .. } = bench();
     assert!(written(&mut chains).is_empty());
     // In a hello that names others too, and when it is asked for again.
-    let mut second = Chains::none(SessionId(2), OTHER);
+    let mut second = Chains::none(SessionId(2), OTHER, Arc::default());
     second.claim(&cache, &[1, 7, 8].map(ChainId));
     assert_eq!(second.refusal(), None);
     let unknown = RefusalCode::UnknownChain;
     assert_eq!(written(&mut second), [(7, unknown, 1), (8, unknown, 1)]);
     second.resume(&cache, Resume { chain: ChainId(8), frames: 0 }).unwrap();
     assert_eq!(written(&mut second), [(8, unknown, 1)]);
-    let mut stranger = Chains::none(SessionId(3), NodeKey([9; 32]));
+    let mut stranger = Chains::none(SessionId(3), NodeKey([9; 32]), Arc::default());
     stranger.claim(&cache, &[ChainId(2)]);
     assert_eq!(written(&mut stranger), [(2, RefusalCode::UnknownKey, 1)]);
 
@@ -348,7 +348,7 @@ fn whatever_is_refused_is_written_down_once() {
 #[test]
 fn of_many_refusals_few_are_kept_and_all_are_counted() {
     let Bench { cache, .. } = bench();
-    let mut chains = Chains::none(SessionId(2), OTHER);
+    let mut chains = Chains::none(SessionId(2), OTHER, Arc::default());
     let ids: Vec<_> = (1..=1_000).map(ChainId).collect();
     chains.claim(&cache, &ids);
     let refusals: Vec<_> = chains.take_refusals().collect();
@@ -359,4 +359,33 @@ fn of_many_refusals_few_are_kept_and_all_are_counted() {
     assert_eq!((last.chain, *in_all), (Some(ChainId(1_000)), refused));
     chains.resume(&cache, Resume { chain: ChainId(9), frames: 0 }).unwrap();
     assert_eq!(chains.take_refusals().next().unwrap().2, refused + 1, "counted on");
+}
+
+#[test]
+fn no_session_holds_the_memory_of_a_removed_chain_whatever_it_was_to_it() {
+    let Bench { cache, ends, chains: mut first } = bench();
+    let mut second = Chains::none(SessionId(2), OTHER, Arc::default());
+    second.claim(&cache, &[ChainId(1), ChainId(2), ChainId(3)]);
+    // The first one speaks for chain 1, has lost chain 2 and left chain 3; the second one stands by, or has taken over.
+    first.depose(ChainId(2));
+    first.leave(ChainId(3)).unwrap();
+    told(&mut first);
+    told(&mut second);
+    let lanes = cache.lanes();
+    let weak: Vec<_> = lanes.iter().map(Arc::downgrade).collect();
+    lanes.iter().for_each(|lane| lane.close());
+    drop((lanes, cache, ends));
+    assert!(weak.iter().all(|lane| lane.strong_count() > 0), "the sessions hold them");
+    assert!(first.stirred(true) && second.stirred(true));
+    let refused = |messages: Vec<ServerMessage>| {
+        let codes = messages.into_iter().filter_map(|message| match message {
+            ServerMessage::Refused(Refused { chain, code, .. }) => Some((chain.0, code)),
+            _ => None,
+        });
+        codes.collect::<Vec<_>>()
+    };
+    let removed = RefusalCode::from(&Refusal::Removed { chain: ChainId(1) });
+    assert_eq!(refused(told(&mut first)), [(1, removed)]);
+    assert_eq!(refused(told(&mut second)), [(1, removed), (2, removed), (3, removed)]);
+    assert!(weak.iter().all(|lane| lane.strong_count() == 0));
 }

@@ -198,7 +198,7 @@ impl Session {
                     "refused chains again and again; this is logged when their number has doubled"
                 );
             }
-            shared.note(&self.presented, self.address, refusal.clone(), times);
+            shared.note(self.key, &self.presented, self.address, refusal.clone(), times);
             *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         }
     }

@@ -49,7 +49,7 @@ fn bench(count: u32, capacity: usize) -> Bench {
 
 impl Bench {
     fn now(&self) -> Now {
-        Now { at: self.at, wall: self.at.as_millis() as u64, failed: false, driven: false, storing: false }
+        Now { at: self.at, wall: self.at.as_millis() as u64, ..self.board.now() }
     }
 
     /// A turn after so many seconds, with a survey in which what `change` says was seen of a chain.
@@ -104,7 +104,7 @@ impl Bench {
             code,
             detail: format!("chain 1: {code}"),
             count,
-            conflicts: 0,
+            conflicts: vec![(KEY, count)],
         }
     }
 }
@@ -157,7 +157,7 @@ fn a_chain_goes_from_one_reason_to_the_next_and_its_history_tells() {
 
     // What it sends is refused, until something comes.
     let refusal = bench.refused(RefusalCode::WrongParent, 1);
-    bench.turn(1, |row| assert_eq!(row.hear(&refusal, Duration::from_secs(200)), 0));
+    bench.turn(1, |row| assert_eq!(row.hear(&refusal, Duration::from_secs(200)), [(KEY, 1)]));
     assert_eq!(bench.reason(1), Reason::WrongParent);
     let text = bench.board.status(ChainId(1)).unwrap().text;
     assert!(text.ends_with("was refused: wrong-parent"), "{text}");
@@ -245,6 +245,7 @@ fn chains_that_come_and_go_are_followed_and_the_others_keep_their_history() {
     cache.insert(Lane::new(&side(9), Height(0), None, 64, Doorbell::new().0).0);
     bench.board.table().sides = Some(Arc::new([]));
     bench.turn(0, |_| ());
+    assert_eq!(bench.board.table().removed, [ChainId(2)], "nothing is held against it at the next survey");
     assert_eq!((bench.reason(2), bench.reason(3)), (Reason::NeverConnected, Reason::InStep));
     assert!(bench.board.history(ChainId(2)).unwrap().is_empty());
     assert_eq!(bench.board.history(ChainId(3)).unwrap().len(), 1);
@@ -293,7 +294,15 @@ fn filters_pages_counts_and_the_worst_agree() {
 
     let worst = bench.board.worst(2);
     let worst: Vec<_> = worst.iter().map(|chain| (chain.chain.0, chain.lag_blocks)).collect();
-    assert_eq!(worst, [(30, 3_000), (29, 2_900)]);
+    assert_eq!(
+        worst,
+        [(31, 0), (32, 0)],
+        "those that nobody sends are in trouble; those far behind catch up"
+    );
+    let after = bench.board.worst(22);
+    assert_eq!((after[20].chain.0, after[21].lag_blocks), (30, 2_900));
+    let reasons = bench.board.counts_by_reason();
+    assert_eq!((reasons[&Reason::Behind], reasons[&Reason::NeverConnected]), (28, 20));
     assert_eq!((bench.board.worst(0).len(), bench.board.worst(99).len()), (0, 50));
 }
 
@@ -320,4 +329,75 @@ fn a_turn_over_ten_thousand_chains_looks_at_those_that_moved() {
     let begun = Instant::now();
     assert_eq!(bench.board.select(&Filter::default(), None, 1_000).0.len(), 1_000);
     println!("a page of 1,000: {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_stranger_that_names_a_chain_is_a_hint_only_while_no_node_of_its_own_was_heard_of() {
+    let mut bench = bench(1, 64);
+    let stranger = bench.refused(RefusalCode::UnknownKey, 3);
+    bench.turn(1, |row| row.hear_stranger(&stranger, Duration::from_secs(1)));
+    assert_eq!(bench.reason(1), Reason::UnknownKey);
+    let text = bench.board.status(ChainId(1)).unwrap().text;
+    assert!(text.contains("(3 times)") && text.contains("or one of another chain"), "{text}");
+    assert_eq!(bench.spoken_for(1, 0), Reason::InStep);
+    bench.turn(1, |row| {
+        row.seats = Seats::default();
+        row.gone = Some(Absence { why: Gone::Left, key: KEY, time: 1, detail: "".into() });
+    });
+    assert_eq!(bench.reason(1), Reason::NodeStopped, "it had its own");
+    let why = bench.board.why(ChainId(1)).unwrap();
+    assert!(why.steps[1].text.contains("named it 3 times"), "{why:?}");
+}
+
+#[test]
+fn by_the_rules_of_aelf_a_new_chain_waits_and_is_well_until_more_than_256_blocks_wait() {
+    let mut bench = bench(1, 1_024);
+    let at = |bench: &mut Bench| {
+        bench.at += Duration::from_secs(20);
+        let now = Now { rules: SealRules::Aelf, ..bench.now() };
+        bench.board.turn(&now, &bench.limits, |table| {
+            table.surveys += 1;
+            let tip = table.rows[0].received;
+            speaks(&mut table.rows[0], now.at, tip);
+        });
+        bench.reason(1)
+    };
+    bench.push(1, 256);
+    at(&mut bench);
+    assert_eq!(at(&mut bench), Reason::HeldByRules);
+    bench.push(1, 1);
+    at(&mut bench);
+    assert_eq!(at(&mut bench), Reason::SealLate);
+}
+
+#[test]
+fn the_stage_that_stands_is_named_where_its_work_is_waited_for() {
+    let mut bench = bench(1, 64);
+    bench.push(1, 5);
+    bench.spoken_for(20, 5);
+    let now = Now { blamed: Some(("sync", Duration::ZERO)), ..bench.now() };
+    bench.board.turn(&now, &bench.limits, |table| table.surveys += 1);
+    assert_eq!(bench.reason(1), Reason::StoreLate);
+    let row_says = words_of(&bench);
+    assert!(row_says.0.ends_with("; stage sync has stood for 20 s"), "{row_says:?}");
+    assert!(row_says.1.ends_with("; stage sync has stood for 20 s"), "{row_says:?}");
+}
+
+/// The status in words, and the last step of the chain of cause, at the bench's time.
+fn words_of(bench: &Bench) -> (String, String) {
+    let table = bench.board.table();
+    let row = table.row(ChainId(1)).unwrap();
+    let mut steps = why::why(row, bench.at).steps;
+    (row.text(bench.at), steps.pop().unwrap().text)
+}
+
+#[test]
+fn a_chain_that_was_quarantined_before_a_restart_still_is_and_says_why() {
+    let mut bench = bench(1, 64);
+    bench.board.0.cache.lane(ChainId(1)).unwrap().pause(true);
+    bench.board.set_quarantined(&[(ChainId(1), "it lied".to_owned()), (ChainId(9), String::new())].into());
+    bench.turn(1, |_| ());
+    let status = bench.board.status(ChainId(1)).unwrap();
+    assert_eq!(status.reason, Reason::ConflictRepeated);
+    assert!(status.text.ends_with(": it lied"), "{}", status.text);
 }
