@@ -4,6 +4,7 @@ use std::fmt;
 use std::iter;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,17 +14,18 @@ use engine::cache::Cache;
 use engine::chain::{ChainId, Height, NodeKey};
 use engine::external::{External, ExternalConfig};
 use engine::pipeline::{
-    BlockTrace, ConfigError, Durable, Engine, Head, HeadSink, OperateError, Operator, PipelineConfig,
-    Running, StageNow, Stats,
+    BlockTrace, ConfigError, Durable, Engine, Head, HeadSink, Operator, PipelineConfig, Running, StageNow,
+    Stats,
 };
-use engine::state::{Genesis, Registry, SideChain};
+use engine::state::{Genesis, Registry};
 use engine::store::BlockReader;
 use net::server::{Load, NodeKeys, Parts};
 use storage::{Log, LogReader, LogWriter};
 
+use crate::admin::{Held, PausedFile};
 use crate::api::health::{self, Health};
 use crate::api::stats::{self, Sampler};
-use crate::api::{self, Limits};
+use crate::api::{self, Limits, Pages};
 use crate::clock::SystemClock;
 use crate::codes::{self, WithCode as _};
 use crate::data_dir::DataDir;
@@ -70,8 +72,11 @@ pub(crate) struct Node {
     reader: Settled<LogReader>,
     health: Health,
     board: Board,
+    paused: PausedFile,
     recorder: Recorder<Settled<LogReader>>,
     exporting: Exporting,
+    pages: Pages,
+    max_chains: Arc<AtomicUsize>,
     _watching: Watching,
     _watch: Watch,
 }
@@ -208,6 +213,8 @@ impl Node {
         // Before anything is written: a log keeps the genesis document and the segment size that it is made with.
         check(settings, &dir, &genesis).code(1005)?;
         let traces = Traces::of(settings, &dir).code(1005)?;
+        let paused = PausedFile::at(&dir.chains);
+        let held = paused.read()?;
 
         let file = KeysFile::at(&dir.keys);
         let mut options = storage::Options::new(genesis.hash, genesis.main.id);
@@ -248,6 +255,8 @@ impl Node {
         let begun =
             begun.with_context(|| format!("cannot continue the log in {}", dir.log.display())).code(1207)?;
         let Begun { cache, registry, operator, head, reader, engine } = begun;
+        // Before anything can be taken in or sealed.
+        pause(&held, &registry, &cache);
         let keys = NodeKeys::new(&registry.chains());
         keys.set(state.changes());
         let chains = Chains::new(registry.clone(), cache.clone(), Arc::clone(&keys), operator, room);
@@ -274,6 +283,7 @@ impl Node {
         let addr = settings.api.addr;
         let timeout = Duration::from_millis(settings.api.timeout_ms);
         let board = Board::new(cache.clone(), registry.clone(), &settings.watch);
+        board.set_quarantined(&held.quarantined);
         let stats = Sampler::start(stats::Sources {
             engine: running.clone(),
             ingest: quic.load(),
@@ -302,18 +312,16 @@ impl Node {
                 move || reader.damage().len()
             }),
             driven: settings.main.mode == Mode::External,
-            bounds: health::Bounds {
-                min_free: settings.health.min_free.0,
-                max_head_age: Duration::from_millis(settings.health.max_head_age_ms),
-            },
+            bounds: health::Bounds::of(&settings.health),
         });
+        let max_chains = Arc::new(AtomicUsize::new(settings.metrics.max_chains));
         let node = api::Node {
             board: board.clone(),
             reader: reader.clone(),
             stats,
             health: health.clone(),
             requests: api::Requests::traced(traces.requests()),
-            max_chains: settings.metrics.max_chains,
+            max_chains: Arc::clone(&max_chains),
             cache: cache.clone(),
             genesis: Arc::clone(&genesis),
             registry,
@@ -336,14 +344,13 @@ impl Node {
             nice: settings.api.nice as u8,
             head_timeout: timeout,
         };
-        let api = api::Server::start(
-            config,
-            api::router(Arc::new(node), limits, settings.api.cors_origins.clone()).merge(more),
-        )
-        .map_err(|error| {
-            anyhow!("the API cannot listen on TCP {addr}: {error}; {} moves this port", flags.api)
-        })
-        .code(1202)?;
+        let pages = Pages::new(addr, settings.api.cors_origins.clone());
+        let routes = pages.guard(api::router(Arc::new(node), limits, pages.clone()).merge(more));
+        let api = api::Server::start(config, routes)
+            .map_err(|error| {
+                anyhow!("the API cannot listen on TCP {addr}: {error}; {} moves this port", flags.api)
+            })
+            .code(1202)?;
 
         let known = {
             let (genesis, reader) = (Arc::clone(&genesis), reader.clone());
@@ -366,6 +373,8 @@ impl Node {
             ingest: quic.load(),
             engine: running.clone(),
             driven: settings.main.mode == Mode::External,
+            rules: settings.seal.rules,
+            paused: paused.clone(),
         };
         let watching = Watching::start(watching, &settings.watch)
             .context("no thread can be had that watches the chains")
@@ -389,16 +398,13 @@ impl Node {
             external,
             reader,
             board,
+            paused,
             exporting,
+            pages,
+            max_chains,
             _watching: watching,
             _watch: watch,
         })
-    }
-
-    /// The chains, for those who change them.
-    #[allow(dead_code, reason = "for those who change chains apart from the node")]
-    pub(crate) fn chains(&self) -> &Chains {
-        &self.chains
     }
 
     /// Who is registered now.
@@ -414,6 +420,11 @@ impl Node {
     /// As [`Chains::pause`].
     pub(crate) fn pause_chain(&self, chain: ChainId, paused: bool) -> bool {
         self.chains.pause(chain, paused)
+    }
+
+    /// Where chains are written down that are paused.
+    pub(crate) fn paused_file(&self) -> PausedFile {
+        self.paused.clone()
     }
 
     /// Who the main chain is, and which chains it began with.
@@ -447,7 +458,6 @@ impl Node {
     }
 
     /// What its stages do now: ingest, seal, append, sync. Cheap: may be asked a hundred times a second.
-    #[allow(dead_code, reason = "the bench looks at it")]
     pub(crate) fn stages(&self) -> Vec<StageNow> {
         self.engine.stages(&self.ingest).expect("the engine runs as long as the node")
     }
@@ -488,6 +498,15 @@ impl Node {
         self.quic.peers().iter().filter_map(|peer| peer.behind).reduce(u64::saturating_add)
     }
 
+    /// Takes over what can change while it runs, of settings that were checked ([`check`]).
+    pub(crate) fn reconfigure(&self, settings: &Settings) {
+        self.board.set_settings(settings.watch.clone());
+        self.health.set_bounds(health::Bounds::of(&settings.health));
+        self.pages.set(settings.api.cors_origins.clone());
+        // Relaxed: a bound of its own.
+        self.max_chains.store(settings.metrics.max_chains, Ordering::Relaxed);
+    }
+
     /// Whether it is well. Whoever is about to stop it calls its `drain` first.
     pub(crate) fn health(&self) -> &Health {
         &self.health
@@ -514,7 +533,7 @@ impl Node {
 }
 
 /// How long a recording may take to end: it writes down what is on its way.
-const RECORD_GRACE: Duration = Duration::from_secs(3);
+pub(crate) const RECORD_GRACE: Duration = Duration::from_secs(3);
 
 /// Ends a part of the node, and says how long that took.
 fn phase<T>(part: &'static str, end: impl FnOnce() -> T) -> T {
@@ -523,6 +542,19 @@ fn phase<T>(part: &'static str, end: impl FnOnce() -> T) -> T {
     let ended = end();
     tracing::info!(ms = began.elapsed().as_millis() as u64, "stopped: {part}");
     ended
+}
+
+/// Pauses what was paused when the node ran last.
+fn pause(held: &Held, registry: &Registry, cache: &Cache) {
+    for chain in held.chains() {
+        let Some(lane) = registry.chain(chain).and_then(|_| cache.lane(chain)) else {
+            tracing::warn!(%chain, "a chain is paused in chains.toml and is not registered: it is left out");
+            continue;
+        };
+        lane.pause(true);
+        let why = held.quarantined.get(&chain).map_or_else(String::new, |why| format!(" ({why})"));
+        tracing::warn!(%chain, "the chain is paused, as it was{why}; `mainstem chains resume` lets it go on");
+    }
 }
 
 /// What is there before anything moves.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use clap::Args;
 
-use crate::admin::{Actions as _, Admin, Socket};
+use crate::admin::Actions as _;
 use crate::codes::WithCode as _;
 use crate::data_dir::DataDir;
 use crate::logging;
@@ -24,8 +24,9 @@ use crate::threads;
 
 use super::dev::above;
 use catch_up::CatchUp;
-pub(crate) use steer::secret;
-use steer::{Steer, Steered};
+use steer::Steer;
+pub(in crate::command) use steer::Steering;
+pub(crate) use steer::{exposed, secret};
 
 const EXAMPLES: &str = "\
 Every setting is a key of the configuration file, an environment variable and a flag; of several the later wins:
@@ -65,55 +66,44 @@ impl Run {
         let mut catch_up = CatchUp::new();
         logging::start(&settings.log, catch_up.bar().map(above));
         let signals = Signals::listen_to_reload().code(1206)?;
-        let dir = DataDir::of(&settings);
-        let admin = Admin::new(secret(&settings.api, &dir)?);
         let flags = PortFlags { ingest: "--ingest.addr", api: "--api.addr" };
-        let node = Steered::new(Node::start_with(&settings, flags, admin.over_network())?);
-        let steer = Arc::new(Steer::new(node.clone(), admin.clone(), self.config, settings.clone()));
-        steer.pause_again()?;
-        let socket = Socket::start(&dir.admin, admin.over_socket())?;
-        admin.set_actions(Some(steer.clone()));
-        node.look(|node| announce(node, &settings)).transpose()?;
+        let node = Steering::start(&settings, flags, self.config)?;
+        node.look(|node| announce(node, &settings))?;
 
         loop {
             match signals.asked(Duration::from_millis(100)) {
                 Some(Asked::Stop) => break,
                 // Not here: whoever asks to stop is heard meanwhile.
-                Some(Asked::Reload) => reload(steer.clone()),
+                Some(Asked::Reload) => reload(node.steer()),
                 None => {}
             }
-            if node.look(|node| node.failed().is_some()).unwrap_or(true) {
-                admin.set_actions(None);
-                stop(&node, &steer.settings()).code(5020)?;
+            if node.look(|node| node.failed().is_some()) {
+                stop(node).code(5020)?;
                 return Err(anyhow!("a stage of the engine gave up")).code(5020);
             }
             node.look(|node| catch_up.update(node));
         }
         catch_up.finish();
-        admin.set_actions(None);
-        let stopped = stop(&node, &steer.settings());
-        drop(socket);
-        stopped
+        stop(node)
     }
 }
 
 /// Stops a node in order: others hear that it stops, then it takes no more, seals and stores what it has, and ends.
-fn stop(node: &Steered, settings: &Settings) -> Result<()> {
-    let started = Instant::now();
+fn stop(node: Steering) -> Result<()> {
+    node.refuse();
+    let (started, settings) = (Instant::now(), node.steer().settings());
     let drain = Duration::from_millis(settings.run.drain_ms);
     let failed = node.look(|node| {
         node.health().drain();
         node.failed().is_some()
     });
-    if !drain.is_zero() && failed == Some(false) {
+    if !drain.is_zero() && !failed {
         tracing::info!(ms = settings.run.drain_ms, "stopping: /readyz says so, and everything goes on");
         // A second signal ends the process meanwhile.
         thread::sleep(drain);
     }
     deadline(Duration::from_millis(settings.run.stop_timeout_ms));
-    if let Some(node) = node.take() {
-        node.stop()?;
-    }
+    node.end().stop()?;
     tracing::info!(ms = started.elapsed().as_millis() as u64, "stopped in order");
     Ok(())
 }

@@ -3,34 +3,94 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use anyhow::Result;
 use engine::chain::{ChainId, Height};
 use engine::pipeline::OperateError;
 use engine::state::{OperationError, SideChain};
 use serde_json::{Value, json};
 
-use crate::admin::{Actions, Admin, AdminError, Applied, PausedFile, Secret};
+use crate::admin::{Actions, Admin, AdminError, Applied, Held, Secret, Socket};
 use crate::data_dir::DataDir;
-use crate::node::{self, Node};
+use crate::node::{self, Node, PortFlags};
 use crate::record::Wanted;
 use crate::settings::{Api, ConfigArgs, Settings, settings};
 use crate::{logging, snapshot};
 
+/// A running node with its admin socket.
+pub(in crate::command) struct Steering {
+    node: Steered,
+    steer: Arc<Steer>,
+    admin: Admin,
+    socket: Socket,
+}
+
+impl Steering {
+    /// Starts a node, in which is paused what was paused when it ran last, and takes changes. `config` is read again when somebody asks
+    /// for that.
+    pub(in crate::command) fn start(
+        settings: &Settings,
+        flags: PortFlags,
+        config: ConfigArgs,
+    ) -> Result<Self> {
+        let dir = DataDir::of(settings);
+        let secret = secret(&settings.api, &dir)?;
+        if secret.is_some()
+            && let Some(exposed) = exposed(&settings.api)
+        {
+            tracing::warn!(target: "mainstem::admin", "{exposed}");
+        }
+        let admin = Admin::new(secret);
+        let node = Steered::new(Node::start_with(settings, flags, admin.over_network())?);
+        let steer = Arc::new(Steer::new(node.clone(), admin.clone(), config, settings.clone()));
+        let socket = Socket::start(&dir.admin, admin.over_socket())?;
+        admin.set_actions(Some(steer.clone()));
+        Ok(Self { node, steer, admin, socket })
+    }
+
+    /// Looks at the node; it runs.
+    pub(in crate::command) fn look<T>(&self, look: impl FnOnce(&Node) -> T) -> T {
+        self.node.look(look).expect("only the end of it takes the node out")
+    }
+
+    /// What steers it.
+    pub(super) fn steer(&self) -> Arc<Steer> {
+        Arc::clone(&self.steer)
+    }
+
+    /// Takes no more changes.
+    pub(in crate::command) fn refuse(&self) {
+        self.admin.set_actions(None);
+    }
+
+    /// Waits for changes that are being made, ends the recording, if one runs, and the socket; gives the node, to be stopped.
+    ///
+    /// The socket goes first: once the node has stopped, the next one may have its name.
+    pub(in crate::command) fn end(self) -> Node {
+        let Self { node, admin, socket, .. } = self;
+        admin.set_actions(None);
+        let node = node.take().expect("only this takes the node out");
+        node.recorder().finish(node::RECORD_GRACE);
+        drop(socket);
+        node
+    }
+}
+
 /// A node that can be steered, until it is taken out to be stopped. Clones share it.
 #[derive(Clone)]
-pub(super) struct Steered(Arc<RwLock<Option<Node>>>);
+struct Steered(Arc<RwLock<Option<Node>>>);
 
 impl Steered {
-    pub(super) fn new(node: Node) -> Self {
+    fn new(node: Node) -> Self {
         Self(Arc::new(RwLock::new(Some(node))))
     }
 
     /// Looks at the node; `None` once it was taken.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&Node) -> T) -> Option<T> {
+    fn look<T>(&self, look: impl FnOnce(&Node) -> T) -> Option<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 
     /// The node, to be stopped: waits for changes that are being made.
-    pub(super) fn take(&self) -> Option<Node> {
+    fn take(&self) -> Option<Node> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -43,35 +103,12 @@ pub(super) struct Steer {
     config: ConfigArgs,
     /// What holds now. The lock is held over a change of the configuration.
     settings: Mutex<Settings>,
-    /// The lock is held over a change of what is paused.
-    paused: Mutex<PausedFile>,
 }
 
 impl Steer {
-    pub(super) fn new(node: Steered, admin: Admin, config: ConfigArgs, settings: Settings) -> Self {
+    fn new(node: Steered, admin: Admin, config: ConfigArgs, settings: Settings) -> Self {
         let dir = DataDir::of(&settings);
-        let paused = Mutex::new(PausedFile::at(&dir.chains));
-        Self { node, admin, dir, config, settings: Mutex::new(settings), paused }
-    }
-
-    /// Pauses what was paused when the node ran last.
-    pub(super) fn pause_again(&self) -> anyhow::Result<()> {
-        let file = lock(&self.paused);
-        let mut paused = file.read()?;
-        let gone: Vec<_> = paused
-            .iter()
-            .copied()
-            .filter(|chain| self.look(|node| node.registry().chain(*chain).is_none()).unwrap_or(false))
-            .collect();
-        for chain in gone {
-            tracing::warn!(%chain, "a chain is paused in chains.toml and is not registered: it is left out");
-            paused.remove(&chain);
-        }
-        for chain in &paused {
-            self.look(|node| node.pause_chain(*chain, true))?;
-            tracing::warn!(%chain, "the chain is paused, as it was; `mainstem chains resume` lets it go on");
-        }
-        Ok(())
+        Self { node, admin, dir, config, settings: Mutex::new(settings) }
     }
 
     /// What holds now.
@@ -86,32 +123,26 @@ impl Steer {
 
 impl Actions for Steer {
     fn add_chain(&self, chain: SideChain) -> Result<Height, AdminError> {
-        self.look(|node| node.add_chain(chain))?.map_err(refused)
+        // Not while it is looked at: it takes as long as a sync, and the node may be stopped meanwhile.
+        let chains = self.look(Node::chains)?;
+        chains.add(chain).map_err(refused)
     }
 
     fn remove_chain(&self, chain: ChainId) -> Result<Height, AdminError> {
-        let height = self.look(|node| node.remove_chain(chain))?.map_err(refused)?;
+        let chains = self.look(Node::chains)?;
+        let height = chains.remove(chain).map_err(refused)?;
         // One that is registered again later begins like any other.
-        let file = lock(&self.paused);
-        let mut paused = file.read().map_err(failed)?;
-        if paused.remove(&chain) {
-            file.write(&paused).map_err(failed)?;
-        }
+        self.look(Node::paused_file)?.change(|held| held.resume(chain), || ()).map_err(failed)?;
         Ok(height)
     }
 
     fn pause_chain(&self, chain: ChainId, pause: bool) -> Result<(), AdminError> {
-        let file = lock(&self.paused);
         if self.look(|node| node.registry().chain(chain).is_none())? {
             return Err(AdminError::UnknownChain(chain));
         }
-        let mut paused = file.read().map_err(failed)?;
-        let changed = if pause { paused.insert(chain) } else { paused.remove(&chain) };
-        if changed {
-            // First what holds over a restart: who is told that a chain is paused finds it so.
-            file.write(&paused).map_err(failed)?;
-        }
-        self.look(|node| node.pause_chain(chain, pause))?;
+        let change = |held: &mut Held| if pause { held.paused.insert(chain) } else { held.resume(chain) };
+        let then = || self.look(|node| node.pause_chain(chain, pause));
+        self.look(Node::paused_file)?.change(change, then).map_err(failed)??;
         Ok(())
     }
 
@@ -140,6 +171,10 @@ impl Actions for Steer {
         }
         if after.log.filter != now.log.filter {
             logging::reconfigure(&after.log.filter).map_err(AdminError::Failed)?;
+        }
+        self.look(|node| node.reconfigure(&after))?;
+        if secret.is_some() {
+            applied.notes.extend(exposed(&after.api));
         }
         // The file may say something else under the same name.
         self.admin.set_secret(secret);
@@ -170,7 +205,7 @@ impl Actions for Steer {
 }
 
 /// The secret of those who change the node over the network, if there is one.
-pub(crate) fn secret(settings: &Api, dir: &DataDir) -> anyhow::Result<Option<Secret>> {
+pub(crate) fn secret(settings: &Api, dir: &DataDir) -> Result<Option<Secret>> {
     let file = &settings.admin_token_file;
     if file.as_os_str() == "-" {
         return Ok(None);
@@ -178,12 +213,23 @@ pub(crate) fn secret(settings: &Api, dir: &DataDir) -> anyhow::Result<Option<Sec
     Ok(Some(Secret::read(&dir.root.join(file))?))
 }
 
+/// What is to be said of a secret that goes over the network.
+pub(crate) fn exposed(settings: &Api) -> Option<String> {
+    let addr = settings.addr;
+    (!addr.ip().is_loopback()).then(|| {
+        format!(
+            "the secret of api.admin_token_file comes in clear text to api.addr = {addr}: who reads along can change this node; \
+             listen on 127.0.0.1 and put a proxy with TLS in front, or use the admin socket alone"
+        )
+    })
+}
+
 fn refused(error: OperateError) -> AdminError {
     match error {
         OperateError::Operation(OperationError::Unknown { chain }) => AdminError::UnknownChain(chain),
         OperateError::Operation(error) => AdminError::Conflict(error.to_string()),
         OperateError::Config(error) => AdminError::Conflict(error.to_string()),
-        OperateError::External => AdminError::Conflict(error.to_string()),
+        OperateError::Full { .. } | OperateError::External => AdminError::Conflict(error.to_string()),
         OperateError::Stopped { .. } => AdminError::Failed(error.to_string()),
     }
 }
