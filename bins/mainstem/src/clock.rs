@@ -18,12 +18,17 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn wall(&self) -> Timestamp {
-        // A clock before 1970 is not set at all; block times are data and order nothing.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(since.as_millis() as u64)
+        Timestamp::from_millis(unix_millis())
     }
 
     fn monotonic(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// The time of day, in milliseconds since 1970.
+pub(crate) fn unix_millis() -> u64 {
+    // A clock before 1970 is not set at all; block times are data and order nothing.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64
 }

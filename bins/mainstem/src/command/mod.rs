@@ -25,9 +25,11 @@ pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod snapshot;
+mod table;
 pub(crate) mod top;
 pub(crate) mod trace;
 pub(crate) mod verify;
 mod which;
+pub(crate) mod words;
 
 pub(crate) use which::Which;

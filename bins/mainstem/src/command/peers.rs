@@ -1,12 +1,10 @@
 //! `mainstem peers`: who is connected, what arrives, how far behind, and who was refused and why.
 
-pub(super) mod table;
-
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write, stdout};
 use std::net::SocketAddr;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -15,9 +13,10 @@ use rest::{ChainOfPeer, Client, NodeKey, Peer, PeerChains, Refusal};
 use serde::Serialize;
 
 use super::Which;
-use super::inspect::{bytes, counted, grouped, is_broken_pipe};
-
-use table::Table;
+use super::inspect::is_broken_pipe;
+use super::table::Table;
+use super::words::{self, bytes, counted, grouped, printable};
+use crate::clock::unix_millis;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -144,7 +143,7 @@ impl Peers {
     }
 
     fn print(&self, client: &Client, sample: &Sample, rates: &Rates, out: &mut impl Write) -> Result<()> {
-        let now = now();
+        let now = Timestamp::from_millis(unix_millis());
         if !self.refused {
             if sample.peers.is_empty() {
                 self.nobody(client, out)?;
@@ -301,9 +300,8 @@ fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// What a peer says of itself could hold anything, also what moves the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+fn ago(time: Timestamp, now: Timestamp) -> String {
+    words::ago(time.as_millis(), now.as_millis())
 }
 
 fn rtt(micros: u64) -> String {
@@ -312,22 +310,6 @@ fn rtt(micros: u64) -> String {
     } else {
         format!("{} ms", grouped(micros / 1_000))
     }
-}
-
-/// How long ago, in the two largest units. The clocks of two machines may differ: the future is now.
-fn ago(time: Timestamp, now: Timestamp) -> String {
-    let seconds = now.as_millis().saturating_sub(time.as_millis()) / 1_000;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{} d {} h", grouped(seconds / 86_400), seconds / 3_600 % 24),
-    }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(since.as_millis() as u64)
 }
 
 /// The first digits of a key.
@@ -340,27 +322,6 @@ fn prefix(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_two_units_and_the_future_is_now() {
-        let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (61, "1 min 1 s"),
-            (3_600 + 120, "1 h 2 min"),
-            (2 * 86_400 + 3_600, "2 d 1 h"),
-            (2_000 * 86_400, "2,000 d 0 h"),
-        ] {
-            assert_eq!(ago(at(10), at(10 + seconds)), text);
-        }
-        assert_eq!(ago(at(11), at(10)), "0 s");
-    }
-
-    #[test]
-    fn what_a_peer_says_cannot_move_the_cursor() {
-        assert_eq!(printable("tributary\x1b[2J\n1"), "tributary?[2J?1");
-    }
 
     #[test]
     fn a_key_is_named_by_its_first_digits() {

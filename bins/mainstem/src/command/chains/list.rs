@@ -11,10 +11,11 @@ use rest::status::{Progress, Reason, State};
 use rest::{ChainFilter, Client, SideChain};
 
 use super::change::Change;
-use super::{ago, now, printable};
+use crate::clock::unix_millis;
 use crate::command::Which;
-use crate::command::inspect::{counted, grouped, is_broken_pipe};
-use crate::command::peers::table::Table;
+use crate::command::inspect::is_broken_pipe;
+use crate::command::table::Table;
+use crate::command::words::{ago, counted, grouped, printable};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,7 +120,7 @@ impl Chains {
             writeln!(out, "{text}")?;
             return Ok(());
         }
-        write!(out, "{}", table(&chains[..chains.len().min(most)], now()))?;
+        write!(out, "{}", table(&chains[..chains.len().min(most)], unix_millis()))?;
         if chains.len() > most {
             writeln!(out, "and {} more", grouped((chains.len() - most) as u64))?;
         }

@@ -8,9 +8,10 @@ use clap::Args;
 use engine::chain::ChainId;
 use rest::status::{History, State, Why as Document};
 
-use super::{ago, now, printable};
+use crate::clock::unix_millis;
 use crate::command::Which;
 use crate::command::inspect::is_broken_pipe;
+use crate::command::words::{ago, printable};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +48,7 @@ impl Why {
                 .map_err(anyhow::Error::from)
                 .and_then(|()| Ok(writeln!(out)?))
         } else {
-            print(&why, &client.history(self.chain)?, now(), &mut out)
+            print(&why, &client.history(self.chain)?, unix_millis(), &mut out)
         };
         match printed {
             // Whoever closed the pipe has seen enough.

@@ -9,6 +9,8 @@ use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriter};
 use super::Goal;
 use crate::node::Node;
 
+pub(super) use crate::command::words::grouped;
+
 /// A line that follows the run: with a bar if it has an end, redrawn on a terminal, now and then elsewhere.
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -128,25 +130,6 @@ pub(super) fn per_second(count: u64, time: Duration) -> u64 {
     count * 1000 / (time.as_millis() as u64).max(1)
 }
 
-/// A number with its thousands apart.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
-}
-
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("our own templates are well-formed")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 }

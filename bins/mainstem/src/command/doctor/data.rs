@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,13 @@ use net::identity::Identity;
 use storage::LogReader;
 
 use super::super::inspect::{counted, grouped};
+use super::super::run;
 use super::finding::Finding;
+use crate::admin::PausedFile;
 use crate::data_dir::{DataDir, read_genesis};
 use crate::keys::KeysFile;
 use crate::registry::ever_registered;
+use crate::settings::Api;
 
 /// Pieces that are synced, at most.
 const SYNCS: usize = 24;
@@ -113,6 +116,47 @@ pub(super) fn keys(dir: &DataDir, genesis: &Genesis) -> Finding {
     let nodes: usize = chains.iter().map(|chain| chain.nodes.len()).sum();
     let changes = state.revoked.len() + state.stands_for.len();
     Finding::ok(CHECK, format!("{} registered, {}", grouped(nodes as u64), counted(changes as u64, "change")))
+}
+
+/// Which chains are paused.
+pub(super) fn paused(dir: &DataDir) -> Finding {
+    const CHECK: &str = "paused-chains";
+    match PausedFile::at(&dir.chains).read() {
+        Ok(paused) if paused.is_empty() => Finding::ok(CHECK, "none"),
+        Ok(paused) => Finding::ok(CHECK, format!("{}, as somebody asked", grouped(paused.len() as u64))),
+        Err(error) => {
+            let mend = format!("correct {}, or remove it: then no chain is paused", dir.chains.display());
+            Finding::fail(CHECK, error.to_string(), "a node does not start with it", mend)
+        }
+    }
+}
+
+/// What takes changes: the socket, and the API's address for those who show the secret.
+pub(super) fn admin(settings: &Api, dir: &DataDir) -> Vec<Finding> {
+    const SOCKET: &str = "admin-socket";
+    const SECRET: &str = "admin-token";
+    let in_the_way = fs::symlink_metadata(&dir.admin).is_ok_and(|found| !found.file_type().is_socket());
+    let socket = if in_the_way {
+        let path = dir.admin.display();
+        let mend = format!("mv {path} {path}.away");
+        let found = format!("{path} is there and is no socket");
+        Finding::fail(SOCKET, found, "the node does not start: its socket has this name", mend)
+    } else {
+        Finding::ok(SOCKET, "nothing is in its way")
+    };
+    let mend = "openssl rand -hex 32 > FILE; chmod 600 FILE; or api.admin_token_file = \"-\"";
+    let secret = match run::secret(settings, dir) {
+        Ok(None) => Finding::ok(SECRET, "none: only the admin socket takes changes"),
+        Ok(Some(_)) => match run::exposed(settings) {
+            None => Finding::ok(SECRET, "can be read, and is asked for on this machine alone"),
+            Some(exposed) => {
+                let means = "whoever sees the network can take the secret";
+                Finding::warn(SECRET, exposed, means, "--api.addr 127.0.0.1:9480, and a proxy with TLS")
+            }
+        },
+        Err(error) => Finding::fail(SECRET, error.to_string(), "a node does not start without it", mend),
+    };
+    vec![socket, secret]
 }
 
 /// The log: whose it is, and whether it is sound as far as a quick look tells. Gives how many segments it has.

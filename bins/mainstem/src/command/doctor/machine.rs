@@ -5,9 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, getrlimit};
+
+use crate::clock::unix_millis;
 
 /// What is known. `None`: the system does not tell.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -48,7 +50,7 @@ impl Machine {
         let disk = rustix::fs::statvfs(there).ok();
         let kernel = engine::sha256::Kernel::best();
         Self {
-            wall: wall(),
+            wall: unix_millis(),
             clock_jump: clock_jump(Duration::from_millis(60)),
             synchronized: synchronized(),
             filesystem: there
@@ -71,10 +73,6 @@ impl Machine {
             slow_hashing: cfg!(target_arch = "x86_64") && kernel == engine::sha256::Kernel::PORTABLE,
         }
     }
-}
-
-fn wall() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// By how much the time of day was set while nothing was done.

@@ -8,13 +8,13 @@ mod system;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
 use super::inspect::is_broken_pipe;
+use crate::clock::unix_millis;
 use crate::data_dir::DataDir;
 use crate::settings::{ConfigArgs, Settings};
 use crate::{node, threads};
@@ -97,6 +97,8 @@ impl Doctor {
         if dir.root.is_dir() {
             findings.push(data::key(&dir));
             key = dir.read_key().ok().map(|identity| identity.public());
+            findings.push(data::paused(&dir));
+            findings.extend(data::admin(&settings.api, &dir));
             findings.push(data::disk_speed(&dir.root));
         }
         let (found, segments) = data::log(&dir, genesis.as_ref());
@@ -116,8 +118,7 @@ impl Doctor {
         let running = network::running(&settings, key);
         findings.extend(network::ports(&settings, running.is_some()));
         if let Some(client) = running {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-            findings.extend(network::node(&client, now));
+            findings.extend(network::node(&client, unix_millis()));
         }
         findings
     }
@@ -142,7 +143,6 @@ fn needs(settings: &Settings, chains: Option<u64>, segments: u64) -> Needs {
     ];
     Needs {
         segment_bytes: settings.storage.segment_bytes.0,
-        spare_segments: settings.storage.spare_segments as u64,
         segments,
         connections: settings.api.max_connections as u64,
         memory: parts.into_iter().fold(0, u64::saturating_add),

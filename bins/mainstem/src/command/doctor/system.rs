@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::inspect::bytes;
+use super::super::words::bytes;
 use super::finding::Finding;
 use super::machine::Machine;
 
@@ -22,7 +22,6 @@ const JUMP: u64 = 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Needs {
     pub segment_bytes: u64,
-    pub spare_segments: u64,
     /// Segments of the log that is there.
     pub segments: u64,
     pub connections: u64,
@@ -269,7 +268,6 @@ mod tests {
 
     const NEEDS: Needs = Needs {
         segment_bytes: 256 << 20,
-        spare_segments: 2,
         segments: 10,
         connections: 256,
         memory: 2 << 30,

@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use storage::LogReader;
 
+pub(crate) use super::words::{bytes, counted, grouped};
 use crate::data_dir::DataDir;
 
 const EXAMPLES: &str = "\
@@ -189,22 +190,6 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
                 .downcast_ref::<serde_json::Error>()
                 .is_some_and(|error| error.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
     })
-}
-
-/// A number of bytes, for people.
-pub(crate) fn bytes(count: u64) -> indicatif::BinaryBytes {
-    indicatif::BinaryBytes(count)
-}
-
-/// A number with its thousands apart.
-pub(crate) fn grouped(number: u64) -> String {
-    indicatif::HumanCount(number).to_string()
-}
-
-/// So many of something.
-pub(crate) fn counted(number: u64, one: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {one}{plural}", grouped(number))
 }
 
 #[cfg(test)]

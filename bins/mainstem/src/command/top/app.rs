@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::data::{Chain, Sample};
+use rest::status::State;
+use rest::{ChainId, SideChain};
+
+use super::data::{Sample, figure, status};
 use super::feed::Wanted;
 
 /// A page of the view.
@@ -86,7 +89,7 @@ pub(super) struct App {
     pub(super) typing: bool,
     pub(super) help: bool,
     /// The chain that is explained.
-    pub(super) why: Option<u64>,
+    pub(super) why: Option<ChainId>,
     /// The line that is chosen, on pages with a list.
     pub(super) line: usize,
     /// Lines that a page shows, as of the last drawing.
@@ -157,26 +160,29 @@ impl App {
     }
 
     /// The chains that the filter lets through, sorted.
-    pub(super) fn chains(&self) -> Vec<&Chain> {
+    pub(super) fn chains(&self) -> Vec<&SideChain> {
         let Some(all) = self.sample.as_ref().and_then(|sample| sample.chains.as_ref()) else {
             return Vec::new();
         };
         let wanted = self.filter.to_lowercase();
-        let fits = |chain: &&Chain| {
-            let reason = chain.status.reason.as_deref().unwrap_or("");
-            [&chain.chain, &chain.name, &chain.status.state, reason, &chain.chain_id.to_string()]
+        let fits = |chain: &&SideChain| {
+            let (state, reason) =
+                status(chain).map_or(("", ""), |status| (status.state.name(), status.reason.name()));
+            [&*chain.chain, &chain.name, state, reason, &chain.chain_id.0.to_string()]
                 .iter()
                 .any(|text| text.to_lowercase().contains(&wanted))
         };
         let mut chains: Vec<_> = all.iter().filter(fits).collect();
-        let lag = |a: &&Chain, b: &&Chain| b.lag_blocks.cmp(&a.lag_blocks);
-        let id = |a: &&Chain, b: &&Chain| a.chain_id.cmp(&b.chain_id);
+        let behind = |chain: &SideChain| figure(chain, |progress| progress.lag_blocks);
+        let rate = |chain: &SideChain| figure(chain, |progress| Some(progress.rate)).unwrap_or(-1.0);
+        let lag = |a: &&SideChain, b: &&SideChain| behind(b).cmp(&behind(a));
+        let id = |a: &&SideChain, b: &&SideChain| a.chain_id.cmp(&b.chain_id);
         chains.sort_by(|a, b| {
             let order = match self.sort {
-                Sort::Trouble => rank(&a.status.state).cmp(&rank(&b.status.state)).then_with(|| lag(a, b)),
+                Sort::Trouble => rank(a).cmp(&rank(b)).then_with(|| lag(a, b)),
                 Sort::Id => Ordering::Equal,
                 Sort::Lag => lag(a, b),
-                Sort::Rate => b.rate.unwrap_or(-1.0).total_cmp(&a.rate.unwrap_or(-1.0)),
+                Sort::Rate => rate(b).total_cmp(&rate(a)),
                 Sort::Name => a.name.cmp(&b.name),
             };
             order.then_with(|| id(a, b))
@@ -185,7 +191,7 @@ impl App {
     }
 
     /// The chain that is explained, as it is now.
-    pub(super) fn explained(&self) -> Option<&Chain> {
+    pub(super) fn explained(&self) -> Option<&SideChain> {
         let chains = self.sample.as_ref()?.chains.as_ref()?;
         chains.iter().find(|chain| Some(chain.chain_id) == self.why)
     }
@@ -272,7 +278,7 @@ impl App {
         Action::Draw
     }
 
-    fn explain(&mut self, chain: Option<u64>) -> Action {
+    fn explain(&mut self, chain: Option<ChainId>) -> Action {
         self.why = chain;
         if chain.is_some() { Action::Ask } else { Action::Draw }
     }
@@ -292,17 +298,17 @@ impl App {
     }
 }
 
-/// How urgently somebody should look: the lower the sooner. States that are not known here stand in front.
-fn rank(state: &str) -> usize {
-    const CALM: [&str; 3] = ["catching-up", "paused", "live"];
-    const LOUD: [&str; 6] =
-        ["quarantined", "refused", "stalled", "disconnected", "lane-full", "waiting-for-seal"];
-    let place = |states: &[&str]| states.iter().position(|known| *known == state);
-    match (place(&LOUD), place(&CALM)) {
-        (Some(place), _) => 1 + place,
-        (_, Some(place)) => 100 + place,
-        // Of a node that says nothing of states.
-        _ if state.is_empty() => 100,
-        _ => 0,
+/// How urgently somebody should look: the lower the sooner.
+fn rank(chain: &SideChain) -> usize {
+    match status(chain).map(|status| status.state) {
+        Some(State::Quarantined) => 0,
+        Some(State::Refused) => 1,
+        Some(State::Stalled) => 2,
+        Some(State::Disconnected) => 3,
+        Some(State::LaneFull) => 4,
+        Some(State::WaitingForSeal) => 5,
+        Some(State::CatchingUp) => 6,
+        Some(State::Paused) => 7,
+        Some(State::Live) | None => 8,
     }
 }

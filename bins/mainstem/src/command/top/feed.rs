@@ -5,11 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rest::Client;
-use serde::de::DeserializeOwned;
+use rest::{ChainFilter, ChainId, Client, Height, MainHeader};
 
 use super::app::Page;
-use super::data::{Block, Chains, Changes, Headers, Peers, Sample, Stats, Status};
+use super::data::Sample;
 
 /// Between two looks, at least.
 const PACE: Duration = Duration::from_secs(1);
@@ -18,11 +17,11 @@ const PACE: Duration = Duration::from_secs(1);
 /// not become a load.
 const LOOK_SHARE: u32 = 10;
 
-/// Most pages of a list that are asked for: a thousand chains each.
-const MOST_PAGES: usize = 64;
+/// Most elements of a list that are asked for.
+const MOST: usize = 64_000;
 
 /// Main blocks that are shown.
-const BLOCKS: u64 = 100;
+const BLOCKS: usize = 100;
 
 /// What is looked at now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +29,7 @@ pub(super) struct Wanted {
     /// The page; all of them if `None`.
     pub page: Option<Page>,
     /// The chain whose history is wanted, too.
-    pub chain: Option<u64>,
+    pub chain: Option<ChainId>,
 }
 
 /// The thread that asks.
@@ -95,57 +94,42 @@ fn run(
 /// Asks for all that is wanted.
 pub(super) fn look(client: &Client, wanted: Wanted) -> Result<Sample> {
     let shows = |page| wanted.page.is_none_or(|wanted| wanted == page);
-    let status: Status = client.get("/v1/status")?;
-    let stats: Option<Stats> = if_there(client, "/v1/stats")?;
-    let mut sample = Sample { status, stats, ..Sample::default() };
+    let (status, stats) = (client.status()?, client.stats()?);
+    let mut sample = Sample { status, stats, chains: None, peers: None, blocks: None, history: None };
     if shows(Page::Chains) {
-        let mut chains = Vec::new();
-        let mut after = String::new();
-        for _ in 0..MOST_PAGES {
-            let page: Chains = client.get(&format!("/v1/chains{after}"))?;
-            chains.extend(page.chains);
-            let Some(next) = page.next else { break };
-            after = format!("?after={next}");
-        }
-        sample.chains = Some(chains);
+        let all = ChainFilter::default();
+        let chains = client.all_chains(&all).take(MOST);
+        sample.chains = Some(chains.collect::<Result<_, _>>()?);
     }
     if shows(Page::Peers) {
-        let mut peers = Vec::new();
-        let mut after = String::new();
-        for _ in 0..MOST_PAGES {
-            let page: Peers = client.get(&format!("/v1/peers{after}"))?;
-            peers.extend(page.peers);
-            let Some(next) = page.next else { break };
-            after = format!("?after={next}");
-        }
-        sample.peers = Some(peers);
+        sample.peers = Some(client.all_peers().take(MOST).collect::<Result<_, _>>()?);
     }
     if shows(Page::Blocks) {
         sample.blocks = Some(blocks(client, &sample)?);
     }
     if let Some(chain) = wanted.chain {
-        let changes: Option<Changes> = if_there(client, &format!("/v1/chains/{chain}/history"))?;
-        sample.history = changes.map(|changes| (chain, changes.changes));
+        sample.history = match client.history(chain) {
+            Ok(history) => Some((chain, history.changes)),
+            // It was removed meanwhile.
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
     }
     Ok(sample)
 }
 
-fn blocks(client: &Client, sample: &Sample) -> Result<Vec<Block>> {
+fn blocks(client: &Client, sample: &Sample) -> Result<Vec<MainHeader>> {
     let Some(head) = sample.head() else { return Ok(Vec::new()) };
-    let first = sample.status.first_block.max(1);
-    let from = (head.height + 1).saturating_sub(BLOCKS).max(first);
-    // What is pruned in this moment is not there.
-    let page: Option<Headers> = if_there(client, &format!("/v1/headers?from={from}&limit={BLOCKS}"))?;
-    let mut blocks = page.unwrap_or_default().headers;
+    let first = sample.status.first_block.0.max(1);
+    let from = (head.height.0 + 1).saturating_sub(BLOCKS as u64).max(first);
+    let mut blocks = match client.headers(Height(from), BLOCKS) {
+        Ok(page) => page.headers,
+        // Pruned in this moment.
+        Err(error) if error.problem().is_some_and(|problem| matches!(problem.status, 404 | 410)) => {
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
     blocks.reverse();
     Ok(blocks)
-}
-
-/// What is there; `None` of a node of an older version.
-fn if_there<T: DeserializeOwned>(client: &Client, path: &str) -> Result<Option<T>> {
-    match client.get(path) {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -11,7 +11,7 @@ mod view;
 mod words;
 
 use std::io::{IsTerminal, Write, stdout};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -23,6 +23,7 @@ use rest::Client;
 
 use super::Which;
 use super::inspect::is_broken_pipe;
+use crate::clock::unix_millis;
 
 use app::{Action, App, Page};
 use feed::{Feed, Wanted};
@@ -96,7 +97,7 @@ fn live(url: String, page: Page) -> Result<()> {
     while !screen.stopped() {
         // Times go on without news.
         if changed || drawn.elapsed() >= Duration::from_secs(1) {
-            screen.terminal().draw(|frame| view::draw(frame, &mut app, look, now(), true))?;
+            screen.terminal().draw(|frame| view::draw(frame, &mut app, look, unix_millis(), true))?;
             (changed, drawn) = (false, Instant::now());
         }
         match screen.event(GLANCE)? {
@@ -128,7 +129,7 @@ fn once(url: &str, page: Page) -> Result<()> {
     let (width, height) = if stdout().is_terminal() { terminal::size().unwrap_or(SIZE) } else { SIZE };
     // A list is printed to its end.
     let height = height.max((app.lines() + 6).min(MOST_LINES) as u16);
-    let text = frame(&mut app, Look::of_environment(), (width.max(SIZE.0), height), now(), false)?;
+    let text = frame(&mut app, Look::of_environment(), (width.max(SIZE.0), height), unix_millis(), false)?;
     Ok(stdout().write_all(text.as_bytes())?)
 }
 
@@ -156,9 +157,4 @@ fn frame(app: &mut App, look: Look, size: (u16, u16), now: u64, interactive: boo
         text.push('\n');
     }
     Ok(text.trim_end().to_owned() + "\n")
-}
-
-/// Unix time in milliseconds.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }

@@ -1,25 +1,9 @@
 //! Figures as people read them, short enough for a column.
 
+pub(super) use crate::command::words::{counted, grouped, printable, span};
+
 /// What stands where nothing is known.
 pub(super) const NONE: &str = "-";
-
-/// A number with its thousands apart.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// So many of something.
-pub(super) fn counted(number: u64, one: &str) -> String {
-    format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
-}
 
 pub(super) fn or_none(number: Option<u64>) -> String {
     number.map_or_else(|| NONE.into(), grouped)
@@ -64,17 +48,6 @@ pub(super) fn millis(value: Option<f64>) -> String {
     }
 }
 
-/// A time span in its two largest units.
-pub(super) fn span(millis: u64) -> String {
-    let seconds = millis / 1_000;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{} d {} h", grouped(seconds / 86_400), seconds / 3_600 % 24),
-    }
-}
-
 /// How long before `now` a moment was, both in milliseconds of Unix time. The clocks of two machines may differ: what is in
 /// the future is now.
 pub(super) fn ago(time: Option<u64>, now: u64) -> String {
@@ -90,11 +63,6 @@ pub(super) fn clock(millis: u64) -> String {
 /// The first digits of a hash or a key.
 pub(super) fn short(hash: &str, digits: usize) -> String {
     hash.chars().take(digits + if hash.starts_with("0x") { 2 } else { 0 }).collect()
-}
-
-/// What others say of themselves could hold anything, also what moves the cursor.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// So much of a text, and a sign if there is more.

@@ -25,16 +25,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, look: Look,
         let block = &blocks[at];
         let after = blocks.get(at + 1).map_or_else(
             || NONE.into(),
-            |before| format!("{} ms", grouped(block.time.saturating_sub(before.time))),
+            |before| {
+                format!("{} ms", grouped(block.time.as_millis().saturating_sub(before.time.as_millis())))
+            },
         );
         let cells = [
-            &*grouped(block.height),
-            &*grouped(block.chain_count),
+            &*grouped(block.height.0),
+            &*grouped(block.chain_count.into()),
             &*grouped(block.leaf_count),
             &*after,
-            &*short(&block.side_root, digits),
-            &*short(&block.state_root, digits),
-            &*ago(Some(block.time), now),
+            &*short(&block.side_root.to_string(), digits),
+            &*short(&block.state_root.to_string(), digits),
+            &*ago(Some(block.time.as_millis()), now),
         ];
         let text = cut(&row(digits, cells), area.width.into());
         let style = if at == app.line { look.chosen() } else { Style::new() };

@@ -5,6 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 
 use super::super::app::App;
+use super::super::data::{figure, status};
 use super::super::look::Look;
 use super::super::words::{NONE, counted, cut, grouped, or_none, rate};
 use super::window;
@@ -25,24 +26,26 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, look: Look)
     let all = app.sample.as_ref().and_then(|sample| sample.chains.as_ref()).map_or(0, Vec::len);
     frame.render_widget(title_line(app, chains.len(), all, look), title);
     if let Some(chain) = chains.get(app.line).filter(|_| !wide) {
-        let text = cut(&format!("{}: {}", chain.chain, chain.status.text), area.width.into());
+        let why = status(chain).map_or("", |status| &status.text);
+        let text = cut(&format!("{}: {why}", chain.chain), area.width.into());
         frame.render_widget(Line::styled(text, look.strong()), below);
     }
     let head = row(wide, ["CHAIN", "NAME", "STATE", "DURABLE", "LAG", "SECONDS", "RATE/S"], "WHY");
     frame.render_widget(Line::styled(head, look.quiet()), heading);
     let shown = window(chains.len(), body.height.into(), app.line);
     for (at, chain) in shown.clone().zip(&chains[shown]) {
-        let state = if chain.status.state.is_empty() { NONE } else { &chain.status.state };
+        let state = status(chain).map_or(NONE, |status| status.state.name());
         let cells = [
             chain.chain.as_str(),
             &chain.name,
             state,
-            &grouped(chain.durable),
-            &or_none(chain.lag_blocks),
-            &chain.lag_seconds.map_or_else(|| NONE.into(), |lag| format!("{lag:.1}")),
-            &chain.rate.map_or_else(|| NONE.into(), rate),
+            &grouped(chain.durable.0),
+            &or_none(figure(chain, |progress| progress.lag_blocks)),
+            &figure(chain, |progress| progress.lag_seconds)
+                .map_or_else(|| NONE.into(), |lag| format!("{lag:.1}")),
+            &figure(chain, |progress| Some(progress.rate)).map_or_else(|| NONE.into(), rate),
         ];
-        let text = row(wide, cells, &chain.status.text);
+        let text = row(wide, cells, status(chain).map_or("", |status| &status.text));
         let text = cut(&text, usize::from(area.width));
         let y = body.y + (at - window(chains.len(), body.height.into(), app.line).start) as u16;
         let line = if at == app.line {

@@ -51,7 +51,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, look: Look, now: u64, i
 
 fn draw_heading(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
     let status = app.sample.as_ref().map(|sample| &sample.status);
-    let name = status.and_then(|status| status.main_chain.get("name")?.as_str()).unwrap_or("");
+    let name = status.map_or("", |status| status.main_chain.name.as_str());
     let mut left = vec![Span::styled(" mainstem ", look.title())];
     if !name.is_empty() {
         left.push(Span::styled(format!("{}  ", words::cut(name, 24)), look.strong()));

@@ -6,17 +6,15 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::super::app::App;
-use super::super::data::{Sample, Second, Stage, Stats};
+use rest::{Latency, Sample as Second, Stage, Stats};
+
+use super::super::data::{self, Sample};
 use super::super::look::Look;
-use super::super::words::{NONE, ago, bytes, counted, grouped, millis, or_none, rate, short};
+use super::super::words::{ago, bytes, counted, grouped, millis, or_none, rate, short};
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
     let Some(sample) = &app.sample else { return };
-    let Some(stats) = &sample.stats else {
-        let text = "this node says nothing of its rates (GET /v1/stats): it is of an older version";
-        frame.render_widget(Paragraph::new(vec![head(sample, look, now), Line::raw(text)]), area);
-        return;
-    };
+    let stats = &sample.stats;
     let mut lines = vec![rates(stats, look), head(sample, look, now)];
     // On a low terminal what matters most comes first, and nothing stands apart.
     let roomy = area.height >= 18;
@@ -55,10 +53,13 @@ fn rates(stats: &Stats, look: Look) -> Line<'static> {
 }
 
 fn head(sample: &Sample, look: Look, now: u64) -> Line<'static> {
-    let indexed = sample.stats.as_ref().map_or(sample.status.side_blocks, |stats| stats.side_blocks);
+    let indexed = sample.stats.side_blocks;
     let text = sample.head().map_or_else(
         || "none yet".to_owned(),
-        |head| format!("{}   {}   {}", grouped(head.height), short(&head.hash, 8), ago(Some(head.time), now)),
+        |head| {
+            let (height, hash) = (grouped(head.height.0), short(&head.hash.to_string(), 8));
+            format!("{height}   {hash}   {}", ago(Some(head.time.as_millis()), now))
+        },
     );
     let mut spans = vec![label("main head", look), Span::styled(text, look.strong())];
     spans.push(Span::raw(format!("   {} side blocks", grouped(indexed))));
@@ -66,19 +67,24 @@ fn head(sample: &Sample, look: Look, now: u64) -> Line<'static> {
 }
 
 fn latency(stats: &Stats, look: Look) -> Line<'static> {
-    let latency = &stats.latency;
+    // None in a node's first minute, or while nothing comes.
+    let of = |figure: fn(&Latency) -> f64| millis(stats.latency.as_ref().map(figure));
     Line::from(vec![
         label("to durable", look),
         Span::styled(
-            format!("p50 {}   p99 {}", millis(latency.p50_ms), millis(latency.p99_ms)),
+            format!("p50 {}   p99 {}", of(|latency| latency.p50_ms), of(|latency| latency.p99_ms)),
             look.strong(),
         ),
-        Span::raw(format!("   p99.9 {}   max {}", millis(latency.p999_ms), millis(latency.max_ms))),
+        Span::raw(format!(
+            "   p99.9 {}   max {}",
+            of(|latency| latency.p999_ms),
+            of(|latency| latency.max_ms)
+        )),
     ])
 }
 
 fn machine(stats: &Stats, look: Look) -> Line<'static> {
-    let size = |bytes_: Option<u64>| bytes_.map_or_else(|| NONE.into(), |count| bytes(count as f64));
+    let size = |count: u64| bytes(count as f64);
     Line::from(vec![
         label("machine", look),
         Span::raw(format!(
@@ -120,7 +126,7 @@ fn waiting(stage: &Stage) -> String {
 }
 
 fn bottleneck(stats: &Stats, look: Look) -> Line<'static> {
-    let (text, style) = match stats.bottleneck() {
+    let (text, style) = match data::bottleneck(stats) {
         None => ("not known".to_owned(), look.quiet()),
         Some(stage) if stage.busy < 0.5 => {
             (format!("none: every stage has room; {} has the least", stage.name), look.good())
@@ -160,15 +166,15 @@ fn draw_charts(frame: &mut Frame<'_>, area: Rect, stats: &Stats, look: Look) {
     if area.height < 2 || stats.history.is_empty() {
         return;
     }
-    let newest = stats.history.last().map_or(0, |second| second.time);
+    let newest = stats.history.last().map_or(0, |second| second.time.as_millis());
     let width = usize::from(area.width).min(stats.history.len());
     let shown = &stats.history[stats.history.len() - width..];
-    let oldest = shown.first().map_or(newest, |second| second.time);
+    let oldest = shown.first().map_or(newest, |second| second.time.as_millis());
     let minutes = newest.saturating_sub(oldest).div_ceil(60_000).max(1);
     let charts: [Chart<'_>; 3] = [
-        ("side blocks/s", &|second| second.side_blocks, &rate),
+        ("side blocks/s", &|second| second.side_blocks as f64, &rate),
         ("p99 to durable", &|second| second.p99_ms.unwrap_or(0.0), &|value| millis(Some(value))),
-        ("waiting blocks", &|second| second.waiting.unwrap_or(0.0), &|value| or_none(Some(value as u64))),
+        ("waiting blocks", &|second| second.waiting as f64, &|value| or_none(Some(value as u64))),
     ];
     let count = (usize::from(area.height) / 3).clamp(1, charts.len());
     let rows = Layout::vertical(vec![Constraint::Fill(1); count]).split(area);

@@ -29,16 +29,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, look: Look,
         let peer = &peers[at];
         let speed = app.rates.get(&peer.session).map_or_else(|| NONE.into(), |blocks| rate(*blocks));
         let cells: [&str; 7] = [
-            &short(&peer.key, 8),
-            &plain(&peer.address),
+            &short(&peer.key.to_string(), 8),
+            &plain(peer.address),
             if peer.software.is_empty() { NONE } else { &peer.software },
             &format!("{}/{}", peer.speaks_for, peer.chains),
             &speed,
             &or_none(peer.behind),
             &format!("{:.1} ms", peer.rtt_us as f64 / 1e3),
         ];
-        let more =
-            [&*bytes(peer.bytes as f64), &*bytes(peer.memory_bytes as f64), &*ago(Some(peer.since), now)];
+        let more = [
+            &*bytes(peer.bytes as f64),
+            &*bytes(peer.memory_bytes as f64),
+            &*ago(Some(peer.since.as_millis()), now),
+        ];
         let text = cut(&row(wide, cells, more), area.width.into());
         let style = if at == app.line { look.chosen() } else { ratatui::style::Style::new() };
         let text = format!("{text:width$}", width = usize::from(area.width));
@@ -47,11 +50,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, look: Look,
 }
 
 /// IPv4 as such, also where it came over IPv6.
-fn plain(address: &str) -> String {
-    address.parse::<SocketAddr>().map_or_else(
-        |_| address.to_owned(),
-        |address| SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
-    )
+fn plain(address: SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
 
 fn row(wide: bool, cells: [&str; 7], more: [&str; 3]) -> String {
