@@ -421,4 +421,29 @@ pub(super) const ROUTES: &[Route] = &[
         Json("Done"),
         "Write a snapshot of the data directory",
     ),
+    get("/v1/admin/log", "admin", "logFilter", NO_QUERY, Json("Done"), "Which lines are logged"),
+    post(
+        "/v1/admin/log",
+        "admin",
+        "setLogFilter",
+        Some(Any),
+        Json("Done"),
+        "Log more, or less, for a time: `filter` and `for_s`",
+    ),
+    Route {
+        verb: Verb::Delete,
+        ..post("/v1/admin/log", "admin", "resetLogFilter", None, Json("Done"), "Log as configured again")
+    },
+    post(
+        "/v1/admin/record",
+        "admin",
+        "record",
+        Some(Any),
+        Json("Done"),
+        "Record what comes in and what is sealed; answered when the recording has ended",
+    ),
+    Route {
+        verb: Verb::Delete,
+        ..post("/v1/admin/record", "admin", "stopRecord", None, Json("Done"), "End the recording that runs")
+    },
 ];
