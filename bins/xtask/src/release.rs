@@ -135,6 +135,8 @@ fn build(folder: &Path, programs: &[&str], dev: bool) -> Result<()> {
     }
     command.env("RUSTFLAGS", remap("--remap-path-prefix")).env("CFLAGS", remap("-ffile-prefix-map"));
     command.env("SOURCE_DATE_EPOCH", last_commit()?).env("CARGO_TARGET_DIR", folder.join("target"));
+    // For the metric `mainstem_build_info`.
+    command.env("MAINSTEM_COMMIT", git(&["rev-parse", "HEAD"])?.trim());
     command.env("CARGO_INCREMENTAL", "0");
     succeed(&mut command)
 }
