@@ -3,17 +3,42 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::http::header;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
 /// Becomes true when a connection is to take no more calls.
 pub(crate) type Stopped = watch::Receiver<bool>;
+
+/// Where a request comes from: goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer(pub IpAddr);
+
+/// The name by which a request calls the server; `None` if it says none, and an error if that is no text.
+pub(crate) fn named<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a str>, header::ToStrError> {
+    match headers.get(header::HOST) {
+        Some(host) => host.to_str().map(Some),
+        None => Ok(uri.authority().map(Authority::as_str)),
+    }
+}
+
+/// Whether the host of `host` or `host:port` is this machine whatever name server is asked. Web pages that have another name
+/// of their own point here call it by that one (DNS rebinding).
+pub(crate) fn is_this_machine(named: &str) -> bool {
+    let Ok(named) = named.parse::<Authority>() else { return false };
+    let host = named.host();
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
 
 /// How to listen.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +172,18 @@ mod tests {
         let nice =
             |stat: String| stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse();
         ours.map(|stat| nice(stat).unwrap()).collect()
+    }
+
+    #[test]
+    fn this_machine_is_named_by_its_addresses_or_as_localhost() {
+        for named in ["localhost", "LocalHost:9482", "127.0.0.1:9482", "127.1.2.3:1", "[::1]:9482"] {
+            assert!(is_this_machine(named), "{named}");
+        }
+        for named in
+            ["", "localhost.example.org:9482", "10.0.0.1:9482", "[::1", "::1", "evil:80", "0.0.0.0:9482"]
+        {
+            assert!(!is_this_machine(named), "{named}");
+        }
     }
 
     #[test]

@@ -127,9 +127,17 @@ impl SnapshotError {
 /// with it.
 ///
 /// # Errors
-/// See [`SnapshotError`]. What was written so far has no manifest.
+/// See [`SnapshotError`]; what was written so far is removed. One that breaks off with its process has no manifest.
 pub(crate) fn write(dir: &DataDir, to: &Path, with_key: bool) -> Result<Manifest, SnapshotError> {
-    make_target(to)?;
+    let target = Target::make(to)?;
+    let written = write_files(dir, to, with_key);
+    if written.is_err() {
+        target.abandon();
+    }
+    written
+}
+
+fn write_files(dir: &DataDir, to: &Path, with_key: bool) -> Result<Manifest, SnapshotError> {
     let log = to.join("log");
     let copied = storage::copy(&dir.log, &log)?;
     let reader = LogReader::open(&log)?;
@@ -187,11 +195,10 @@ pub(crate) fn write(dir: &DataDir, to: &Path, with_key: bool) -> Result<Manifest
 /// See [`SnapshotError`]; what was written so far is removed.
 pub(crate) fn restore(from: &Path, to: &Path) -> Result<Manifest, SnapshotError> {
     let manifest = read_manifest(from)?;
-    make_target(to)?;
+    let target = Target::make(to)?;
     let restored = restore_files(&manifest, from, to);
     if restored.is_err() {
-        // All of it is ours: the directory was empty.
-        let _ = fs::remove_dir_all(to);
+        target.abandon();
     }
     restored.map(|()| manifest)
 }
@@ -296,20 +303,52 @@ fn read_manifest(from: &Path) -> Result<Manifest, SnapshotError> {
     Ok(manifest)
 }
 
-fn make_target(to: &Path) -> Result<(), SnapshotError> {
-    let target = |what: &str| SnapshotError::Target { path: to.to_owned(), what: what.to_owned() };
-    match DirBuilder::new().mode(0o700).create(to) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            match fs::read_dir(to).map(Iterator::count) {
-                Ok(0) => fs::set_permissions(to, Permissions::from_mode(0o700))
-                    .map_err(|error| target(&format!("cannot be written: {error}"))),
-                Ok(_) => Err(target("is not empty: name a directory that does not exist yet")),
-                Err(error) => Err(target(&format!("cannot be used: {error}"))),
+/// A directory that was empty, or was not there: all that is in it from now on is ours.
+struct Target<'a> {
+    path: &'a Path,
+    /// Whether the directory itself is ours too.
+    made: bool,
+}
+
+impl<'a> Target<'a> {
+    fn make(path: &'a Path) -> Result<Self, SnapshotError> {
+        let target = |what: &str| SnapshotError::Target { path: path.to_owned(), what: what.to_owned() };
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => Ok(Self { path, made: true }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                match fs::read_dir(path).map(Iterator::count) {
+                    Ok(0) => fs::set_permissions(path, Permissions::from_mode(0o700))
+                        .map(|()| Self { path, made: false })
+                        .map_err(|error| target(&format!("cannot be written: {error}"))),
+                    Ok(_) => Err(target("is not empty: name a directory that does not exist yet")),
+                    Err(error) => Err(target(&format!("cannot be used: {error}"))),
+                }
             }
+            Err(error) => Err(target(&format!("cannot be made: {error}"))),
         }
-        Err(error) => Err(target(&format!("cannot be made: {error}"))),
     }
+
+    /// Removes what is ours: half of it is of no use, links to segments keep the log's space taken, and the next try could
+    /// not have this name.
+    fn abandon(self) {
+        let Self { path, made } = self;
+        let removed = if made { fs::remove_dir_all(path) } else { empty(path) };
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "what was written in vain cannot be removed");
+        }
+    }
+}
+
+fn empty(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn entry(root: &Path, path: &Path) -> Result<Entry, SnapshotError> {
@@ -342,4 +381,27 @@ fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_fails_leaves_nothing_behind_and_what_was_there_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::plain(&dir.path().join("no-data"));
+        let (new, old, full) = (dir.path().join("new"), dir.path().join("old"), dir.path().join("full"));
+        fs::create_dir(&old).unwrap();
+        fs::create_dir(&full).unwrap();
+        fs::write(full.join("precious"), "x").unwrap();
+        for _ in 0..2 {
+            assert!(!write(&data, &new, false).unwrap_err().is_target(), "there is no log");
+            assert!(!new.exists());
+            assert!(!write(&data, &old, false).unwrap_err().is_target());
+            assert_eq!(fs::read_dir(&old).unwrap().count(), 0);
+        }
+        assert!(write(&data, &full, false).unwrap_err().is_target());
+        assert_eq!(fs::read(full.join("precious")).unwrap(), b"x");
+    }
 }

@@ -6,11 +6,13 @@
 //! `api.admin_token_file`. Each change is logged with who asked for it.
 //!
 //! # Capacity
-//! 16 connections of the socket, 64 KiB of a request, 4 changes at a time: whoever comes then is refused.
+//! 16 connections of the socket, 64 KiB of a request, 4 changes at a time, and beside them a snapshot and a recording: whoever
+//! comes then is refused.
 
 mod actions;
 mod client;
 mod error;
+mod jobs;
 mod paused;
 mod routes;
 mod secret;
@@ -20,7 +22,7 @@ mod who;
 pub(crate) use actions::{Actions, Applied};
 pub(crate) use client::{Client, ClientError};
 pub(crate) use error::AdminError;
-pub(crate) use paused::{PausedError, PausedFile};
+pub(crate) use paused::{Held, PausedError, PausedFile};
 pub(crate) use routes::Admin;
 pub(crate) use secret::{Secret, SecretError};
 pub(crate) use socket::{Socket, SocketError};

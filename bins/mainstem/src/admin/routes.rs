@@ -1,8 +1,9 @@
 //! The routes, and what holds for all of them: who may ask, how much, and that it is logged.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
@@ -15,18 +16,33 @@ use engine::state::SideChain;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::jobs::Jobs;
 use super::who::Who;
 use super::{Actions, AdminError, Secret};
 use crate::api::params::{self, Params};
 use crate::api::problem::{self, Problem};
+use crate::listen::Peer;
 
 /// Longest body: a chain with its nodes' keys, of which a thousand take 67 KiB.
 const MAX_BODY: usize = 256 << 10;
 
 /// Changes at a time.
 const AT_ONCE: usize = 4;
+
+/// What goes on for long has a place of its own, so that it holds no change up; what is done in a moment needs none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// One of [`AT_ONCE`].
+    Change,
+    /// The one for a snapshot.
+    Snapshot,
+    /// The one for a recording.
+    Recording,
+    /// As many as there are connections.
+    Free,
+}
 
 /// What the routes of a node work on. Cheap to clone.
 #[derive(Clone)]
@@ -37,7 +53,12 @@ struct Shared {
     actions: RwLock<Option<Arc<dyn Actions>>>,
     /// What callers of the API's address show; without one there is nothing for them.
     secret: RwLock<Option<Secret>>,
-    at_once: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
+    snapshot: Arc<Semaphore>,
+    recording: Arc<Semaphore>,
+    jobs: Jobs,
+    /// Calls over the network that showed a wrong secret, or none.
+    wrong: AtomicU64,
 }
 
 type Answer = Result<Json<Value>, Problem>;
@@ -45,8 +66,16 @@ type Answer = Result<Json<Value>, Problem>;
 impl Admin {
     /// With the secret that callers over the network have to show, if they may call at all.
     pub(crate) fn new(secret: Option<Secret>) -> Self {
-        let at_once = Arc::new(Semaphore::new(AT_ONCE));
-        Self(Arc::new(Shared { actions: RwLock::default(), secret: RwLock::new(secret), at_once }))
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self(Arc::new(Shared {
+            actions: RwLock::default(),
+            secret: RwLock::new(secret),
+            changes: places(AT_ONCE),
+            snapshot: places(1),
+            recording: places(1),
+            jobs: Jobs::start(),
+            wrong: AtomicU64::new(0),
+        }))
     }
 
     /// From now on there is a node, or none any more.
@@ -76,10 +105,11 @@ impl Admin {
     pub(super) async fn act<T: Send + 'static>(
         &self,
         who: Who,
+        place: Place,
         what: String,
         job: impl FnOnce(&dyn Actions) -> Result<T, AdminError> + Send + 'static,
     ) -> Result<T, AdminError> {
-        let done = self.run(job).await;
+        let done = self.run(place, job).await;
         match &done {
             Ok(_) => tracing::info!(target: "mainstem::admin", %who, "{what}: done"),
             Err(error) => tracing::warn!(target: "mainstem::admin", %who, %error, "{what}: refused"),
@@ -89,24 +119,62 @@ impl Admin {
 
     async fn run<T: Send + 'static>(
         &self,
+        place: Place,
         job: impl FnOnce(&dyn Actions) -> Result<T, AdminError> + Send + 'static,
     ) -> Result<T, AdminError> {
         let actions = self.0.actions.read().unwrap_or_else(PoisonError::into_inner).clone();
         let actions = actions.ok_or(AdminError::NotRunning)?;
-        let permit = Arc::clone(&self.0.at_once).try_acquire_owned().map_err(|_| AdminError::Busy)?;
+        let permit = self.permit(place)?;
         let (sender, done) = oneshot::channel();
         let work = move || {
             // Whoever asked may have gone; what was asked for is done all the same.
             let _ = sender.send(job(&*actions));
             drop((actions, permit));
         };
-        thread::Builder::new()
-            .name("admin".into())
-            .spawn(work)
-            .map_err(|error| AdminError::Failed(format!("no thread can be had: {error}")))?;
+        if !self.0.jobs.run(work) {
+            return Err(AdminError::Failed("no thread can be had".into()));
+        }
         done.await.unwrap_or_else(|_| {
             Err(AdminError::Failed("the change was given up half-way: the node's log says why".into()))
         })
+    }
+
+    fn permit(&self, place: Place) -> Result<Option<OwnedSemaphorePermit>, AdminError> {
+        let conflict = |what: &str| AdminError::Conflict(what.to_owned());
+        let (places, taken) = match place {
+            Place::Free => return Ok(None),
+            Place::Change => (&self.0.changes, AdminError::Busy),
+            Place::Snapshot => {
+                (&self.0.snapshot, conflict("a snapshot is being written; try again when it is done"))
+            }
+            Place::Recording => {
+                (&self.0.recording, conflict("a recording runs already; `mainstem record --stop` ends it"))
+            }
+        };
+        Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| taken)
+    }
+
+    /// Writes down that a call showed no right. Lines of one address are folded into one with their number.
+    fn refused(&self, peer: Option<Peer>) {
+        // Relaxed: it guards nothing.
+        let before = self.0.wrong.fetch_add(1, Ordering::Relaxed);
+        let from = peer.map_or_else(|| "unknown".to_owned(), |Peer(address)| network(address));
+        tracing::warn!(target: "mainstem::admin", from, "a call of /v1/admin with a wrong token, or none, was refused");
+        if (before + 1).is_multiple_of(1_000) {
+            let calls = before + 1;
+            tracing::warn!(target: "mainstem::admin", calls, "refused calls of /v1/admin since the start");
+        }
+    }
+}
+
+/// The address, of IPv6 the first half: who has one has all with that half.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let first = u128::from(address) & !u128::from(u64::MAX);
+            format!("{}/64", Ipv6Addr::from(first))
+        }
     }
 }
 
@@ -131,6 +199,7 @@ async fn authorized(State(admin): State<Admin>, uri: Uri, mut request: Request, 
         request.extensions_mut().insert(Who::Token);
         return next.run(request).await;
     }
+    admin.refused(request.extensions().get::<Peer>().copied());
     let detail =
         "expected the header `authorization: Bearer TOKEN` with what the file api.admin_token_file holds";
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "The call has no right to be made", detail)
@@ -141,7 +210,7 @@ async fn add_chain(State(admin): State<Admin>, Extension(who): Extension<Who>, b
     let chain: SideChain = read(&body)?;
     let (id, name) = (chain.id, chain.name.clone());
     let what = format!("add chain {id} {name:?}");
-    let height = admin.act(who, what, move |node| node.add_chain(chain)).await?;
+    let height = admin.act(who, Place::Change, what, move |node| node.add_chain(chain)).await?;
     Ok(Json(json!({ "chain_id": id.0, "chain": id.to_string(), "block": height.0 })))
 }
 
@@ -151,7 +220,8 @@ async fn remove_chain(
     id: Params<String>,
 ) -> Answer {
     let id = params::chain(&params::path(id)?)?;
-    let height = admin.act(who, format!("remove chain {id}"), move |node| node.remove_chain(id)).await?;
+    let what = format!("remove chain {id}");
+    let height = admin.act(who, Place::Change, what, move |node| node.remove_chain(id)).await?;
     Ok(Json(json!({ "chain_id": id.0, "chain": id.to_string(), "block": height.0 })))
 }
 
@@ -171,12 +241,12 @@ async fn pause(
 ) -> Answer {
     let id = params::chain(&params::path(id)?)?;
     let what = format!("{} chain {id}", if paused { "pause" } else { "resume" });
-    admin.act(who, what, move |node| node.pause_chain(id, paused)).await?;
+    admin.act(who, Place::Free, what, move |node| node.pause_chain(id, paused)).await?;
     Ok(Json(json!({ "chain_id": id.0, "chain": id.to_string(), "paused": paused })))
 }
 
 async fn reload(State(admin): State<Admin>, Extension(who): Extension<Who>) -> Answer {
-    let applied = admin.act(who, "reload".into(), |node| node.reload()).await?;
+    let applied = admin.act(who, Place::Change, "reload".into(), |node| node.reload()).await?;
     Ok(Json(json!(applied)))
 }
 
@@ -195,7 +265,7 @@ async fn snapshot(State(admin): State<Admin>, Extension(who): Extension<Who>, bo
         return Err(AdminError::Body("to: expected an absolute path of this machine".into()).into());
     }
     let what = format!("snapshot to {}", to.display());
-    let written = admin.act(who, what, move |node| node.snapshot(&to, with_key)).await?;
+    let written = admin.act(who, Place::Snapshot, what, move |node| node.snapshot(&to, with_key)).await?;
     Ok(Json(written))
 }
 
@@ -210,12 +280,12 @@ async fn record(State(admin): State<Admin>, Extension(who): Extension<Who>, body
         return Err(AdminError::Body(detail).into());
     }
     let what = format!("record to {}", wanted.to.display());
-    let written = admin.act(who, what, move |node| node.record(&wanted)).await?;
+    let written = admin.act(who, Place::Recording, what, move |node| node.record(&wanted)).await?;
     Ok(Json(written))
 }
 
 async fn stop_record(State(admin): State<Admin>, Extension(who): Extension<Who>) -> Answer {
-    admin.act(who, "end the recording".into(), |node| node.stop_record()).await?;
+    admin.act(who, Place::Free, "end the recording".into(), |node| node.stop_record()).await?;
     Ok(Json(json!({})))
 }
 

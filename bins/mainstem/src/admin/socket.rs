@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +32,8 @@ const LONGEST_PATH: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Socket {
     path: PathBuf,
+    /// Device and inode: under the same name there may be another node's socket by the time this one goes.
+    file: (u64, u64),
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -72,6 +74,7 @@ impl Socket {
         let unfinished = path.with_extension("sock.new");
         let listener = bind(&unfinished)?;
         fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
+        let file = file_of(&unfinished)?;
         fs::rename(&unfinished, path)?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -85,14 +88,15 @@ impl Socket {
             });
             runtime.shutdown_timeout(Duration::from_millis(100));
         })?;
-        Ok(Self { path: path.to_owned(), stop, thread: Some(thread) })
+        Ok(Self { path: path.to_owned(), file, stop, thread: Some(thread) })
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Nobody else has that name, since the data directory is locked.
-        let _ = fs::remove_file(&self.path);
+        if file_of(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -150,6 +154,11 @@ async fn serve(stream: UnixStream, routes: Router, mut stopped: watch::Receiver<
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
+}
+
+/// Which file has this name: its device and inode.
+fn file_of(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 fn bind(path: &Path) -> io::Result<StdListener> {

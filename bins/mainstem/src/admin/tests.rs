@@ -2,13 +2,16 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use engine::chain::{ChainId, Height};
 use engine::state::SideChain;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::routes::Place;
 use super::*;
 use crate::data_dir::DataDir;
 
@@ -136,6 +139,109 @@ fn the_socket_is_its_owners_alone_replaces_a_stale_one_and_goes_with_the_node() 
     let error = Socket::start(&path, fixture.admin.over_socket()).unwrap_err();
     assert!(matches!(error, SocketError::InTheWay { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn a_socket_that_goes_leaves_that_of_the_next_node_alone() {
+    let mut fixture = Fixture::new();
+    let path = Fixture::data(fixture.dir.path()).admin;
+    let next = Socket::start(&path, fixture.admin.over_socket()).unwrap();
+    fixture.socket = None;
+    fixture.client().post("/v1/admin/chains/9/pause", &json!({})).unwrap();
+    drop(next);
+    assert!(!path.exists());
+}
+
+/// Snapshots and recordings go on until they are let go; the thread that a reload has says how far it stands back.
+struct Slow {
+    hold: Mutex<Receiver<()>>,
+    begun: Sender<()>,
+}
+
+impl Slow {
+    fn go_on(&self) -> Result<Value, AdminError> {
+        self.begun.send(()).unwrap();
+        let _ = self.hold.lock().unwrap().recv();
+        Ok(json!({}))
+    }
+}
+
+impl Actions for Slow {
+    fn add_chain(&self, _: SideChain) -> Result<Height, AdminError> {
+        self.go_on().map(|_| Height(1))
+    }
+    fn remove_chain(&self, _: ChainId) -> Result<Height, AdminError> {
+        self.go_on().map(|_| Height(1))
+    }
+    fn pause_chain(&self, _: ChainId, _: bool) -> Result<(), AdminError> {
+        Ok(())
+    }
+    fn reload(&self) -> Result<Applied, AdminError> {
+        let nice = rustix::process::getpriority_process(None).unwrap();
+        Ok(Applied { notes: vec![nice.to_string()], ..Applied::default() })
+    }
+    fn snapshot(&self, _: &Path, _: bool) -> Result<Value, AdminError> {
+        self.go_on()
+    }
+    fn record(&self, _: &crate::record::Wanted) -> Result<Value, AdminError> {
+        self.go_on()
+    }
+    fn stop_record(&self) -> Result<(), AdminError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_takes_long_holds_no_change_up_and_what_takes_a_moment_needs_no_place() {
+    let fixture = Fixture::new();
+    let (hold, held) = channel();
+    let (begun, started) = channel();
+    fixture.admin.set_actions(Some(Arc::new(Slow { hold: Mutex::new(held), begun })));
+    let record = json!({ "to": "/file", "for_ms": 1, "max_bytes": 1 << 20 });
+    let refused = |path: &str, body: &Value| match fixture.client().post(path, body) {
+        Err(ClientError::Problem { status, kind, detail }) => (status, kind, detail),
+        other => panic!("{other:?}"),
+    };
+    thread::scope(|scope| {
+        let ask = |path: &'static str, body: Value| {
+            let client = fixture.client();
+            scope.spawn(move || client.post(path, &body).unwrap());
+            started.recv().unwrap();
+        };
+        ask("/v1/admin/record", record.clone());
+        ask("/v1/admin/snapshot", json!({ "to": "/dir" }));
+        let (status, _, detail) = refused("/v1/admin/record", &record);
+        assert!(status == 409 && detail.contains("--stop ends it"), "{detail}");
+        assert_eq!(refused("/v1/admin/snapshot", &json!({ "to": "/dir" })).0, 409);
+        fixture.client().post("/v1/admin/reload", &Value::Null).unwrap();
+        let chain = json!({ "id": 9, "name": "x", "first_height": 1, "nodes": ["ab".repeat(32)] });
+        for _ in 0..4 {
+            ask("/v1/admin/chains", chain.clone());
+        }
+        assert_eq!(refused("/v1/admin/chains", &chain).1, "busy");
+        assert_eq!(refused("/v1/admin/reload", &Value::Null).1, "busy");
+        fixture.client().post("/v1/admin/chains/9/pause", &json!({})).unwrap();
+        fixture.client().delete("/v1/admin/record").unwrap();
+        // All of them find that nobody holds them any more.
+        drop(hold);
+    });
+    fixture.client().post("/v1/admin/reload", &Value::Null).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_asked_of_a_thread_that_stands_back_is_not_done_by_one() {
+    let own = rustix::process::getpriority_process(None).unwrap();
+    let admin = Admin::new(None);
+    let (_, held) = channel();
+    admin.set_actions(Some(Arc::new(Slow { hold: Mutex::new(held), begun: channel().0 })));
+    let asked = thread::spawn(move || {
+        rustix::process::nice(5).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let who = Who::Token;
+        runtime.block_on(admin.act(who, Place::Change, "reload".into(), |node| node.reload())).unwrap()
+    });
+    assert_eq!(asked.join().unwrap().notes, [own.to_string()]);
 }
 
 #[test]

@@ -8,8 +8,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -22,6 +22,7 @@ use rest::health::{Check, Health as View};
 use rustix::fs::{Access, StatVfsMountFlags};
 
 use crate::node::EngineSlot;
+use crate::settings::HealthBounds;
 
 use super::params;
 use super::problem::Problem;
@@ -35,6 +36,14 @@ pub(crate) struct Bounds {
     pub min_free: u64,
     /// Longest time without a durable main block while blocks wait.
     pub max_head_age: Duration,
+}
+
+impl Bounds {
+    /// As the settings say.
+    pub(crate) fn of(settings: &HealthBounds) -> Self {
+        let max_head_age = Duration::from_millis(settings.max_head_age_ms);
+        Self { min_free: settings.min_free.0, max_head_age }
+    }
 }
 
 /// What is asked.
@@ -59,6 +68,7 @@ pub(crate) struct Health(Arc<Inner>);
 
 struct Inner {
     sources: Sources,
+    bounds: Mutex<Bounds>,
     /// Set once, when all has started. Relaxed, as the others: flags that guard nothing.
     started: AtomicBool,
     /// Set once, when the node is about to stop.
@@ -68,7 +78,14 @@ struct Inner {
 impl Health {
     /// Of a node that starts.
     pub(crate) fn new(sources: Sources) -> Self {
-        Self(Arc::new(Inner { sources, started: AtomicBool::new(false), draining: AtomicBool::new(false) }))
+        let bounds = Mutex::new(sources.bounds);
+        let (started, draining) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(Inner { sources, bounds, started, draining }))
+    }
+
+    /// From now on, these bounds hold.
+    pub(crate) fn set_bounds(&self, bounds: Bounds) {
+        *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
     }
 
     /// Everything has started.
@@ -85,6 +102,12 @@ impl Health {
     /// Every check of `/readyz`, for metrics.
     pub(crate) fn checks(&self) -> Vec<Check> {
         READY.iter().map(|check| check.make(&self.0)).collect()
+    }
+}
+
+impl Inner {
+    fn bounds(&self) -> Bounds {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +181,7 @@ fn log(inner: &Inner) -> Result<String, String> {
 }
 
 fn disk(inner: &Inner) -> Result<String, String> {
-    let least = inner.sources.bounds.min_free;
+    let least = inner.bounds().min_free;
     match inner.sources.stats.disk() {
         None => Ok("the system does not tell how much is free".into()),
         Some(disk) if disk.free_bytes >= least => Ok(format!("{} MiB are free", disk.free_bytes >> 20)),
@@ -171,7 +194,7 @@ fn disk(inner: &Inner) -> Result<String, String> {
 }
 
 fn head(inner: &Inner) -> Result<String, String> {
-    let Sources { stats, driven, bounds, .. } = &inner.sources;
+    let (Sources { stats, driven, .. }, bounds) = (&inner.sources, inner.bounds());
     match stats.stuck() {
         _ if *driven => Ok("the main chain's node decides when main blocks are made".into()),
         Some(stuck) if stuck > bounds.max_head_age => Err(format!(

@@ -30,6 +30,7 @@ mod transactions;
 mod views;
 
 pub(crate) use answer::Budget;
+pub(crate) use cors::Pages;
 pub(crate) use heads::Heads;
 pub(crate) use metrics::Scraped;
 pub(crate) use requests::Requests;

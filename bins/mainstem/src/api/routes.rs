@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use axum::body::{Bytes, HttpBody as _};
@@ -27,7 +28,7 @@ use net::server::{Load, PeerList, Questions};
 
 use super::answer::{Budget, unchanging};
 use super::conditional::conditional;
-use super::cors::cors;
+use super::cors::{Pages, cors};
 use super::heads::Heads;
 use super::params::{self, Params};
 use super::problem::{self, Problem};
@@ -36,7 +37,6 @@ use super::{
     transactions, views,
 };
 use crate::node::EngineSlot;
-use crate::settings::Origins;
 use crate::watch::Board;
 
 /// Elements in one answer with a list, unless asked for fewer.
@@ -85,7 +85,7 @@ pub(crate) struct Node<R> {
     /// What was asked.
     pub requests: requests::Requests,
     /// Side chains with series of their own in `/metrics`.
-    pub max_chains: usize,
+    pub max_chains: Arc<AtomicUsize>,
 }
 
 /// Bounds of a request.
@@ -97,8 +97,8 @@ pub(crate) struct Limits {
     pub timeout: Duration,
 }
 
-/// All routes, with their error forms and limits. Web pages of `origins` may ask them.
-pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits, origins: Origins) -> Router {
+/// All routes, with their error forms and limits, for web pages that may ask them.
+pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits, pages: Pages) -> Router {
     let aelf = aelf::Aelf::new(Arc::clone(&node));
     let counted = node.requests.clone();
     let answers = node.answers.clone();
@@ -139,7 +139,7 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits, origins
     // With errors of its own form.
     bounded(native.merge(calls))
         .merge(aelf.routes(limits))
-        .layer(from_fn_with_state(Arc::new(origins), cors))
+        .layer(from_fn_with_state(pages, cors))
         .layer(from_fn_with_state(counted, requests::count))
 }
 

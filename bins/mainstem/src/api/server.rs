@@ -19,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 
 use super::patient::Patient;
-use crate::listen::{self, Listener, Stopped};
+use crate::listen::{self, Listener, Peer, Stopped};
 
 /// For so long a connection takes new requests; the last one may take as long again. Event streams end by themselves
 /// before that, and say so.
@@ -72,10 +72,15 @@ impl Server {
 }
 
 async fn serve(stream: TcpStream, mut stopped: Stopped, routes: Router, head_timeout: Duration) {
+    // Of one that is gone already nobody asks.
+    let peer = stream.peer_addr().ok().map(|peer| Peer(peer.ip()));
     let (ended, routes) = (stopped.clone(), TowerToHyperService::new(routes));
     let service = service_fn(move |mut request: Request<Incoming>| {
         // What goes on for long ends with the server.
         request.extensions_mut().insert::<Stopped>(ended.clone());
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         routes.call(request)
     });
     let connection = http1::Builder::new()

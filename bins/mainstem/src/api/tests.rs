@@ -130,7 +130,7 @@ impl Fixture {
             stats,
             health: health.clone(),
             requests: Requests::default(),
-            max_chains: 1,
+            max_chains: Arc::new(1.into()),
             cache: cache.clone(),
             genesis,
             registry,
@@ -146,11 +146,12 @@ impl Fixture {
             heads: heads.clone(),
         };
         let origins = Origins::of("https://explorer.example").unwrap();
-        let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout }, origins);
+        let pages = Pages::new((Ipv4Addr::LOCALHOST, 0).into(), origins);
+        let routes = router(Arc::new(node), Limits { max_body: 64 << 10, timeout }, pages.clone());
         let paths = paths(&format!("{routes:?}"));
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let config = Config { addr, threads: 2, nice: 0, max_connections, head_timeout: timeout };
-        let server = Some(Server::start(config, routes).unwrap());
+        let server = Some(Server::start(config, pages.guard(routes)).unwrap());
         Self { server, _ingest: ingest, reader, health, cache, heads, busy: Mutex::new(chain), paths }
     }
 
@@ -163,7 +164,9 @@ impl Fixture {
     fn open(&self, head: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.addr()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.write_all(format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("{head}\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
+            .unwrap();
         stream
     }
 
@@ -182,7 +185,7 @@ impl Fixture {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let length = body.len();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         // A server that refuses a body does not read it to its end.
@@ -364,7 +367,7 @@ fn verify_takes_the_binary_form_too() {
     let body = node.proof("/v1/proofs/tDVV/3").to_bytes();
     let mut stream = TcpStream::connect(node.addr()).unwrap();
     let head = format!(
-        "POST /v1/verify HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+        "POST /v1/verify HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
          content-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
@@ -403,7 +406,8 @@ fn a_length_that_cannot_be_is_refused_before_anything_arrives() {
     for length in ["65537", "9223372036854775807", "18446744073709551613"] {
         let mut stream = TcpStream::connect(node.addr()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let head = format!("POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{{");
+        let head =
+            format!("POST /v1/verify HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{{");
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = [0; 2048];
         let read = stream.read(&mut answer).unwrap();
@@ -441,9 +445,9 @@ fn metrics_count_what_the_engine_did() {
         "mainstem_side_chains 2".into(),
         "mainstem_ingest_refused_total{limit=\"max_handshakes\"} 0".into(),
         "mainstem_stage_threads{stage=\"ingest\"} 1".into(),
-        "mainstem_stage_queue{stage=\"seal\"} 0".into(),
-        "mainstem_stage_queue_capacity{stage=\"seal\"} 2048".into(),
-        "mainstem_stage_queue{stage=\"sync\"} 0".into(),
+        "mainstem_stage_queue{stage=\"seal\",unit=\"side blocks\"} 0".into(),
+        "mainstem_stage_queue_capacity{stage=\"seal\",unit=\"side blocks\"} 2048".into(),
+        "mainstem_stage_queue{stage=\"sync\",unit=\"main blocks\"} 0".into(),
         "# EOF".into(),
     ] {
         assert!(body.lines().any(|found| found == line), "{line:?} in {body}");
@@ -645,7 +649,9 @@ fn another_method_is_told_which_ones_work() {
 fn a_request_that_does_not_arrive_is_given_up() {
     let node = Fixture::with(64, Duration::from_millis(200));
     let mut stream = TcpStream::connect(node.addr()).unwrap();
-    stream.write_all(b"POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").unwrap();
+    stream
+        .write_all(b"POST /v1/verify HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc")
+        .unwrap();
     let (status, head, body) = read_answer(stream);
     assert_eq!(status, 408);
     assert!(head.contains("problem+json") && body.contains("urn:mainstem:problem:timeout"), "{body}");
@@ -663,7 +669,7 @@ fn connections_above_the_cap_wait_their_turn() {
     let addr = node.addr();
     let third = std::thread::spawn(move || {
         let mut stream = TcpStream::connect(addr).unwrap();
-        stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
         read_answer(stream).0
     });
     std::thread::sleep(Duration::from_millis(100));
@@ -677,7 +683,7 @@ fn stopping_lets_a_request_finish_and_takes_no_new_one() {
     let mut node = Fixture::new();
     let addr = node.addr();
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream.write_all(b"POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{").unwrap();
+    stream.write_all(b"POST /v1/verify HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{").unwrap();
     // The request must be in work before the server is told to stop.
     std::thread::sleep(Duration::from_millis(100));
     let server = node.server.take().unwrap();

@@ -41,7 +41,7 @@ pub(crate) struct Record {
     #[command(flatten)]
     dir: AtDir,
     /// The file to write, on the node's machine; it must not exist yet
-    #[arg(long, value_name = "FILE", required_unless_present = "stop")]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "stop")]
     out: Option<PathBuf>,
     /// How long
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration)]

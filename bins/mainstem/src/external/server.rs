@@ -5,19 +5,18 @@
 //! ([`Patience`]); so many calls at a time that carry blocks, blocks of a bounded size ([`Places`]).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
 use crate::api::problem::{self, Problem};
-use crate::listen::{self, Listener};
+use crate::listen::{self, Listener, is_this_machine};
 
 use super::connection::{self, Patience};
 use super::places::{Places, seated};
@@ -116,8 +115,7 @@ fn routes(config: &Config, driver: Driver) -> Router {
 /// Without a secret, no call may come by way of a web page that is open on this machine: those say where they come from,
 /// or name this machine by a name of their own (DNS rebinding).
 async fn local(request: Request, next: Next) -> Response {
-    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let named = named.or_else(|| request.uri().authority().map(Authority::as_str));
+    let named = listen::named(request.uri(), request.headers()).ok().flatten();
     if named.is_some_and(is_this_machine) && !request.headers().contains_key(header::ORIGIN) {
         return next.run(request).await;
     }
@@ -126,14 +124,6 @@ async fn local(request: Request, next: Next) -> Response {
         "without a secret (external.token_file) calls name this machine as localhost, 127.0.0.1 or [::1], and come from no web \
          page",
     )
-}
-
-/// Whether the host of `host` or `host:port` is this machine whatever name server is asked.
-fn is_this_machine(named: &str) -> bool {
-    let Ok(named) = named.parse::<Authority>() else { return false };
-    let host = named.host();
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 async fn authorized(State(token): State<Arc<str>>, request: Request, next: Next) -> Response {
@@ -167,18 +157,6 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn this_machine_is_named_by_its_addresses_or_as_localhost() {
-        for named in ["localhost", "localhost:9482", "127.0.0.1:9482", "127.1.2.3:1", "[::1]:9482"] {
-            assert!(is_this_machine(named), "{named}");
-        }
-        for named in
-            ["", "localhost.example.org:9482", "10.0.0.1:9482", "[::1", "::1", "evil:80", "0.0.0.0:9482"]
-        {
-            assert!(!is_this_machine(named), "{named}");
-        }
-    }
 
     #[test]
     fn a_secret_is_itself_and_nothing_else() {

@@ -1,12 +1,13 @@
 //! Folds equal lines: the first one is written at once, and those that come within ten seconds after it are counted.
 //!
 //! # Capacity
-//! 256 different lines at a time of at most 512 bytes each; what comes beyond is written as it is.
+//! 256 different lines at a time of at most 512 bytes each; what comes beyond is written as it is, and so is what comes while
+//! another thread looks for its own.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
@@ -65,7 +66,12 @@ impl Table {
     /// Whether a line is to be written.
     fn is_new(&self, of: &'static Metadata<'static>, mut text: String, now: Instant) -> bool {
         let key = self.hasher.hash_one((of.callsite(), &text));
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = match self.lines.try_lock() {
+            Ok(lines) => lines,
+            Err(TryLockError::Poisoned(lines)) => lines.into_inner(),
+            // Another thread writes a line just now: nobody waits for that.
+            Err(TryLockError::WouldBlock) => return true,
+        };
         match lines.get_mut(&key) {
             // One whose time is over stays until it was told of.
             Some(line) if now.duration_since(line.first) < WINDOW || line.more > 0 => {
@@ -168,6 +174,22 @@ mod tests {
             tracing::warn!(peer = 8, "no answer");
             assert_eq!(seen.lock().unwrap().len(), 3);
         });
+    }
+
+    #[test]
+    fn nobody_waits_for_the_table_and_what_cannot_be_folded_is_written() {
+        let (table, seen) = (Arc::new(Table::default()), Arc::new(Mutex::new(Vec::new())));
+        let layers = registry().with(Fold::new(Arc::clone(&table))).with(Through(Arc::clone(&seen)));
+        with_default(layers, || {
+            let taken = table.lines.lock().unwrap();
+            for _ in 0..3 {
+                tracing::warn!("the same");
+            }
+            drop(taken);
+            tracing::warn!("the same");
+            tracing::warn!("the same");
+        });
+        assert_eq!(seen.lock().unwrap().len(), 4);
     }
 
     #[test]

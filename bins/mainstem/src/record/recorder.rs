@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -63,9 +63,38 @@ pub(crate) struct Recorder<R> {
     genesis: PathBuf,
     lane_blocks: usize,
     clock: Arc<dyn Clock>,
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
     /// Held while one runs.
     running: Arc<Mutex<()>>,
+}
+
+/// Asks recordings to end. Relaxed throughout: it guards nothing.
+#[derive(Debug, Default)]
+struct Stop {
+    /// How often that was asked: a recording ends when it is more often than when the recording began, so no question is
+    /// lost to one that begins at the same moment.
+    asked: AtomicU64,
+    /// There will be no more.
+    finished: AtomicBool,
+}
+
+impl Stop {
+    fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
+
+    fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether a recording is to end that began when it had been asked so often.
+    fn is_meant(&self, before: u64) -> bool {
+        self.asked() != before || self.finished.load(Ordering::Relaxed)
+    }
 }
 
 impl<R: BlockReader> Recorder<R> {
@@ -90,13 +119,12 @@ impl<R: BlockReader> Recorder<R> {
 
     /// Ends the recording that runs, if one does, as if its time was over.
     pub(crate) fn stop(&self) {
-        // Relaxed: it guards nothing.
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.ask();
     }
 
-    /// The same, and waits until it has ended, at most so long.
+    /// The same, and waits until it has ended, at most so long. No other one begins.
     pub(crate) fn finish(&self, within: Duration) {
-        self.stop();
+        self.stop.finish();
         let last = self.clock.monotonic() + within;
         while self.running.try_lock().is_err() && self.clock.monotonic() < last {
             thread::sleep(GLANCE);
@@ -108,11 +136,11 @@ impl<R: BlockReader> Recorder<R> {
     /// # Errors
     /// Another recording runs, or the file cannot be written; or the log cannot be read.
     pub(crate) fn record(&self, wanted: &Wanted) -> Result<Report> {
+        let before = self.stop.asked();
         let Some(tap) = self.tap.open(WAITING) else {
             bail!("a recording runs already; `mainstem record --stop` ends it")
         };
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        self.stop.store(false, Ordering::Relaxed);
         let mut file = Writer::create(&wanted.to).with_context(|| wanted.to.display().to_string())?;
         // Whatever comes from here on is tapped; all before it is in the log, or will be.
         let start = Start::read(&self.reader, &self.genesis, self.lane_blocks)?;
@@ -120,6 +148,7 @@ impl<R: BlockReader> Recorder<R> {
         let head = start.head.map_or(Height(0), |head| head.height);
         let run = Run {
             recorder: self,
+            before,
             wanted,
             tap,
             file,
@@ -145,6 +174,8 @@ impl<R: BlockReader> Recorder<R> {
 /// A recording that runs.
 struct Run<'a, R> {
     recorder: &'a Recorder<R>,
+    /// How often recordings had been asked to end when this one began.
+    before: u64,
     wanted: &'a Wanted,
     tap: TapReader,
     file: Writer,
@@ -165,7 +196,7 @@ impl<R: BlockReader> Run<'_, R> {
         let full = self.wanted.max_bytes - self.wanted.max_bytes / 16;
         let ended = loop {
             let now = self.now();
-            if self.recorder.stop.load(Ordering::Relaxed) {
+            if self.recorder.stop.is_meant(self.before) {
                 break "it was stopped".to_owned();
             }
             if now >= limit {
@@ -332,6 +363,19 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_ends_the_recording_that_has_begun_and_no_later_one_but_the_last_stop_ends_all() {
+        let stop = Stop::default();
+        let first = stop.asked();
+        assert!(!stop.is_meant(first));
+        stop.ask();
+        let second = stop.asked();
+        assert!(stop.is_meant(first), "also if it looks only after another one has begun");
+        assert!(!stop.is_meant(second));
+        stop.finish();
+        assert!(stop.is_meant(second) && stop.is_meant(stop.asked()));
+    }
 
     #[test]
     fn what_was_in_lanes_before_is_taken_from_the_log_and_nothing_twice() {

@@ -107,7 +107,8 @@ impl Replay {
         let Some((_, Chunk::Start(start))) = reader.next().with_context(named)? else {
             bail!("{}: it has no start", named());
         };
-        let Restored { genesis, operations, state, history, head } = start.restore().with_context(named)?;
+        let Restored { genesis, operations, state, history, head } =
+            start.restore(threads).with_context(named)?;
         let registry = Registry::new(&genesis, &operations);
         let bell = Doorbell::new();
         let (mut lanes, mut outlets) = (Vec::new(), Vec::new());
@@ -342,7 +343,7 @@ fn seat(
     lane_blocks: usize,
     bell: &Doorbell,
 ) -> Result<(Seat, Outlet)> {
-    let key = side.nodes[0];
+    let key = *side.nodes.first().with_context(|| format!("chain {} has no node", side.id))?;
     let (lane, ends) = Lane::new(&side, indexed, newest, lane_blocks, bell.clone());
     lane.claim(key, SESSION)?;
     let seat = Seat { chain: side.id, lane, drain: ends.drain, late: VecDeque::new(), came: VecDeque::new() };

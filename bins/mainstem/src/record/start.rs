@@ -6,12 +6,18 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use engine::chain::{BlockView, ChainId, Hash, Height, MainHeader};
 use engine::merkle::history::History;
-use engine::pipeline::Head;
+use engine::pipeline::{Head, PipelineConfig};
 use engine::state::{Genesis, Operation, State};
 use engine::store::{BlockReader, StoredHistory};
 use serde::{Deserialize, Serialize};
 
 use crate::data_dir::read_genesis;
+
+/// Heights are below this: far above what a chain ever reaches, and far from where numbers end.
+const MOST_HEIGHT: u64 = 1 << 62;
+
+/// Memory of all lanes together, as `cache.bytes` takes it at most.
+const MOST_CACHE: u64 = 1 << 40;
 
 /// The state after a main block, or before block 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,26 +90,54 @@ impl Start {
         })
     }
 
-    /// What an engine is started with: the roots are those that the newest header says.
-    pub(super) fn restore(&self) -> Result<Restored> {
+    /// What an engine with so many hashing threads is started with: the roots are those that the newest header says.
+    ///
+    /// # Errors
+    /// A number that no node has, or a state that contradicts its header.
+    pub(super) fn restore(&self, threads: usize) -> Result<Restored> {
         let genesis = Genesis::parse(&self.genesis).context("the genesis document of the recording")?;
-        let mut state = State::new(&genesis);
         let mut operations = Vec::new();
         for hex in &self.operations {
             let bytes = const_hex::decode(hex).context("an operation of the recording")?;
-            let operation = Operation::decode(&bytes)?;
-            state.apply(&operation)?;
-            operations.push(operation);
+            // Of which main block each is, nothing depends on.
+            operations.push((Height(0), Operation::decode(&bytes)?));
+        }
+        // All at once: one by one, each chain would cost as much as there are.
+        let mut state = State::restore(&genesis, &operations)
+            .map_err(|(_, error)| anyhow!("an operation of the recording: {error}"))?;
+        let operations = operations.into_iter().map(|(_, operation)| operation).collect();
+        // As of a node that starts: lanes are made by this, and heights counted on from these.
+        let settings = PipelineConfig {
+            lane_blocks: self.lane_blocks,
+            hash_threads: threads,
+            cache_bytes: MOST_CACHE,
+            ..PipelineConfig::default()
+        };
+        settings.validate(state.chains().len()).context("the recording cannot be replayed")?;
+        if !self.heads.is_sorted_by(|(a, ..), (b, ..)| a < b) {
+            bail!("the chains that the recording begins with are not in order");
+        }
+        let heights = self.heads.iter().map(|(_, height, _)| *height);
+        if let Some(height) =
+            heights.chain(self.head.map(|head| head.height)).find(|height| height.0 > MOST_HEIGHT)
+        {
+            bail!("the recording begins at height {height}; expected at most {MOST_HEIGHT}");
         }
         let mut heads = Vec::new();
         for (chain, height, hash) in &self.heads {
             let place = state.chains().binary_search_by_key(chain, |known| known.id);
             let position = place
                 .map_err(|_| anyhow!("the recording begins with chain {chain}, which nobody registered"))?;
+            let first = state.chains()[position].indexed.next();
+            if *height < first {
+                bail!(
+                    "the recording begins with height {height} of chain {chain}; expected {first} at least"
+                );
+            }
             heads.push((position, *height, *hash));
         }
         // By ascending position, as the chains are.
-        state.index(heads);
+        state.index_restored(heads);
         let size = self.head.map_or(0, |head| head.height.0);
         let history = History::from_peaks(size, self.peaks.clone()).ok_or_else(|| {
             anyhow!("the history of {size} main blocks does not have {} peaks", self.peaks.len())

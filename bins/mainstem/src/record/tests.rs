@@ -170,7 +170,39 @@ fn a_recording_that_lacks_what_was_sealed_is_refused_with_what_is_missing() {
 fn a_start_whose_state_is_not_that_of_its_header_is_refused() {
     let header = MainHeader { height: Height(1), ..Sealer::blank().header };
     let wrong = Start { head: Some(header), peaks: vec![Hash::ZERO], ..start() };
-    assert!(wrong.restore().err().unwrap().to_string().contains("its header says"));
+    assert!(wrong.restore(1).err().unwrap().to_string().contains("its header says"));
     let wrong = Start { peaks: vec![Hash::ZERO], ..start() };
-    assert!(wrong.restore().err().unwrap().to_string().contains("peaks"));
+    assert!(wrong.restore(1).err().unwrap().to_string().contains("peaks"));
+}
+
+#[test]
+fn numbers_that_no_node_has_are_refused_before_they_take_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file.rec");
+    let refused = |threads, change: &dyn Fn(&mut Start)| {
+        let _ = fs::remove_file(&path);
+        let mut file = Writer::create(&path).unwrap();
+        let mut start = start();
+        change(&mut start);
+        file.start(&start).unwrap();
+        file.end(at(0), "x").unwrap();
+        Replay::open(&path, threads).err().map(|error| format!("{error:#}"))
+    };
+    assert_eq!(refused(1, &|_| ()), None);
+    for blocks in [0, (1 << 24) + 1, usize::MAX] {
+        let error = refused(1, &|start| start.lane_blocks = blocks).unwrap();
+        assert!(error.contains(&format!("lane_blocks: {blocks} is out of range")), "{error}");
+    }
+    let error = refused(usize::MAX, &|_| ()).unwrap();
+    assert!(error.contains("hash_threads"), "{error}");
+    let head = |chain, height| (ChainId(chain), Height(height), Hash([1; 32]));
+    for (heads, said) in [
+        (vec![head(7, u64::MAX)], "height 18446744073709551615"),
+        (vec![head(7, 0)], "expected 1 at least"),
+        (vec![head(7, 3), head(7, 4)], "not in order"),
+        (vec![head(9, 3)], "which nobody registered"),
+    ] {
+        let error = refused(1, &|start| start.heads.clone_from(&heads)).unwrap();
+        assert!(error.contains(said), "{error}");
+    }
 }

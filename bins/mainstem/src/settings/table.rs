@@ -93,8 +93,24 @@ impl Setting {
 }
 
 /// The settings that `mainstem reload` changes in a running node; all others hold from the next start on.
-pub(crate) const RELOADS: [&str; 4] =
-    ["api.admin_token_file", "run.drain_ms", "run.stop_timeout_ms", "log.filter"];
+pub(crate) const RELOADS: [&str; 16] = [
+    "api.cors_origins",
+    "api.admin_token_file",
+    "run.drain_ms",
+    "run.stop_timeout_ms",
+    "health.min_free",
+    "health.max_head_age_ms",
+    "watch.stalled_ms",
+    "watch.silent_ms",
+    "watch.late_ms",
+    "watch.full_ms",
+    "watch.quiet_ms",
+    "watch.behind_blocks",
+    "watch.remedy_ms",
+    "watch.quarantine_after",
+    "metrics.max_chains",
+    "log.filter",
+];
 
 /// All settings, in the order of the file.
 pub(crate) fn settings() -> &'static [Setting] {

@@ -64,6 +64,20 @@ fn dev_serves_while_it_runs_and_stops_on_a_signal() {
         let durable = http::try_durable(&api)?;
         (durable.len() == 8 && durable.iter().all(|(_, height)| *height > 0)).then_some(())
     });
+    // It is steered as every node is.
+    let admin = |args: &[&str]| {
+        let (code, out, error) = run(mainstem().args(args).arg("--data").arg(dir.path().join("world")));
+        assert_eq!(code, 0, "{args:?}: {out}{error}");
+        out
+    };
+    assert!(admin(&["chains", "pause", "tDVV"]).contains("tDVV"));
+    admin(&["chains", "resume", "tDVV"]);
+    assert_eq!(admin(&["reload"]), "nothing has changed\n");
+    admin(&["log", "set", "info"]);
+    admin(&["snapshot", "--to", dir.path().join("copy").to_str().unwrap()]);
+    assert!(dir.path().join("copy/MANIFEST.json").exists());
+    let (code, out, error) = run(mainstem().args(["trace", "block", "latest", "--node", &api]));
+    assert!(code == 0 && out.starts_with("main block ") && out.contains("synced"), "{out}{error}");
     dev.signal("INT");
     assert!(dev.wait().success(), "{}", dev.output());
     let output = dev.output();

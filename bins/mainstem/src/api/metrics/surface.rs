@@ -1,12 +1,14 @@
 //! What was asked of the node, how its chains are, whether it is well, and what its process takes.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::store::BlockReader;
 use rest::health::Check;
-use rest::status::State;
+use rest::status::{Reason, State};
 
 use super::super::requests::Requests;
 use super::super::routes::Node;
@@ -17,6 +19,17 @@ use crate::watch::{Tallies, Worst};
 
 /// Name of what those chains are together that have no series of their own.
 const OTHERS: &str = "other";
+
+/// Version, commit and compiler. The commit is known where the one who builds says it; so the same sources are the same
+/// program, in a checkout and out of it.
+const BUILD: [&str; 3] = [
+    env!("CARGO_PKG_VERSION"),
+    match option_env!("MAINSTEM_COMMIT") {
+        Some(commit) => commit,
+        None => "unknown",
+    },
+    env!("MAINSTEM_RUSTC"),
+];
 
 /// All of it, as it was at one moment.
 #[derive(Debug)]
@@ -35,7 +48,7 @@ pub(super) struct Surface {
 /// A figure of a chain: name, help, value, and how those of several chains make one.
 type Figure = (&'static str, &'static str, fn(&Worst) -> f64, fn(f64, f64) -> f64);
 
-const FIGURES: [Figure; 4] = [
+const FIGURES: [Figure; 3] = [
     (
         "chain_lag_blocks",
         "Blocks that a side chain's node has and that are not durable here",
@@ -49,12 +62,6 @@ const FIGURES: [Figure; 4] = [
         |chain| chain.received.saturating_sub(chain.durable) as f64,
         |a, b| a + b,
     ),
-    (
-        "chain_blocks_per_second",
-        "Blocks of a side chain made durable a second, over the last 10 s",
-        |chain| chain.rate,
-        |a, b| a + b,
-    ),
 ];
 
 impl Surface {
@@ -66,14 +73,16 @@ impl Surface {
             disk: node.stats.disk(),
             states: node.board.counts(),
             chains: node.board.worst(usize::MAX),
-            max_chains: node.max_chains,
+            // Relaxed: a bound of its own.
+            max_chains: node.max_chains.load(Ordering::Relaxed),
             tallies: node.board.tallies(),
         }
     }
 
     pub(super) fn node(&self, out: &mut Lines<'_>) -> fmt::Result {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        out.info("build_info", "What runs, as labels; always 1", [[("version", version)]])?;
+        let [version, commit, rustc] = BUILD.map(str::to_owned);
+        let labels = [("version", version), ("commit", commit), ("rustc", rustc)];
+        out.info("build_info", "What runs, as labels; always 1", [labels])?;
         out.gauges(
             "health_check",
             "Whether a check of /readyz is well (1) or not (0)",
@@ -98,6 +107,19 @@ impl Surface {
             "state",
             self.states.iter().map(|(state, count)| (state.name(), *count as u64)),
         )?;
+        let mut reasons = HashMap::new();
+        for chain in &self.chains {
+            *reasons.entry(chain.reason).or_default() += 1;
+        }
+        out.gauges_by_two(
+            "side_chains_by_reason",
+            "Side chains for each reason that a state can have",
+            ["state", "reason"],
+            Reason::ALL.iter().map(|reason| {
+                let chains = reasons.get(reason).copied().unwrap_or(0);
+                ([reason.state().name(), reason.name()], chains)
+            }),
+        )?;
         let Tallies { changes, asked_again, hung_up, quarantined, stalls } = self.tallies;
         out.counter("watch_changes", "Changes of a side chain's state or reason", changes)?;
         out.counters(
@@ -114,6 +136,13 @@ impl Surface {
             let others = others.iter().map(value).reduce(join).map(|value| (OTHERS.to_owned(), value));
             out.gauges(name, help, "chain", each.chain(others))?;
         }
+        // Heights of different chains make no sum: what all of them have is in side_blocks_indexed.
+        out.counters(
+            "chain_blocks",
+            "Durable height of a side chain",
+            "chain",
+            shown.iter().map(|chain| (chain.chain.to_string(), chain.durable)),
+        )?;
         let state = |chain: &Worst| {
             let (state, reason) = (chain.reason.state().name(), chain.reason.name());
             [("chain", chain.chain.to_string()), ("state", state.to_owned()), ("reason", reason.to_owned())]

@@ -19,9 +19,10 @@ use rest::Client;
 
 use crate::logging;
 use crate::node::{Node, PortFlags};
-use crate::settings::{LogFilter, Settings};
+use crate::settings::{ConfigArgs, LogFilter, Settings};
 use crate::signals::Signals;
 
+use super::run::Steering;
 use check::Checked;
 use progress::{Progress, grouped, per_second};
 use side_chains::SideChains;
@@ -95,33 +96,40 @@ impl Dev {
         let mut progress = Progress::new(goal, 0);
         logging::start(&settings.log, Some(above(progress.bar())));
         let signals = Signals::listen()?;
-        let node = Node::start(&settings, PortFlags { ingest: "--quic", api: "--api" })?;
-        announce(&self.data, &world, &node)?;
+        // What a reload finds is what holds.
+        let mut config = ConfigArgs::default();
+        config.flags.insert("data.dir", self.data.to_string_lossy().into_owned());
+        config.flags.insert("api.addr", self.api.to_string());
+        config.flags.insert("ingest.addr", self.quic.to_string());
+        config.flags.insert("log.filter", self.log.text().to_owned());
+        let node = Steering::start(&settings, PortFlags { ingest: "--quic", api: "--api" }, config)?;
+        node.look(|node| announce(&self.data, &world, node))?;
 
         let sim = Arc::new(SimConfig { blocks_per_second: self.rate, ..SimConfig::default() });
-        let before = node.side_blocks();
+        let before = node.look(Node::side_blocks);
         let start = Instant::now();
         progress = Progress::new(goal, before);
-        let side_chains = SideChains::start(world.nodes, &sim, node.ingest_addr(), node.key())?;
+        let (ingest, key, api) = node.look(|node| (node.ingest_addr(), node.key(), node.api_addr()));
+        let side_chains = SideChains::start(world.nodes, &sim, ingest, key)?;
         let failure = loop {
-            if let Some(reason) = node.failed().or_else(|| side_chains.failed()) {
+            if let Some(reason) = node.look(Node::failed).or_else(|| side_chains.failed()) {
                 break Some(reason);
             }
-            if progress.update(&node) || signals.wait(Duration::from_millis(100)) {
+            if node.look(|node| progress.update(node)) || signals.wait(Duration::from_millis(100)) {
                 break None;
             }
         };
         progress.finish();
         let took = start.elapsed();
 
-        let client = Client::new(&format!("http://{}", node.api_addr()));
+        let client = Client::new(&format!("http://{api}"));
         let checked = match failure {
             Some(reason) => Err(anyhow!("{reason}")),
             None => check::check(&client, FIRST_CHAIN, &sim).context("the proof does not verify"),
         };
         side_chains.stop();
-        let side_blocks = node.side_blocks() - before;
-        let stats = node.stop()?;
+        let side_blocks = node.look(Node::side_blocks) - before;
+        let stats = node.end().stop()?;
         let ms = |quantile| stats.durable.value_at_quantile(quantile) as f64 / 1000.0;
         let mut out = stdout().lock();
         writeln!(

@@ -25,8 +25,8 @@ pub(in crate::command) struct Steering {
 }
 
 impl Steering {
-    /// Starts a node, in which is paused what was paused when it ran last, and takes changes. `config` is read again when somebody asks
-    /// for that.
+    /// Starts a node, in which is paused what was paused when it ran last, and takes changes. `config` is read again when
+    /// somebody asks for that.
     pub(in crate::command) fn start(
         settings: &Settings,
         flags: PortFlags,
