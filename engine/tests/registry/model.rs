@@ -14,11 +14,11 @@ use engine::sim::{SimChain, SimConfig};
 use engine::state::{Genesis, MainChain, Operation, OperationError, SideChain, ops_root};
 use engine::store::{BlockReader, BlockStore};
 
-pub const KEY: NodeKey = NodeKey([1; 32]);
-pub const SESSION: SessionId = SessionId(1);
+pub(crate) const KEY: NodeKey = NodeKey([1; 32]);
+pub(crate) const SESSION: SessionId = SessionId(1);
 
 /// A store that is opened again and again.
-pub trait Place {
+pub(crate) trait Place {
     type Store: BlockStore + 'static;
     type Reader: BlockReader;
 
@@ -27,7 +27,7 @@ pub trait Place {
 
 /// What happens.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     Register {
         chain: u32,
         first: u64,
@@ -59,7 +59,7 @@ struct Model {
     received: u64,
 }
 
-pub struct TestClock(Instant);
+pub(crate) struct TestClock(Instant);
 
 impl Clock for TestClock {
     fn wall(&self) -> Timestamp {
@@ -70,11 +70,11 @@ impl Clock for TestClock {
     }
 }
 
-pub fn clock() -> Arc<dyn Clock> {
+pub(crate) fn clock() -> Arc<dyn Clock> {
     Arc::new(TestClock(Instant::now()))
 }
 
-pub fn side(id: u32, first: u64) -> SideChain {
+pub(crate) fn side(id: u32, first: u64) -> SideChain {
     SideChain {
         id: ChainId(id),
         name: format!("side {id}"),
@@ -85,12 +85,12 @@ pub fn side(id: u32, first: u64) -> SideChain {
 }
 
 /// Chains 2 and 4.
-pub fn genesis() -> Genesis {
+pub(crate) fn genesis() -> Genesis {
     let main = MainChain { id: ChainId(9_992_731), name: "main".into(), aelf_root: true };
     Genesis::parse(&Genesis::document(&main, &[side(2, 1), side(4, 3)])).unwrap()
 }
 
-pub fn config(hash_threads: usize) -> PipelineConfig {
+pub(crate) fn config(hash_threads: usize) -> PipelineConfig {
     PipelineConfig {
         seal_interval: Duration::from_millis(1),
         lane_blocks: 16,
@@ -99,12 +99,12 @@ pub fn config(hash_threads: usize) -> PipelineConfig {
     }
 }
 
-pub fn sim(chain: u32) -> SimChain {
+pub(crate) fn sim(chain: u32) -> SimChain {
     SimChain::new(ChainId(chain), Arc::new(SimConfig { transactions: 0, ..SimConfig::default() }))
 }
 
 /// Sends up to `count` blocks after those that the lane has; gives how many.
-pub fn push(lane: &Lane, count: u64) -> Result<u64, Refusal> {
+pub(crate) fn push(lane: &Lane, count: u64) -> Result<u64, Refusal> {
     let position = match lane.claim(KEY, SESSION)? {
         Claim::Speaker(position) | Claim::Standby(position) => position,
     };
@@ -121,7 +121,7 @@ pub fn push(lane: &Lane, count: u64) -> Result<u64, Refusal> {
     Ok(count)
 }
 
-pub fn wait_until(what: &str, done: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "{what}: not within a minute");
@@ -130,7 +130,7 @@ pub fn wait_until(what: &str, done: impl Fn() -> bool) {
 }
 
 /// Does the steps, checks each against the model, and gives the newest `state_root`.
-pub fn run<P: Place>(place: &mut P, steps: &[Step], hash_threads: usize) -> Hash {
+pub(crate) fn run<P: Place>(place: &mut P, steps: &[Step], hash_threads: usize) -> Hash {
     let genesis = genesis();
     let mut models: BTreeMap<u32, Model> = (genesis.chains.iter())
         .map(|side| {
