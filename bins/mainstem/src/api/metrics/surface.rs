@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::store::BlockReader;
@@ -73,8 +72,7 @@ impl Surface {
             disk: node.stats.disk(),
             states: node.board.counts(),
             chains: node.board.worst(usize::MAX),
-            // Relaxed: a bound of its own.
-            max_chains: node.max_chains.load(Ordering::Relaxed),
+            max_chains: node.max_chains,
             tallies: node.board.tallies(),
         }
     }
