@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::store::BlockReader;
@@ -72,7 +73,8 @@ impl Surface {
             disk: node.stats.disk(),
             states: node.board.counts(),
             chains: node.board.worst(usize::MAX),
-            max_chains: node.max_chains,
+            // Relaxed: a bound of its own.
+            max_chains: node.max_chains.load(Ordering::Relaxed),
             tallies: node.board.tallies(),
         }
     }
