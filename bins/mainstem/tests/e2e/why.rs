@@ -4,6 +4,8 @@ use engine::chain::{ChainId, Columns, Hash, Height, Timestamp};
 use engine::source::{Source, SourceError};
 use net::client::{Client, ClientConfig};
 use net::identity::Identity;
+use rest::status::{Reason, State};
+use rest::{Event, Topic};
 use serde_json::Value;
 
 use crate::support::node::{Chain, Data, Node};
@@ -156,10 +158,20 @@ fn why_a_chain_is_behind_is_said_in_the_same_words_everywhere() {
     wait_for("blocks of the chain that is to be paused", || {
         (http::durable(&node.api, PAUSED) > 5).then_some(())
     });
+    let mut events = rest::Client::new(&node.api).events(&[Topic::Chains], None).unwrap();
     let (code, _, error) =
         run(mainstem().args(["chains", "pause", &PAUSED.to_string(), "--data"]).arg(data.path()));
     assert_eq!(code, 0, "{error}");
     assert_eq!(agree(&node, PAUSED, "paused"), "paused-by-operator");
+    // Whoever listens has heard of it, too; the stream ends at last.
+    let paused = events.any(|event| match event.unwrap() {
+        Event::Chain(chain) if chain.chain_id.0 == PAUSED => {
+            let status = chain.progress.unwrap().status;
+            (status.state, status.reason) == (State::Paused, Reason::PausedByOperator)
+        }
+        _ => false,
+    });
+    assert!(paused, "no event tells of the chain that was paused");
     wait_for("blocks of the chain that is to stop", || (http::durable(&node.api, STOPPED) > 5).then_some(()));
     sims[1].signal("STOP");
     let reason = agree(&node, STOPPED, "stalled");
