@@ -108,7 +108,7 @@ fn main() -> ExitCode {
         Command::Top(top) => ended(top.run()),
         Command::Proof(proof) => ended(proof.run()),
         Command::Prune(prune) => ended(prune.run()),
-        Command::Verify(verify) => ended(verify.run()),
+        Command::Verify(verify) => verify.run(),
         Command::Follow(follow) => ended(follow.run()),
         Command::Completions(completions) => ended(completions.run(Cli::command())),
         Command::Man(man) => ended(man.run(Cli::command())),

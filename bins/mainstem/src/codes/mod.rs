@@ -20,7 +20,9 @@ use std::fmt;
 use classify::{Exit, of};
 pub(crate) use classify::{WithCode, as_storage, report, say};
 
+#[cfg(test)]
 use net::control::RefusalCode;
+#[cfg(test)]
 use rest::status::Reason;
 
 /// A code. Shown as `MS-1204`.
@@ -53,11 +55,13 @@ impl Code {
     }
 
     /// Of a refusal of the protocol.
+    #[cfg(test)]
     pub(crate) fn of_refusal(refusal: RefusalCode) -> Self {
         Self(2000 + refusal.number())
     }
 
     /// Of a reason of a chain's state.
+    #[cfg(test)]
     pub(crate) fn of_reason(reason: Reason) -> Self {
         Self(3000 + reason.number())
     }
