@@ -14,7 +14,7 @@ use engine::pipeline::SealRules;
 use engine::state::{Registry, SideChain};
 use net::control::RefusalCode;
 use net::server::{Departure, KeyRefusal, Left, PeerChainState, PeerList, SessionSeen};
-use rest::status::{Change, Progress, Reason, State, Status, Why};
+use rest::status::{Change, Progress, Reason, State, Why};
 use tokio::sync::broadcast;
 
 use super::judge::{Gone, Limits};
@@ -189,11 +189,13 @@ impl Board {
     }
 
     /// How a chain is doing; `None` if it is not registered.
-    pub(crate) fn status(&self, chain: ChainId) -> Option<Status> {
+    #[cfg(test)]
+    pub(crate) fn status(&self, chain: ChainId) -> Option<rest::status::Status> {
         self.look(chain, Row::status)
     }
 
     /// How far a chain is; `None` if it is not registered.
+    #[cfg(test)]
     pub(crate) fn progress(&self, chain: ChainId) -> Option<Progress> {
         self.look(chain, Row::progress)
     }

@@ -26,6 +26,7 @@ pub(crate) struct Limits {
 }
 
 /// What is known of a chain at a moment.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Observed {
     /// The operator has paused it.

@@ -358,7 +358,7 @@ impl Watcher {
                     );
                 }
                 Turn::Moves(place) => {
-                    tracing::info!(stage = STAGES[place], "stage {} moves again", STAGES[place])
+                    tracing::info!(stage = STAGES[place], "stage {} moves again", STAGES[place]);
                 }
             }
         }

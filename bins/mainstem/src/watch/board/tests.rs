@@ -95,7 +95,7 @@ impl Bench {
         ends.drain.release(Height(newest), Duration::ZERO, |_, _| ());
     }
 
-    fn refused(&self, code: RefusalCode, count: u64) -> ChainRefusal {
+    fn refused(code: RefusalCode, count: u64) -> ChainRefusal {
         ChainRefusal {
             chain: ChainId(1),
             key: KEY,
@@ -156,7 +156,7 @@ fn a_chain_goes_from_one_reason_to_the_next_and_its_history_tells() {
     bench.store(1);
 
     // What it sends is refused, until something comes.
-    let refusal = bench.refused(RefusalCode::WrongParent, 1);
+    let refusal = Bench::refused(RefusalCode::WrongParent, 1);
     bench.turn(1, |row| assert_eq!(row.hear(&refusal, Duration::from_secs(200)), [(KEY, 1)]));
     assert_eq!(bench.reason(1), Reason::WrongParent);
     let text = bench.board.status(ChainId(1)).unwrap().text;
@@ -334,7 +334,7 @@ fn a_turn_over_ten_thousand_chains_looks_at_those_that_moved() {
 #[test]
 fn a_stranger_that_names_a_chain_is_a_hint_only_while_no_node_of_its_own_was_heard_of() {
     let mut bench = bench(1, 64);
-    let stranger = bench.refused(RefusalCode::UnknownKey, 3);
+    let stranger = Bench::refused(RefusalCode::UnknownKey, 3);
     bench.turn(1, |row| row.hear_stranger(&stranger, Duration::from_secs(1)));
     assert_eq!(bench.reason(1), Reason::UnknownKey);
     let text = bench.board.status(ChainId(1)).unwrap().text;
