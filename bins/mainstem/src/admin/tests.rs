@@ -211,7 +211,7 @@ fn what_takes_long_holds_no_change_up_and_what_takes_a_moment_needs_no_place() {
         ask("/v1/admin/record", record.clone());
         ask("/v1/admin/snapshot", json!({ "to": "/dir" }));
         let (status, _, detail) = refused("/v1/admin/record", &record);
-        assert!(status == 409 && detail.contains("--stop ends it"), "{detail}");
+        assert!(status == 409 && detail.contains("a recording runs already"), "{detail}");
         assert_eq!(refused("/v1/admin/snapshot", &json!({ "to": "/dir" })).0, 409);
         fixture.client().post("/v1/admin/reload", &Value::Null).unwrap();
         let chain = json!({ "id": 9, "name": "x", "first_height": 1, "nodes": ["ab".repeat(32)] });

@@ -201,11 +201,14 @@ fn a_running_node_is_steered_and_says_what_it_cannot_do() {
     });
     let out = done(&data.path(), &["log", "set", "debug", "--for", "10m"]);
     assert!(out.starts_with("info,debug, for ") && out.ends_with("s, then info again\n"), "{out}");
-    // Connections are told of at debug alone.
-    wait_for("a line that is written at debug alone", || {
-        let _ = http::try_get(&node.api, "/v1/status");
-        node.process.output().contains("DEBUG").then_some(())
+    // Whoever is turned away is told of at debug alone.
+    let stranger = dir.path().join("stranger.key");
+    key(&stranger);
+    let knocking = sim(&node, &stranger, "7", &["--rate", "1"]);
+    node.process.line("a line that is written at debug alone", |line| {
+        (line.contains("DEBUG") && line.contains("turned a key away")).then_some(())
     });
+    drop(knocking);
     assert_eq!(done(&data.path(), &["log", "reset"]), "info, as configured\n");
     let text = "[api]\nadmin_token_file = \"token\"\ncors_origins = \"https://explorer.example\"\n[log]\nfilter = \"warn\"\n[watch]\nquiet_ms = 30000\n";
     fs::write(&config, text).unwrap();
