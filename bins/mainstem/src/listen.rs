@@ -155,24 +155,9 @@ async fn accept<S, F>(
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::net::Ipv4Addr;
-    use std::time::Instant;
-
     use super::*;
-
-    /// How nice the threads of this process with such a name are.
-    fn nice_of(name: &str) -> Vec<i32> {
-        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-        let stats = tasks.filter_map(|task| fs::read_to_string(task.join("stat")).ok());
-        let ours = stats.filter(|stat| stat.contains(&format!("({name}-")));
-        // proc(5): the 19th field; the name before may have spaces.
-        let nice =
-            |stat: String| stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse();
-        ours.map(|stat| nice(stat).unwrap()).collect()
-    }
 
     #[test]
     fn this_machine_is_named_by_its_addresses_or_as_localhost() {
@@ -186,21 +171,41 @@ mod tests {
         }
     }
 
-    #[test]
-    fn threads_stand_back_as_far_as_they_are_told_and_no_others_do() {
-        let start = |name, nice| {
-            let addr = (Ipv4Addr::LOCALHOST, 0).into();
-            let config = Config { addr, name, threads: 2, nice, blocking_threads: 1, connections: 1 };
-            Listener::start(config, |_, _| async {}).unwrap()
-        };
-        let (_meek, _plain) = (start("meek", 7), start("plain", 0));
-        let own = rustix::process::getpriority_process(None).unwrap();
-        // A thread gets its name, and stands back, a moment after it has started.
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while nice_of("meek") != [own + 7; 2] || nice_of("plain") != [own; 2] {
-            let now = (nice_of("meek"), nice_of("plain"));
-            assert!(Instant::now() < deadline, "this thread has {own}, those of both have {now:?}");
-            std::thread::sleep(Duration::from_millis(5));
+    #[cfg(target_os = "linux")]
+    mod standing_back {
+        use std::fs;
+        use std::net::Ipv4Addr;
+        use std::time::Instant;
+
+        use super::*;
+
+        /// How nice the threads of this process with such a name are.
+        fn nice_of(name: &str) -> Vec<i32> {
+            let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+            let stats = tasks.filter_map(|task| fs::read_to_string(task.join("stat")).ok());
+            let ours = stats.filter(|stat| stat.contains(&format!("({name}-")));
+            // proc(5): the 19th field; the name before may have spaces.
+            let nice =
+                |stat: String| stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse();
+            ours.map(|stat| nice(stat).unwrap()).collect()
+        }
+
+        #[test]
+        fn threads_stand_back_as_far_as_they_are_told_and_no_others_do() {
+            let start = |name, nice| {
+                let addr = (Ipv4Addr::LOCALHOST, 0).into();
+                let config = Config { addr, name, threads: 2, nice, blocking_threads: 1, connections: 1 };
+                Listener::start(config, |_, _| async {}).unwrap()
+            };
+            let (_meek, _plain) = (start("meek", 7), start("plain", 0));
+            let own = rustix::process::getpriority_process(None).unwrap();
+            // A thread gets its name, and stands back, a moment after it has started.
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while nice_of("meek") != [own + 7; 2] || nice_of("plain") != [own; 2] {
+                let now = (nice_of("meek"), nice_of("plain"));
+                assert!(Instant::now() < deadline, "this thread has {own}, those of both have {now:?}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }

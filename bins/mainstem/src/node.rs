@@ -84,7 +84,7 @@ pub(crate) struct Node {
 /// What makes main blocks.
 pub(crate) enum Chain {
     /// This node's own stages.
-    Solo(Running),
+    Solo(Box<Running>),
     /// Another chain's node, by calls.
     External(Arc<External>),
 }
@@ -636,7 +636,7 @@ impl Starting {
         settings: &Settings,
     ) -> Result<(Chain, Option<external::Server>)> {
         match self {
-            Self::Solo(engine) => Ok((Chain::Solo(engine.start(sinks)), None)),
+            Self::Solo(engine) => Ok((Chain::Solo(Box::new(engine.start(sinks))), None)),
             Self::External { driver, external, config } => {
                 sinks.into_iter().try_for_each(|sink| external.announce_to(sink))?;
                 let addr = settings.external.addr;

@@ -187,7 +187,7 @@ mod tests {
         let genesis = Genesis::parse(&Genesis::document(&main, &[side(1), side(2)])).unwrap();
         // Room for the index of four chains.
         let mut room = Room { max_leaves: 1, segment_bytes: 1 << 16 };
-        room.segment_bytes = (1..)
+        room.segment_bytes = (1..1 << 20)
             .map(|more| (1 << 16) + more)
             .find(|bytes| Room { segment_bytes: *bytes, ..room }.judge(4).is_ok())
             .unwrap();

@@ -228,7 +228,7 @@ fn restore_file(entry: &Entry, from: &Path, to: &Path) -> Result<(), SnapshotErr
     let mode = if entry.path == "node.key" { 0o600 } else { 0o644 };
     let mut copy = || {
         let mut file = create_new(&path, mode)?;
-        if entry.path.ends_with(".seg") && entry.bytes > 0 {
+        if Path::new(&entry.path).extension().is_some_and(|extension| extension == "seg") && entry.bytes > 0 {
             // A disk that is too small shows here, and not when the node writes.
             rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, entry.bytes)?;
         }
@@ -260,6 +260,12 @@ fn restore_file(entry: &Entry, from: &Path, to: &Path) -> Result<(), SnapshotErr
     Ok(())
 }
 
+/// What every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
 /// Reads and checks what a snapshot says of itself.
 fn read_manifest(from: &Path) -> Result<Manifest, SnapshotError> {
     let path = from.join(MANIFEST);
@@ -274,10 +280,6 @@ fn read_manifest(from: &Path) -> Result<Manifest, SnapshotError> {
         }
         Err(error) => return Err(SnapshotError::io("read", &path)(error)),
     };
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
     // Before all else: another version may have other members.
     let Versioned { version } =
         serde_json::from_slice(&bytes).map_err(|error| damaged(&format!("is no manifest: {error}")))?;

@@ -214,6 +214,10 @@ struct Node {
 }
 
 impl World {
+    #[expect(
+        clippy::many_single_char_names,
+        reason = "the names of the nodes, as the rules of the test have them"
+    )]
     fn start(tools: &Path, rules: &str) -> Result<Self> {
         let folder = workspace::target("monitoring");
         if folder.exists() {

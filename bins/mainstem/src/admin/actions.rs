@@ -42,6 +42,7 @@ pub(crate) trait Actions: Send + Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Applied {
     /// Settings that hold now, as `section.key`.
+    #[expect(clippy::struct_field_names, reason = "the name in the answer")]
     pub applied: Vec<String>,
     /// Settings that changed and hold from the next start on.
     pub needs_restart: Vec<String>,

@@ -87,9 +87,9 @@ impl Client {
 
     fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<Value, ClientError> {
         let mut stream = self.connect()?;
-        let answer = exchange(&mut stream, method, path, body).map_err(|error| self.no_node(error))?;
-        let (status, body) = parse(&answer).ok_or_else(|| self.no_node("the answer breaks off"))?;
-        let value: Value = serde_json::from_slice(body).map_err(|error| self.no_node(error))?;
+        let answer = exchange(&mut stream, method, path, body).map_err(|error| self.no_node(&error))?;
+        let (status, body) = parse(&answer).ok_or_else(|| self.no_node(&"the answer breaks off"))?;
+        let value: Value = serde_json::from_slice(body).map_err(|error| self.no_node(&error))?;
         if (200..300).contains(&status) {
             return Ok(value);
         }
@@ -116,7 +116,7 @@ impl Client {
         })
     }
 
-    fn no_node(&self, what: impl ToString) -> ClientError {
+    fn no_node(&self, what: &dyn ToString) -> ClientError {
         ClientError::NotANode { socket: self.socket.clone(), what: what.to_string() }
     }
 }

@@ -159,19 +159,21 @@ struct Slow {
 }
 
 impl Slow {
-    fn go_on(&self) -> Result<Value, AdminError> {
+    fn go_on(&self) -> Value {
         self.begun.send(()).unwrap();
         let _ = self.hold.lock().unwrap().recv();
-        Ok(json!({}))
+        json!({})
     }
 }
 
 impl Actions for Slow {
     fn add_chain(&self, _: SideChain) -> Result<Height, AdminError> {
-        self.go_on().map(|_| Height(1))
+        self.go_on();
+        Ok(Height(1))
     }
     fn remove_chain(&self, _: ChainId) -> Result<Height, AdminError> {
-        self.go_on().map(|_| Height(1))
+        self.go_on();
+        Ok(Height(1))
     }
     fn pause_chain(&self, _: ChainId, _: bool) -> Result<(), AdminError> {
         Ok(())
@@ -181,10 +183,10 @@ impl Actions for Slow {
         Ok(Applied { notes: vec![nice.to_string()], ..Applied::default() })
     }
     fn snapshot(&self, _: &Path, _: bool) -> Result<Value, AdminError> {
-        self.go_on()
+        Ok(self.go_on())
     }
     fn record(&self, _: &crate::record::Wanted) -> Result<Value, AdminError> {
-        self.go_on()
+        Ok(self.go_on())
     }
     fn stop_record(&self) -> Result<(), AdminError> {
         Ok(())
@@ -263,10 +265,10 @@ fn noise_long_bodies_and_connections_that_say_nothing_hold_nobody_up() {
     assert!(fixture.raw(b"\x16\x03\x01\x00noise\r\n\r\n").starts_with("HTTP/1.1 400"));
     let long = [
         b"POST /v1/admin/chains HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999\r\n\r\n",
-        &[b' '; 300 << 10][..],
+        &vec![b' '; 300 << 10][..],
     ];
     assert!(fixture.raw(&long.concat()).starts_with("HTTP/1.1 413"));
-    let head = [b"GET /", &[b'a'; 100 << 10][..]].concat();
+    let head = [b"GET /", &vec![b'a'; 100 << 10][..]].concat();
     assert!(!fixture.raw(&head).starts_with("HTTP/1.1 2"));
     for body in ["", "{", "[]", "null", "{\"id\":1}", &format!("{{\"id\":{}", "[".repeat(200_000))] {
         let head = format!(

@@ -36,6 +36,7 @@ impl Heads {
     }
 
     /// At most so many may wait at a time; `newest` is the main block that is there already.
+    #[expect(clippy::large_types_passed_by_value, reason = "once, at the start")]
     pub(crate) fn new(most: usize, newest: Option<Head>) -> Self {
         Self { newest: watch::Sender::new(newest), slots: Arc::new(Semaphore::new(most)), most }
     }

@@ -89,7 +89,7 @@ pub(crate) fn limit(text: &str, most: usize) -> Result<usize, Problem> {
 
 /// A time in the parameter `field`: a whole number with its unit, `ms` or `s`, at most so long.
 pub(crate) fn time(field: &str, text: &str, most: Duration) -> Result<Duration, Problem> {
-    let in_unit = |unit, millis: u64| Some(digits::<u64>(text.strip_suffix(unit)?)?.checked_mul(millis)?);
+    let in_unit = |unit, millis: u64| digits::<u64>(text.strip_suffix(unit)?)?.checked_mul(millis);
     let millis = in_unit("ms", 1).or_else(|| in_unit("s", 1_000)).map(Duration::from_millis);
     millis.filter(|time| *time <= most).ok_or_else(|| {
         let most = most.as_secs();

@@ -41,6 +41,7 @@ pub(super) struct Method {
     route: Route,
     /// The member of the answer that is the result; else all of it.
     member: Option<&'static str>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is held against it"))]
     pub(super) doc: &'static str,
 }
 
@@ -346,6 +347,7 @@ struct Failure {
 }
 
 impl Failure {
+    #[expect(clippy::needless_pass_by_value, reason = "callers make it where they stand")]
     fn new(code: i32, message: impl ToString) -> Self {
         Self { code, message: message.to_string(), data: None }
     }

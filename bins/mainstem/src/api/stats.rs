@@ -122,6 +122,7 @@ struct Seen {
 
 /// The file system of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit")]
 pub(crate) struct DiskNow {
     /// What the files of the log take.
     pub used_bytes: u64,
@@ -365,6 +366,7 @@ fn latency<'a>(seconds: impl Iterator<Item = &'a Vec<(u64, u64)>>) -> Option<res
     counts.sort_unstable_by_key(|(value, _)| *value);
     let all: u64 = counts.iter().map(|(_, count)| count).sum();
     let at = |share: f64| {
+        #[expect(clippy::cast_sign_loss, reason = "a share of a count is not negative")]
         let wanted = ((all as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
         let reached = |(value, count): &&(u64, u64)| {

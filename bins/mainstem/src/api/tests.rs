@@ -80,7 +80,7 @@ impl Fixture {
         let ingest = net::server::Server::start(config, parts).unwrap();
         let slot = EngineSlot::default();
         let heads = Heads::new(STREAMS, None);
-        slot.put(Chain::Solo(engine.start(vec![heads.sink()])));
+        slot.put(Chain::Solo(Box::new(engine.start(vec![heads.sink()]))));
 
         let lane = cache.lane(CHAIN).unwrap();
         let key: NodeKey = key.parse().unwrap();

@@ -115,7 +115,7 @@ impl Replay {
         for chain in state.chains() {
             let side = if chain.active { registry.chain(chain.id) } else { None };
             let side = side.unwrap_or_else(|| nobody(chain.id));
-            let (seat, outlet) = seat(side, chain.indexed, chain.newest(), start.lane_blocks, &bell.0)?;
+            let (seat, outlet) = seat(&side, chain.indexed, chain.newest(), start.lane_blocks, &bell.0)?;
             lanes.push(seat);
             outlets.push(outlet);
         }
@@ -291,7 +291,7 @@ impl Replay {
             Operation::Register(side) => side.clone(),
             Operation::Remove(id) => nobody(*id),
         };
-        let (seat, outlet) = seat(side, chain.indexed, chain.newest(), self.lane_blocks, &self.bell.0)?;
+        let (seat, outlet) = seat(&side, chain.indexed, chain.newest(), self.lane_blocks, &self.bell.0)?;
         if applied.inserted {
             self.lanes.insert(applied.position, seat);
             self.outlets.insert(applied.position, outlet);
@@ -337,14 +337,14 @@ impl Seat {
 }
 
 fn seat(
-    side: SideChain,
+    side: &SideChain,
     indexed: Height,
     newest: Option<Hash>,
     lane_blocks: usize,
     bell: &Doorbell,
 ) -> Result<(Seat, Outlet)> {
     let key = *side.nodes.first().with_context(|| format!("chain {} has no node", side.id))?;
-    let (lane, ends) = Lane::new(&side, indexed, newest, lane_blocks, bell.clone());
+    let (lane, ends) = Lane::new(side, indexed, newest, lane_blocks, bell.clone());
     lane.claim(key, SESSION)?;
     let seat = Seat { chain: side.id, lane, drain: ends.drain, late: VecDeque::new(), came: VecDeque::new() };
     Ok((seat, ends.outlet))

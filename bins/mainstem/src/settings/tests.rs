@@ -241,12 +241,15 @@ fn a_limit_on_frames_that_default_tributaries_would_break_is_refused() {
 fn the_page_of_settings_is_what_the_program_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
     let written = fs::read_to_string(path).unwrap_or_default();
-    assert!(written == page(), "write docs/config.md anew: mainstem config default --markdown > docs/config.md");
+    assert!(
+        written == page(),
+        "write docs/config.md anew: mainstem config default --markdown > docs/config.md"
+    );
 }
 
 #[test]
 fn what_can_be_reloaded_is_a_setting() {
-    for path in super::table::RELOADS {
+    for path in table::RELOADS {
         assert!(settings().iter().any(|setting| setting.path == path), "{path}");
     }
 }

@@ -134,7 +134,10 @@ fn restored(data: &Data, copy: &Path, seen: &BTreeMap<u32, u64>) {
     let manifest: Value = serde_json::from_slice(&fs::read(copy.join("MANIFEST.json")).unwrap()).unwrap();
     // A file that the operator wrote, one of the log, and the first of its segments.
     let names = manifest["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap());
-    let segment = names.clone().find(|name| name.ends_with(".seg")).unwrap();
+    let segment = names
+        .clone()
+        .find(|name| Path::new(name).extension().is_some_and(|extension| extension == "seg"))
+        .unwrap();
     for name in names.filter(|name| ["genesis.toml", "log/LOG", segment].contains(name)) {
         let path = copy.join(name);
         let whole = fs::read(&path).unwrap();

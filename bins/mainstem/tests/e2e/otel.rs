@@ -103,7 +103,7 @@ mod with {
 
     fn number(attributes: &[KeyValue], key: &str) -> Option<u64> {
         let found = attributes.iter().find(|attribute| attribute.key == key)?;
-        Some(found.value.as_ref()?.number? as u64)
+        u64::try_from(found.value.as_ref()?.number?).ok()
     }
 
     fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {

@@ -266,13 +266,8 @@ mod tests {
         }
     }
 
-    const NEEDS: Needs = Needs {
-        segment_bytes: 256 << 20,
-        segments: 10,
-        connections: 256,
-        memory: 2 << 30,
-        lanes: 1 << 30,
-    };
+    const NEEDS: Needs =
+        Needs { segment_bytes: 256 << 20, segments: 10, connections: 256, memory: 2 << 30, lanes: 1 << 30 };
 
     #[test]
     fn on_a_sound_machine_and_on_one_that_says_nothing_all_is_well() {

@@ -196,9 +196,9 @@ impl Actions for Steer {
 
     fn snapshot(&self, to: &Path, with_key: bool) -> Result<Value, AdminError> {
         // Not while it is looked at: it takes long, and the node may be stopped meanwhile.
-        let written = snapshot::write(&self.dir, to, with_key).map_err(|error| match error.is_target() {
-            true => AdminError::Conflict(error.to_string()),
-            false => AdminError::Failed(error.to_string()),
+        let written = snapshot::write(&self.dir, to, with_key).map_err(|error| {
+            let kind = if error.is_target() { AdminError::Conflict } else { AdminError::Failed };
+            kind(error.to_string())
         })?;
         Ok(json!(written))
     }
@@ -234,6 +234,7 @@ fn refused(error: OperateError) -> AdminError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` takes")]
 fn failed(error: impl ToString) -> AdminError {
     AdminError::Failed(error.to_string())
 }
