@@ -159,7 +159,7 @@ table::declare! {
         /// Event streams, and requests that wait for a block to be indexed, at once; more are refused. Each holds one of
         /// max_connections, so it has to be less.
         max_streams: usize = 128, in 0..=65_535;
-        /// Web pages of which origins may ask this node, such as https://explorer.example; several with commas between them,
+        /// Web pages of which origins may ask this node, such as `https://explorer.example`; several with commas between them,
         /// * for all, - for none. What changes the node is never for them.
         cors_origins: Origins = Origins::default();
         /// Largest body of a request. A proof has a few KiB.

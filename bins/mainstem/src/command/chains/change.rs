@@ -47,7 +47,7 @@ Examples:
 #[derive(Args)]
 #[command(after_help = ADD)]
 pub(crate) struct Add {
-    /// File with [[chain]] tables, as in a genesis document
+    /// File with `[[chain]]` tables, as in a genesis document
     #[arg(value_name = "FILE", required_unless_present = "id", conflicts_with_all = ["id", "name", "key", "first_height"])]
     file: Option<PathBuf>,
     /// Id of the chain: a number, or its base58 form
