@@ -145,7 +145,10 @@ fn a_key_that_is_not_registered_is_shown_with_the_reason_and_what_to_do() {
         let shown = peers(&node, args);
         assert!(shown.contains(&format!("  {public}  unknown-key\n")), "{shown}");
         assert!(shown.contains("2 times, from 127.0.0.1:"), "{shown}");
-        assert!(shown.contains("what to do: have the main chain's operator add this node's key"), "{shown}");
+        assert!(
+            shown.contains("what to do: have the main chain's operator let this node's key stand for one"),
+            "{shown}"
+        );
         println!("{shown}");
     }
     let json = peers_json(&node, &["--refused"]);
