@@ -27,7 +27,7 @@ fn an_unknown_key_is_refused_with_what_to_do() {
     let (client, told) = start(main.client(&identity(2)), &World::new(&[1], 10));
     let reason = disconnected(&told);
     assert_eq!((reason.code, reason.lasting), (Some(RefusalCode::UnknownKey), true));
-    assert!(reason.to_string().contains("genesis document"), "{reason}");
+    assert!(reason.to_string().contains("keys rotate --keep-old"), "{reason}");
     wait_until("it waits to try again", || {
         matches!(client.status().connection, ConnectionState::Waiting { .. })
     });

@@ -91,7 +91,8 @@ fn a_chain_that_is_removed_is_unknown_and_taken_up_again_when_it_is_registered_a
     let (client, told) = start(main.client(&node), &World::new(&[1, 2], 30));
     wait_durable(&main, 1, 30);
     wait_durable(&main, 2, 30);
-    let (lane, mut ends) = Lane::new(&sides[1], Height(30), None, 64, Doorbell::new().0);
+    let (lane, mut ends) =
+        Lane::new(&sides[1], Height(30), Some(hash(ChainId(2), 30, 0)), 64, Doorbell::new().0);
     main.cache.lane(ChainId(2)).unwrap().close();
     main.keys.set_chains(&sides[..1]);
     told.wait_for("the refusal", |event| match event {
