@@ -321,7 +321,8 @@ pub(crate) fn monitoring(left_out: Option<&'static str>) -> Step {
 
 /// The programs that run beside each other.
 pub(crate) fn programs() -> Step {
-    cargo_step("build", "the programs that are started", &["build", "-p", "mainstem", "-p", "tributary"], &[])
+    let packages = ["-p", "mainstem", "-p", "tributary"];
+    cargo_step("build", "the programs that are started", &["build", "--bins", "--examples"], &packages)
 }
 
 pub(crate) fn browser(left_out: Option<&'static str>) -> Step {

@@ -1,13 +1,12 @@
 //! Nodes that contradict what they sent: who is barred, which chain stops, over a restart too, and how it goes on.
 
-use std::time::Duration;
+#[path = "../../examples/contradict/liar.rs"]
+mod liar;
 
-use engine::chain::{ChainId, Columns, Hash, Height, Timestamp};
-use net::control::{ClientMessage, EntryState, Hello, Message, RefusalCode, Resume, ServerMessage, receive};
-use net::endpoint::{self, Bind, Limits};
-use net::frame::{FrameBuffer, FrameWriter, MAX_FRAME_BYTES};
+use engine::chain::ChainId;
 use net::identity::Identity;
-use net::reactor::Reactor;
+
+use liar::Liar;
 
 use crate::support::node::{Chain, Data, Node};
 use crate::support::{http, mainstem, run, wait_for};
@@ -16,63 +15,10 @@ const LONELY: u32 = 7;
 const SHARED: u32 = 8;
 const TIMES: u64 = 3;
 
-/// A frame with blocks 2 to 4 of a chain after block 1, or all four.
-fn frame(chain: u32, first: u64, lie: bool) -> Vec<u8> {
-    let hash = |height: u64| Hash([height as u8; 32]);
-    let mut blocks = Columns::default();
-    for height in first..=4 {
-        let hash = if lie { Hash([0xee; 32]) } else { hash(height) };
-        blocks.push(hash, Hash::ZERO, Timestamp::from_millis(height));
-    }
-    let mut writer = FrameWriter::new(FrameBuffer::default(), MAX_FRAME_BYTES);
-    let parent = if first == 1 { Hash::ZERO } else { hash(first - 1) };
-    writer.push(ChainId(chain), Height(first), parent, blocks.as_ref());
-    writer.finish().as_bytes().to_vec()
-}
-
 /// Sends four blocks of a chain, and then other ones for their heights, [`TIMES`] times.
 fn contradict(node: &Node, identity: &Identity, chain: u32) {
-    let reactor = Reactor::spawn_thread("liar").unwrap();
-    let (handle, server) = (reactor.handle(), node.ingest.parse().unwrap());
-    let quic = endpoint::client_config(identity, node.key.parse().unwrap(), &Limits::default()).unwrap();
-    let endpoint = endpoint::open(&handle, &Bind::new(([127, 0, 0, 1], 0).into()), identity, None).unwrap();
-    let lies = async move {
-        let connection = endpoint::connect(&endpoint, quic, server).unwrap().await.unwrap();
-        let (mut send, mut control) = connection.open_bi().await.unwrap();
-        let mut out = Vec::new();
-        let id = ChainId(chain);
-        ClientMessage::Hello(Hello { software: "liar 1".into(), chains: vec![id] }).encode(&mut out);
-        send.write_all(&out).await.unwrap();
-        let mut data = connection.open_uni().await.unwrap();
-        data.write_all(&frame(chain, 1, false)).await.unwrap();
-        for frames in 2..2 + TIMES {
-            data.write_all(&frame(chain, 2, true)).await.unwrap();
-            loop {
-                if let ServerMessage::Refused(refused) =
-                    receive(&mut control, &mut Vec::new()).await.unwrap().unwrap()
-                {
-                    assert_eq!(refused.code, RefusalCode::Conflict, "{refused:?}");
-                    break;
-                }
-            }
-            out.clear();
-            ClientMessage::Resume(Resume { chain: id, frames }).encode(&mut out);
-            send.write_all(&out).await.unwrap();
-            loop {
-                if let ServerMessage::Position(entry) =
-                    receive(&mut control, &mut Vec::new()).await.unwrap().unwrap()
-                {
-                    // The last time it may be barred already.
-                    let speaks = matches!(entry.state, EntryState::Speaker(_));
-                    assert!(speaks || frames == 1 + TIMES, "{entry:?}");
-                    break;
-                }
-            }
-        }
-    };
-    let limit = handle.clone();
-    let lied = handle.block_on(async move { limit.timeout(Duration::from_secs(60), lies).await });
-    lied.unwrap().unwrap();
+    let (server, server_key) = (node.ingest.parse().unwrap(), node.key.parse().unwrap());
+    Liar { identity, server, server_key, chain: ChainId(chain) }.contradict(TIMES).unwrap();
 }
 
 fn shown(node: &Node, chain: u32) -> serde_json::Value {

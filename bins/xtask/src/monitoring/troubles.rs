@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{Node, Running, leashed, run, signal, until};
+use crate::workspace;
 
 /// A tributary that sends simulated chains, `rate` blocks a second of each; 0 is as fast as they are taken.
 pub(super) fn sim(node: &Node, chains: &str, rate: &str, key: &Path) -> Result<Running> {
@@ -50,12 +51,27 @@ pub(super) fn damaged(data: &Path, chain: &str, key: &Path) -> Result<Node> {
     Node::start(data, &SMALL)
 }
 
-/// A node that takes blocks in for another chain's node, which never asks for them. It takes one connection at a time.
-pub(super) fn undriven(data: &Path, chain: &str, key: &Path) -> Result<(Node, Running)> {
+/// A node that takes blocks in for another chain's node, which never asks for them. It takes one connection at a time. A
+/// second chain is contradicted by its only node.
+pub(super) fn undriven(data: &Path, chains: [&str; 2], key: &Path) -> Result<(Node, Running)> {
     let external = ["--main.mode", "external", "--external.addr", "127.0.0.1:0"];
     let strict = ["--ingest.max-connections-per-address", "1", "--watch.late-ms", "1000"];
     let node = Node::start(data, &[external, strict].concat())?;
+    let [chain, contradicted] = chains;
+    let mut liar = super::program("examples/contradict")?;
+    run(liar.args([&node.ingest, &node.key]).arg(key).args([contradicted, "3"]))?;
     let sender = sim(&node, chain, "5", key)?;
+    Ok((node, sender))
+}
+
+/// A node on a disk that takes its time: its stage that waits for the disk does nothing else.
+pub(super) fn on_a_slow_disk(folder: &Path, data: &Path, chain: &str, key: &Path) -> Result<(Node, Running)> {
+    let (source, library) =
+        (workspace::root().join("bins/xtask/src/monitoring/slow_disk.c"), folder.join("slow_disk.so"));
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    run(Command::new(compiler).args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl"))?;
+    let node = Node::start_with(data, &[], |command| command.env("LD_PRELOAD", &library))?;
+    let sender = sim(&node, chain, "50", key)?;
     Ok((node, sender))
 }
 
