@@ -14,13 +14,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
 
 use engine::chain::{ChainId, Hash, Height};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use storage::LogReader;
 
+use crate::clock::unix_millis;
 use crate::data_dir::{CONFIG, DataDir};
 
 /// Name of the file that says what a snapshot holds.
@@ -164,11 +164,10 @@ fn write_files(dir: &DataDir, to: &Path, with_key: bool) -> Result<Manifest, Sna
     }
     files.extend(copied.files);
     let entries = files.iter().map(|path| entry(to, path)).collect::<Result<_, _>>()?;
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let manifest = Manifest {
         version: VERSION,
         software: concat!("mainstem ", env!("CARGO_PKG_VERSION")).to_owned(),
-        time: since.as_millis() as u64,
+        time: unix_millis(),
         main_chain,
         genesis_hash,
         first_block: copied.first,

@@ -7,13 +7,12 @@ use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use engine::chain::{BlockView, Height};
 use engine::store::BlockReader;
 use rest::{Header, Headers};
 
-use super::answer::unchanging;
 use super::params::{self, Params};
 use super::problem::Problem;
 use super::routes::{Answer, Node, gone, unreadable};
@@ -32,14 +31,10 @@ async fn header<R: BlockReader>(
     height: Params<String>,
     uri: Uri,
 ) -> Answer<Response> {
-    params::query(&uri, &[])?;
-    let text = params::path(height)?;
-    let latest = text == "latest";
-    let block = node.main_block(&text)?;
-    let header = block.header();
-    block.intact().map_err(unreadable)?;
-    let view = Json(Header { hash: header.hash(), header });
-    Ok(if latest { view.into_response() } else { unchanging(view) })
+    node.show_block(height, &uri, |block| {
+        let header = block.header();
+        Header { hash: header.hash(), header }
+    })
 }
 
 async fn headers<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Json<Headers>> {

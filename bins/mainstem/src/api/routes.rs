@@ -25,6 +25,7 @@ use engine::proof::ProofError;
 use engine::state::{Genesis, Registry, SideChain};
 use engine::store::{BlockReader, StoreError};
 use net::server::{Load, PeerList, Questions};
+use serde::Serialize;
 
 use super::answer::{Budget, unchanging};
 use super::conditional::conditional;
@@ -259,25 +260,21 @@ async fn main_block<R: BlockReader>(
     height: Params<String>,
     uri: Uri,
 ) -> Answer<Response> {
-    params::query(&uri, &[])?;
-    let text = params::path(height)?;
-    let latest = text == "latest";
-    let block = node.main_block(&text)?;
-    let header = block.header();
-    let part = |index| {
-        let section = block.section(index);
-        views::ChainPart {
-            chain_id: section.chain,
-            chain: section.chain.to_string(),
-            first_height: section.first_height,
-            count: section.count,
-            chain_root: section.chain_root,
-        }
-    };
-    let chains = (0..block.section_count()).map(part).collect();
-    block.intact().map_err(unreadable)?;
-    let view = Json(views::MainBlock { hash: header.hash(), header, chains });
-    Ok(if latest { view.into_response() } else { unchanging(view) })
+    node.show_block(height, &uri, |block| {
+        let header = block.header();
+        let part = |index| {
+            let section = block.section(index);
+            views::ChainPart {
+                chain_id: section.chain,
+                chain: section.chain.to_string(),
+                first_height: section.first_height,
+                count: section.count,
+                chain_root: section.chain_root,
+            }
+        };
+        let chains = (0..block.section_count()).map(part).collect();
+        views::MainBlock { hash: header.hash(), header, chains }
+    })
 }
 
 pub(super) fn body_too_long() -> Problem {
@@ -295,8 +292,23 @@ pub(crate) fn side_blocks(chains: &[SideChain], cache: &Cache) -> u64 {
 }
 
 impl<R: BlockReader> Node<R> {
+    /// Answers with what `view` makes of the main block of a height, or of the `latest` one, once it is known to be whole.
+    pub(super) fn show_block<T: Serialize>(
+        &self,
+        height: Params<String>,
+        uri: &Uri,
+        view: impl FnOnce(&R::Block<'_>) -> T,
+    ) -> Answer<Response> {
+        params::query(uri, &[])?;
+        let text = params::path(height)?;
+        let block = self.main_block(&text)?;
+        let view = Json(view(&block));
+        block.intact().map_err(unreadable)?;
+        Ok(if text == "latest" { view.into_response() } else { unchanging(view) })
+    }
+
     /// The main block of a height, or the `latest` one.
-    pub(super) fn main_block(&self, text: &str) -> Answer<R::Block<'_>> {
+    fn main_block(&self, text: &str) -> Answer<R::Block<'_>> {
         let newest = self.reader.head();
         let latest = text == "latest";
         let height = if latest { newest } else { params::height("height", text)? };

@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -29,6 +29,7 @@ use engine::store::BlockReader;
 use hdrhistogram::Histogram;
 use net::server::{Load, PeerList};
 
+use crate::clock::unix_millis;
 use crate::node::EngineSlot;
 use crate::proc;
 
@@ -256,7 +257,7 @@ impl Inner {
             }
         };
         rest::Stats {
-            time: time(),
+            time: Timestamp::from_millis(unix_millis()),
             uptime_ms: started.elapsed().as_millis() as u64,
             head: head(),
             side_blocks: side_blocks + durable.side_blocks,
@@ -283,7 +284,7 @@ impl Past {
             (seen.side_blocks.saturating_sub(before.0), seen.main_blocks.saturating_sub(before.1));
         if self.looks > 1 {
             self.history.push_back(rest::Sample {
-                time: time(),
+                time: Timestamp::from_millis(unix_millis()),
                 side_blocks,
                 main_blocks,
                 p99_ms: second.map(|latency| latency.p99_ms),
@@ -399,11 +400,6 @@ fn space(dir: &Path) -> Option<(u64, u64)> {
 fn used_bytes(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.blocks() * 512).sum()
-}
-
-fn time() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(since.as_millis() as u64)
 }
 
 /// The newest durable main block of a log; `None` before the first, and when it cannot be read.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use engine::cache::Cache;
 use engine::chain::{ChainId, NodeKey};
@@ -21,6 +21,7 @@ use super::judge::{Gone, Limits};
 use super::row::{Absence, Now, Peer, Row, Seats, Speaker, clip};
 use super::why;
 use super::words::is_bad;
+use crate::clock::unix_millis;
 use crate::settings;
 
 /// How each chain is doing. Cheap to clone; all clones see the same.
@@ -83,7 +84,6 @@ pub(crate) struct Worst {
     pub durable: u64,
     pub lag_blocks: u64,
     pub lag_seconds: f64,
-    pub rate: f64,
 }
 
 /// What the watch has done since the node started.
@@ -172,10 +172,9 @@ impl Board {
 
     /// The moment, with nothing known of the engine.
     pub(super) fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
             at: self.at(),
-            wall: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            wall: unix_millis(),
             failed: false,
             driven: false,
             storing: false,
@@ -241,16 +240,6 @@ impl Board {
         counts
     }
 
-    /// How many chains there are for each reason, by the reason's number; those with none are left out.
-    #[allow(dead_code, reason = "for the metric of it")]
-    pub(crate) fn counts_by_reason(&self) -> BTreeMap<Reason, usize> {
-        let mut counts = BTreeMap::new();
-        for row in &self.table().rows {
-            *counts.entry(row.reason).or_default() += 1;
-        }
-        counts
-    }
-
     /// Chains that were quarantined when the node ran last, and why: their lanes are paused.
     pub(crate) fn set_quarantined(&self, chains: &BTreeMap<ChainId, String>) {
         let mut table = self.table();
@@ -285,7 +274,6 @@ impl Board {
             durable: row.durable,
             lag_blocks: lag(row),
             lag_seconds: row.lag_seconds(at).unwrap_or_default(),
-            rate: row.rate(),
         };
         rows.iter().map(worst).collect()
     }

@@ -1,26 +1,24 @@
 //! A node: log, engine, ingest and API, wired together, started in order and stopped in order.
 
-use std::fmt;
-use std::iter;
+mod begin;
+mod check;
+mod slot;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use engine::cache::Cache;
 use engine::chain::{ChainId, Height, NodeKey};
-use engine::external::{External, ExternalConfig};
-use engine::pipeline::{
-    BlockTrace, ConfigError, Durable, Engine, Head, HeadSink, Operator, PipelineConfig, Running, StageNow,
-    Stats,
-};
+use engine::pipeline::{Durable, StageNow, Stats};
 use engine::state::{Genesis, Registry};
 use engine::store::BlockReader;
 use net::server::{Load, NodeKeys, Parts};
-use storage::{Log, LogReader, LogWriter};
+use storage::{Log, LogReader};
 
 use crate::admin::{Held, PausedFile};
 use crate::api::health::{self, Health};
@@ -29,15 +27,21 @@ use crate::api::{self, Limits, Pages};
 use crate::clock::SystemClock;
 use crate::codes::{self, WithCode as _};
 use crate::data_dir::DataDir;
-use crate::external::{self, Driver, Settled};
+use crate::external::{self, Settled};
 use crate::ingest;
 use crate::keys::{KeysFile, Watch};
 use crate::otel::{Exporting, Traces};
 use crate::record::Recorder;
-use crate::registry::{Chains, Room, ever_registered, named};
+use crate::registry::{Chains, Room, ever_registered};
 use crate::settings::{Mode, Settings};
 use crate::threads::{self, Plan, pin};
 use crate::watch::{self, Board, Watching};
+
+pub(crate) use check::{check, pipeline};
+pub(crate) use slot::{Chain, EngineSlot};
+
+use begin::{Begun, opening};
+use check::wrong_setting;
 
 /// How long peers may take to hear that the node stops.
 const QUIC_GRACE: Duration = Duration::from_secs(2);
@@ -79,117 +83,6 @@ pub(crate) struct Node {
     max_chains: Arc<AtomicUsize>,
     _watching: Watching,
     _watch: Watch,
-}
-
-/// What makes main blocks.
-pub(crate) enum Chain {
-    /// This node's own stages.
-    Solo(Box<Running>),
-    /// Another chain's node, by calls.
-    External(Arc<External>),
-}
-
-impl Chain {
-    fn stats(&self) -> Stats {
-        match self {
-            Self::Solo(running) => running.stats(),
-            Self::External(external) => external.stats(),
-        }
-    }
-
-    fn stages(&self) -> [StageNow; 3] {
-        match self {
-            Self::Solo(running) => running.stages(),
-            Self::External(external) => external.stages(),
-        }
-    }
-
-    fn trace(&self, height: Height) -> Option<BlockTrace> {
-        match self {
-            Self::Solo(running) => running.trace(height),
-            Self::External(_) => None,
-        }
-    }
-
-    fn durable(&self) -> Durable {
-        match self {
-            Self::Solo(running) => running.durable(),
-            Self::External(external) => external.durable(),
-        }
-    }
-
-    fn failed(&self) -> Option<String> {
-        match self {
-            Self::Solo(running) => running.failed(),
-            Self::External(external) => external.status().failed,
-        }
-    }
-
-    /// Ends it: what is final is sealed and stored, if it is ours to seal.
-    fn stop(self) -> Result<Stats, String> {
-        match self {
-            Self::Solo(running) => running.stop(),
-            Self::External(external) => external.status().failed.map_or_else(|| Ok(external.stats()), Err),
-        }
-    }
-}
-
-/// The engine, also for those who only look at it. Empty before it starts and once it was stopped.
-#[derive(Clone, Default)]
-pub(crate) struct EngineSlot(Arc<RwLock<Option<Chain>>>);
-
-impl EngineSlot {
-    /// What the stages did so far.
-    pub(crate) fn stats(&self) -> Option<Stats> {
-        self.look(Chain::stats)
-    }
-
-    /// What ingest and the stages do now.
-    pub(crate) fn stages(&self, ingest: &Load) -> Option<Vec<StageNow>> {
-        let first = StageNow {
-            name: "ingest",
-            threads: ingest.threads(),
-            busy: ingest.awake(),
-            queue: ingest.frame_bytes(),
-            capacity: ingest.most_frame_bytes(),
-            unit: "bytes",
-        };
-        self.look(|chain| iter::once(first).chain(chain.stages()).collect())
-    }
-
-    /// What a main block went through, if it is one of the newest of this node's own stages.
-    pub(crate) fn trace(&self, height: Height) -> Option<BlockTrace> {
-        self.look(|chain| chain.trace(height)).flatten()
-    }
-
-    /// How much was made durable since the start: for those who ask often.
-    pub(crate) fn durable(&self) -> Option<Durable> {
-        self.look(Chain::durable)
-    }
-
-    /// Why a stage gave up, if one did.
-    pub(crate) fn failed(&self) -> Option<String> {
-        self.look(Chain::failed).flatten()
-    }
-
-    fn look<T>(&self, look: impl FnOnce(&Chain) -> T) -> Option<T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
-    }
-
-    /// Shows an engine that was started.
-    pub(crate) fn put(&self, engine: Chain) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(engine);
-    }
-
-    fn take(&self) -> Option<Chain> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl fmt::Debug for EngineSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EngineSlot").finish_non_exhaustive()
-    }
 }
 
 impl Node {
@@ -554,224 +447,5 @@ fn pause(held: &Held, registry: &Registry, cache: &Cache) {
         lane.pause(true);
         let why = held.quarantined.get(&chain).map_or_else(String::new, |why| format!(" ({why})"));
         tracing::warn!(%chain, "the chain is paused, as it was{why}; `mainstem chains resume` lets it go on");
-    }
-}
-
-/// What is there before anything moves.
-struct Begun {
-    cache: Cache,
-    registry: Registry,
-    /// What changes the registry, if this node decides.
-    operator: Option<Operator>,
-    /// The newest main block that will never be taken back.
-    head: Option<Head>,
-    reader: Settled<LogReader>,
-    engine: Starting,
-}
-
-/// An engine about to start.
-enum Starting {
-    Solo(Box<Engine>),
-    External { driver: Driver, external: Arc<External>, config: external::Config },
-}
-
-impl Begun {
-    fn solo(
-        config: PipelineConfig,
-        genesis: &Genesis,
-        writer: LogWriter,
-        reader: LogReader,
-        clock: Arc<SystemClock>,
-    ) -> Result<Self> {
-        if writer.reversible() {
-            return Err(anyhow!(
-                "this log was made with main.mode = \"external\", and goes on with that mode only"
-            ))
-            .code(6001);
-        }
-        let engine = Engine::resume(config, genesis, writer, &reader, clock)?;
-        Ok(Self {
-            cache: engine.cache(),
-            registry: engine.registry(),
-            operator: Some(engine.operator()),
-            head: engine.head(),
-            reader: Settled::whole(reader),
-            engine: Starting::Solo(Box::new(engine)),
-        })
-    }
-
-    fn external(
-        settings: &Settings,
-        dir: &DataDir,
-        config: PipelineConfig,
-        genesis: &Genesis,
-        writer: LogWriter,
-        reader: LogReader,
-        clock: Arc<SystemClock>,
-    ) -> Result<Self> {
-        let max_leaves = config.max_leaves;
-        let config = ExternalConfig { pipeline: config, max_reversible: settings.external.max_reversible };
-        let (engine, waiter) = External::resume(config, genesis, writer, &reader, clock.clone())?;
-        let status = engine.status();
-        let (reader, announced) = Settled::up_to(reader, status.irreversible);
-        engine.announce_to(Box::new(announced))?;
-        let (cache, external) = (engine.cache(), Arc::new(engine));
-        let limits = external::limits(&settings.seal);
-        let driver = Driver::start(Arc::clone(&external), waiter, limits, clock)
-            .context("no thread can be had that judges main blocks")
-            .code(1205)?;
-        let token = external::token(&settings.external, dir)?;
-        let config = external::Config { addr: settings.external.addr, token, max_leaves };
-        let engine = Starting::External { driver, external, config };
-        let registry = Registry::new(genesis, []);
-        Ok(Self { cache, registry, operator: None, head: status.announced, reader, engine })
-    }
-}
-
-impl Starting {
-    /// Begins to make main blocks, or to be told of them.
-    fn start(
-        self,
-        sinks: Vec<Box<dyn HeadSink>>,
-        settings: &Settings,
-    ) -> Result<(Chain, Option<external::Server>)> {
-        match self {
-            Self::Solo(engine) => Ok((Chain::Solo(Box::new(engine.start(sinks))), None)),
-            Self::External { driver, external, config } => {
-                sinks.into_iter().try_for_each(|sink| external.announce_to(sink))?;
-                let addr = settings.external.addr;
-                let server = external::Server::start(&config, driver)
-                    .map_err(|error| {
-                        anyhow!(
-                            "calls cannot be taken on TCP {addr}: {error}; --external.addr moves this port"
-                        )
-                    })
-                    .code(1203)?;
-                Ok((Chain::External(external), Some(server)))
-            }
-        }
-    }
-}
-
-/// The settings as the engine takes them.
-pub(crate) fn pipeline(settings: &Settings, plan: &Plan) -> PipelineConfig {
-    let (seal, cache) = (&settings.seal, &settings.cache);
-    PipelineConfig {
-        seal_interval: Duration::from_millis(seal.interval_ms),
-        seal_leaves: seal.leaves,
-        max_leaves: seal.max_leaves,
-        max_per_chain: seal.max_per_chain,
-        catch_up: seal.catch_up,
-        lane_blocks: cache.lane_blocks,
-        cache_bytes: cache.bytes.0,
-        sync_interval: Duration::from_millis(settings.storage.sync_interval_ms),
-        rules: seal.rules,
-        hash_threads: plan.hashing.threads.get(),
-    }
-}
-
-/// What is wrong with the settings for this genesis document, as far as can be said without a log.
-///
-/// # Errors
-/// Names the setting or the document, the value, and what would be right.
-pub(crate) fn check(settings: &Settings, dir: &DataDir, genesis: &Genesis) -> Result<()> {
-    let plan = Plan::of(threads::cores(), settings);
-    pipeline(settings, &plan).validate(genesis.chains.len()).map_err(wrong_setting)?;
-    ingest::check(&settings.ingest)?;
-    watch::check(&settings.watch)?;
-    let (streams, connections) = (settings.api.max_streams, settings.api.max_connections);
-    if streams >= connections {
-        bail!(
-            "api.max_streams = {streams}: expected less than api.max_connections = {connections}, for each stream holds a \
-             connection, and others want to ask as well"
-        );
-    }
-    if settings.main.mode == Mode::External {
-        external::token(&settings.external, dir)?;
-    }
-    Traces::of(settings, dir)?;
-    if settings.threads.pin {
-        pin::check(&plan, plan.cores.get())?;
-    }
-    let segment = settings.storage.segment_bytes.0;
-    if !segment.is_multiple_of(4096) {
-        bail!(
-            "storage.segment_bytes = {segment}: expected a multiple of 4096, such as {}",
-            segment / 4096 * 4096
-        );
-    }
-    // Of a log that is there already, its own size counts.
-    if dir.log.exists() {
-        return Ok(());
-    }
-    Room::new(settings, segment).judge(genesis.chains.len()).map_err(wrong_setting)
-}
-
-/// The error in the words of the settings.
-fn wrong_setting(error: ConfigError) -> anyhow::Error {
-    let ConfigError { key, value, expected } = named(error);
-    anyhow!("{key} = {value}: {expected}")
-}
-
-fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
-    let hint = match error {
-        // A log that holds nothing binds nobody.
-        storage::Error::WrongGenesis { .. }
-            if LogReader::open(&dir.log).is_ok_and(|log| log.head() == Height(0)) =>
-        {
-            format!(
-                "\nnothing is indexed in it yet: remove {} to start with this document",
-                dir.log.display()
-            )
-        }
-        storage::Error::WrongGenesis { .. } => format!(
-            "\n{} is not the document that this data directory was made with; put that one back, or run with another \
-             --data",
-            dir.genesis.display()
-        ),
-        storage::Error::Damaged {
-            flaw: storage::Flaw::Field { field: "version", found, expected }, ..
-        } => format!(
-            "\nthis log is of format version {found}, and this program knows {expected}; nothing was changed. Run the version \
-             that wrote it, or see `mainstem explain MS-5021`"
-        ),
-        storage::Error::Damaged { .. }
-        | storage::Error::Lost { .. }
-        | storage::Error::Missing { .. }
-        | storage::Error::SegmentLength { .. } => {
-            "\n`mainstem inspect check` lists all damage, and `mainstem inspect repair` says what can be done"
-                .into()
-        }
-        _ => String::new(),
-    };
-    anyhow!("{error}{hint}")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-
-    use super::*;
-
-    #[test]
-    fn the_settings_and_the_engine_have_the_same_defaults() {
-        let settings = Settings::default();
-        let plan = Plan::of(NonZeroUsize::MIN, &settings);
-        assert_eq!(pipeline(&settings, &plan), PipelineConfig::default());
-    }
-
-    #[test]
-    fn a_main_block_that_fits_no_segment_is_refused_with_what_would_fit() {
-        let mut settings = Settings::default();
-        let judge = |settings: &Settings, segment_bytes| {
-            Room::new(settings, segment_bytes).judge(0).map_err(|error| wrong_setting(error).to_string())
-        };
-        judge(&settings, settings.storage.segment_bytes.0).unwrap();
-        settings.seal.max_leaves = 1 << 23;
-        let error = judge(&settings, 256 << 20).unwrap_err();
-        assert!(error.starts_with("seal.max_leaves = 8388608: "), "{error}");
-        let fits = error.split("lower it to ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
-        settings.seal.max_leaves = fits.parse().unwrap();
-        judge(&settings, 256 << 20).unwrap();
     }
 }
