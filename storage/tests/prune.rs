@@ -138,6 +138,48 @@ fn a_log_that_keeps_a_number_of_blocks_writes_its_files_again() {
 }
 
 #[test]
+fn a_log_keeps_no_more_bytes_than_it_may_and_the_more_so_of_two_limits_counts() {
+    const KEEP: u64 = 8 << 16;
+    // The bytes that all files of segments take, and how many blocks there are at the end.
+    let grow = |options: Options| {
+        let dir = scratch();
+        let (mut log, reader, _) = Log::open(dir.path(), options).unwrap();
+        let (mut maker, mut blocks) = (Maker::new(44), Vec::new());
+        let mut most = 0;
+        for _ in 0..80 {
+            append(&mut log, &mut maker, &mut blocks, 1);
+            let files = std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.path());
+            let segments =
+                files.filter(|path| path.extension().is_some_and(|end| end == "seg" || end == "spare"));
+            most = segments.map(|path| path.metadata().unwrap().len()).sum::<u64>().max(most);
+        }
+        let first = reader.base().first;
+        assert_holds_from(&reader, &blocks, first);
+        drop(log);
+        let report = check(dir.path(), true, &mut |_, _| ()).unwrap();
+        assert!(report.damage.is_empty(), "{report:?}");
+        (most, first)
+    };
+    for prepare in [Prepare::AtRoll, Prepare::Ahead] {
+        let options = Options { prepare, ..small() };
+        let (unbounded, all) = grow(options);
+        assert!(unbounded > 2 * KEEP && all == Height(1), "{unbounded}, from {all}");
+        let bounded = Options { keep_bytes: NonZeroU64::new(KEEP), ..options };
+        let (most, first) = grow(bounded);
+        // A segment is begun before the oldest one goes.
+        assert!(most <= KEEP + (1 << 16), "{most}");
+        assert!(most > KEEP / 2, "not far fewer than it may: {most}");
+        let blocks = Options { keep_blocks: NonZeroU64::new(8), ..bounded };
+        assert!(grow(blocks).1 > first);
+        let blocks = Options { keep_blocks: NonZeroU64::new(70), ..bounded };
+        assert_eq!(grow(blocks).1, first);
+        // However little it may keep.
+        let (_, first) = grow(Options { keep_bytes: NonZeroU64::new(1), ..options });
+        assert!(first > Height(1) && first < Height(80));
+    }
+}
+
+#[test]
 fn a_file_that_someone_has_mapped_is_not_written_again() {
     let dir = scratch();
     let (mut log, reader, _) = open(dir.path());
