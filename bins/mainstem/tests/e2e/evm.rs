@@ -73,7 +73,12 @@ impl Peer {
                 transaction["to"] = accounts[1].clone();
                 transaction["value"] = "0x1".into();
             }
-            self.call("eth_sendTransaction", &json!([transaction]));
+            let hash = self.call("eth_sendTransaction", &json!([transaction]));
+            // Some answer before they have made the block.
+            wait_for("the transaction's block", || {
+                let receipt = self.call("eth_getTransactionReceipt", &json!([hash]));
+                (!receipt.is_null()).then_some(())
+            });
         }
     }
 }
