@@ -103,7 +103,7 @@ function show(page, { hash: own, header, chains, operations }) {
       h("div", { class: "end" },
         h("a", { class: "button", href: `#/blocks/${height - 1}`, "aria-label": "Previous main block", text: "←", "aria-disabled": String(height <= 1) }),
         h("a", { class: "button", href: `#/blocks/${height + 1}`, "aria-label": "Next main block", text: "→" }))),
-    h("div", { class: "columns even" },
+    h("div", { class: "columns even top" },
       panel("Header", {}, facts([["Hash", whole(own)], ...FIELDS.filter(([name]) => name in header).map(([name, title, about]) => [title, value(name), about])], { class: "facts list" })),
       h("div", { class: "page" }, h("section", { class: "panel" }, h("h2", { text: `Chains in it: ${num(chains.length)}` }), rows.element),
         operations?.length ? panel("Operations", {}, h("ol", { class: "timeline" }, operations.map((operation) => h("li", {}, h("i", { class: "dot", "aria-hidden": "true" }), h("code", { class: "whole", text: JSON.stringify(operation) }))))) : null,

@@ -20,7 +20,7 @@ export default function chain(page, { parts }) {
       const first = await get(`/v1/chains/${at}`, { signal: stop.signal });
       if (!stop.signal.aborted) leave = build(page, at, first, stop.signal);
     } catch (error) {
-      if (!stop.signal.aborted) page.replaceChildren(problem(error));
+      if (!stop.signal.aborted) page.replaceChildren(h("p", { class: "crumbs" }, h("a", { href: "#/chains", text: "Chains" })), problem(error));
     }
     asked = false;
   };
@@ -45,7 +45,7 @@ function build(page, at, first, signal) {
 
   page.replaceChildren(
     h("p", { class: "crumbs" }, h("a", { href: "#/chains", text: "Chains" }), ` / ${first.chain}`),
-    h("div", { class: "heading" }, h("h1", { text: first.name || first.chain }), h("small", { class: "mono", text: `${first.chain} · ${first.chain_id}` }), h("div", { class: "end" }, proof)),
+    h("div", { class: "heading" }, h("h1", { text: first.name || first.chain }), h("small", { class: "mono", text: first.chain === String(first.chain_id) ? first.chain : `${first.chain} · ${first.chain_id}` }), h("div", { class: "end" }, proof)),
     status.element,
     h("div", { class: "columns wide" },
       h("div", { class: "page" },
@@ -66,7 +66,7 @@ function build(page, at, first, signal) {
     if (spoke !== speaker) {
       spoke = speaker;
       sender.replaceChildren(now.speaker
-        ? facts([["Key", hash(now.speaker)], ["Address", now.speaker_address], ["Software", now.speaker_software], ["", h("a", { href: `#/peers?q=${now.speaker}`, text: "Its session" })]], { class: "facts list" })
+        ? facts([["Key", hash(now.speaker)], ["Address", now.speaker_address], ["Software", now.speaker_software], ["Connection", h("a", { href: `#/peers?q=${now.speaker}`, text: "Its session" })]], { class: "facts list" })
         : h("p", { class: "missing", text: "Nobody speaks for this chain now." }));
     }
     proof.href = `#/proof/${at}/${now.durable}`;
@@ -100,7 +100,7 @@ function build(page, at, first, signal) {
       for (let height = durable; height >= now.first_height && wanted.length < NEWEST; height -= 1) wanted.push(height);
       const kept = new Map([...blocks.rows].map((row) => [Number(row.dataset.height), row]));
       const rows = await Promise.all(wanted.map((height) => kept.get(height) ?? blockRow(at, height, signal)));
-      if (!signal.aborted) blocks.replaceChildren(...rows);
+      if (!signal.aborted) blocks.replaceChildren(...(rows.length ? rows : [h("tr", {}, h("td", { class: "none", colspan: "5", text: "No block of it is durable yet." }))]));
       listed = durable;
     } catch {
       // The next change of the chain asks again.
@@ -174,7 +174,7 @@ function statusPanel() {
 
 function setFigures(element, chain) {
   const lag = chain.lag_blocks ?? Math.max(0, chain.received - chain.durable);
-  const wanted = [["Lag", `${num(lag)} ${lag === 1 ? "block" : "blocks"}`], ["Lag in time", known(chain.lag_seconds) ? `${short(chain.lag_seconds)} s` : "–"], ["Rate", known(chain.rate) ? `${short(chain.rate)} a second` : "–"]];
+  const wanted = [["Lag", `${num(lag)} ${lag === 1 ? "block" : "blocks"}`], ["Lag in time", known(chain.lag_seconds) ? (chain.lag_seconds >= 120 ? span(chain.lag_seconds * 1000) : `${short(chain.lag_seconds)} s`) : "–"], ["Rate", known(chain.rate) ? `${short(chain.rate)} a second` : "–"]];
   if (element.children.length === 0) {
     element.append(...wanted.map(([term]) => h("div", {}, h("dt", { text: term }), h("dd", {}))), h("div", {}, h("dt", { text: "Last block" }), h("dd", {}, age(undefined))));
   }
@@ -182,20 +182,23 @@ function setFigures(element, chain) {
   setAge(element.lastElementChild.querySelector("time"), chain.last_block ?? undefined);
 }
 
-/** How far each step is: the bars show the last blocks before the tip only, since all others are alike. */
+/** How far each step is: the bars show the last blocks before the tip only, since all others are alike, and say which. */
 function ladder() {
   const steps = [["tip", "Tip"], ["received", "Received"], ["final", "Final"], ["durable", "Durable"]].map(([name, title]) => ({ name, bar: h("i", {}), value: h("strong", {}), title }));
-  const element = h("div", { class: "ladder" }, steps.map(({ title, bar, value }) => h("div", {}, h("span", { class: "term", text: title }), h("span", { class: "track" }, bar), value)));
+  const scale = h("small", {});
+  const element = h("div", { class: "ladder" }, steps.map(({ title, bar, value }) => h("div", {}, h("span", { class: "term", text: title }), h("span", { class: "track" }, bar), value)), scale);
   return {
     element,
     draw(chain) {
       const top = Math.max(chain.tip ?? 0, chain.received);
-      const window = Math.max(20, (top - chain.durable) * 1.6);
+      const window = Math.max(1, Math.min(top, Math.max(20, Math.ceil((top - chain.durable) * 1.6))));
+      scale.hidden = top <= chain.durable;
+      put(scale, window < top ? `The bars show blocks ${num(top - window + 1)} to ${num(top)} only.` : `The bars show all ${num(top)} blocks.`);
       for (const { name, bar, value } of steps) {
         // What was received, the source has: it tells how far it is now and then only.
         const height = name === "tip" && known(chain.tip) ? top : chain[name];
         put(value, num(height ?? undefined));
-        bar.style.width = known(height) ? `${Math.max(0, Math.min(1, 1 - (top - height) / window)) * 100}%` : "0";
+        bar.style.width = known(height) && top > 0 ? `${Math.max(0, Math.min(1, 1 - (top - height) / window)) * 100}%` : "0";
       }
     },
   };
@@ -222,7 +225,7 @@ function sideBlock(page, at, height) {
             h("a", { class: "button", href: `#/chains/${at}/blocks/${block.height - 1}`, "aria-label": "Previous block", text: "←", "aria-disabled": String(block.height <= 1) }),
             h("a", { class: "button", href: `#/chains/${at}/blocks/${block.height + 1}`, "aria-label": "Next block", text: "→" }),
             h("a", { class: "button primary", href: `#/proof/${at}/${block.height}`, text: "Prove" }))),
-        panel("Side block", {}, facts([["Chain", `${block.chain} (${block.chain_id})`], ["Height", num(block.height)], ["Hash", whole(block.hash)], ["Transaction root", whole(block.tx_root)], ["Time", stamp(block.time)]], { class: "facts list" })),
+        panel("Side block", {}, facts([["Chain", block.chain === String(block.chain_id) ? block.chain : `${block.chain} (${block.chain_id})`], ["Height", num(block.height)], ["Hash", whole(block.hash)], ["Transaction root", whole(block.tx_root)], ["Time", stamp(block.time)]], { class: "facts list" })),
         panel("Indexed in main block", {}, facts([["Height", h("a", { href: `#/blocks/${main.height}`, text: num(main.height) })], ["Hash", whole(main.hash)], ["Time", stamp(main.time)], ["After", span(main.time - block.time)]], { class: "facts list" })));
     } catch (error) {
       if (!stop.signal.aborted) page.replaceChildren(problem(error), h("p", { class: "empty" }, h("a", { href: `#/chains/${at}`, text: `Chain ${decodeURIComponent(at)}` })));

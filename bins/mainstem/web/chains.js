@@ -5,11 +5,13 @@ import { get, live } from "./live.js";
 import { STATES, label, pill, rank, reasonOf, setPill, stateOf } from "./states.js";
 import { table } from "./table.js";
 
+/** One name or several, with commas, as in the API. */
+const names = (text) => text.split(",").filter(Boolean);
 const path = (chain) => `#/chains/${encodeURIComponent(chain.chain)}`;
 const lag = (chain) => chain.lag_blocks ?? Math.max(0, chain.received - chain.durable);
 
 const COLUMNS = [
-  { name: "chain", title: "Chain", sort: (chain) => chain.chain, cell: () => h("a", { class: "mono", tabindex: "-1" }), update: (cell, chain) => { put(cell, chain.chain); cell.setAttribute("href", path(chain)); } },
+  { name: "chain", title: "Chain", sort: (chain) => chain.chain, cell: () => h("span", { class: "two" }, h("a", { class: "mono", tabindex: "-1" }), h("small", { class: "phone-only" })), update: (cell, chain) => { const [id, name] = cell.children; put(id, chain.chain); id.setAttribute("href", path(chain)); put(name, chain.name); } },
   { name: "name", title: "Name", class: "wide-only", sort: (chain) => chain.name, update: (cell, chain) => { put(cell, chain.name); cell.title = chain.name; } },
   { name: "state", title: "State", sort: (chain) => rank(stateOf(chain)), cell: () => pill("unknown"), update: (cell, chain) => setPill(cell, stateOf(chain)) },
   { name: "reason", title: "Reason", class: "soft wide-only", sort: reasonOf, update: (cell, chain) => { put(cell, reasonOf(chain)); cell.title = chain.status?.text ?? ""; } },
@@ -30,11 +32,12 @@ export default function chains(page, where) {
   const { query } = where;
   const view = { search: query.get("q") ?? "", state: query.get("state") ?? "", reason: query.get("reason") ?? "", name: query.get("sort")?.replace(/^-/, "") ?? "chain", down: query.get("sort")?.startsWith("-") ?? false };
 
+  const pressed = (state) => (state ? names(view.state).includes(state) : !view.state);
   const search = h("input", { type: "search", placeholder: "Search by id, name, reason or key", "aria-label": "Search chains", value: view.search, autocomplete: "off", spellcheck: "false" });
   const reasons = h("select", { "aria-label": "Reason" }, h("option", { value: "", text: "Any reason" }));
   const chips = new Map(["", ...STATES].map((state) => {
     const count = h("b", {});
-    const element = h("button", { type: "button", class: "chip", "data-state": state || undefined, "aria-pressed": String(state === view.state) }, state && h("i", { class: "dot", "aria-hidden": "true" }), state ? label(state) : "All", count);
+    const element = h("button", { type: "button", class: "chip", "data-state": state || undefined, "aria-pressed": String(pressed(state)) }, state && h("i", { class: "dot", "aria-hidden": "true" }), state ? label(state) : "All", count);
     element.addEventListener("click", () => { view.state = state; change(); });
     return [state, { element, count }];
   }));
@@ -49,6 +52,9 @@ export default function chains(page, where) {
   });
   rows.element.classList.add("fill");
   rows.element.firstElementChild.classList.add("chains-grid");
+  const reset = h("button", { type: "button", class: "button", text: "Show all chains", onclick: () => { Object.assign(view, { search: "", state: "", reason: "" }); search.value = ""; change(); search.focus(); } });
+  const nothing = h("div", { class: "empty nothing", hidden: true }, h("strong", { text: "No chain is like that" }), h("p", {}, reset));
+  rows.element.append(nothing);
   page.append(h("h1", { class: "unseen", text: "Chains" }),
     h("div", { class: "tools" }, search, reasons, total), h("div", { class: "chips", role: "group", "aria-label": "State" }, [...chips.values()].map(({ element }) => element)), rows.element);
 
@@ -66,8 +72,8 @@ export default function chains(page, where) {
     for (const [state, { element, count }] of chips) {
       const found = state ? counts.get(state) ?? 0 : all.length;
       put(count, num(found));
-      element.hidden = state !== "" && found === 0 && state !== view.state;
-      element.setAttribute("aria-pressed", String(state === view.state));
+      element.hidden = state !== "" && found === 0 && !pressed(state);
+      element.setAttribute("aria-pressed", String(pressed(state)));
     }
     setOptions(reasons, [...known].sort(), view.reason);
 
@@ -86,13 +92,14 @@ export default function chains(page, where) {
     }
     rows.sorted(view);
     rows.show(order);
+    nothing.hidden = order.length > 0 || !live.chainsLoaded || all.length === 0;
     const wanted = live.status?.chains;
     put(total, !live.chainsLoaded && wanted ? `Loading ${num(all.length)} of ${num(wanted)}` : order.length === all.length ? `${num(all.length)} chains` : `${num(order.length)} of ${num(all.length)} chains`);
   }
 
   function matches(chain, needle) {
-    if (view.state && stateOf(chain) !== view.state) return false;
-    if (view.reason && reasonOf(chain) !== view.reason) return false;
+    if (view.state && !names(view.state).includes(stateOf(chain))) return false;
+    if (view.reason && !names(view.reason).includes(reasonOf(chain))) return false;
     if (!needle) return true;
     const fields = [chain.chain, String(chain.chain_id), chain.name, reasonOf(chain), chain.speaker, chain.speaker_address, ...(chain.nodes ?? [])];
     return fields.some((field) => field?.toLowerCase().includes(needle));

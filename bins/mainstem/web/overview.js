@@ -45,7 +45,7 @@ function headStrip() {
       put(side.value, num(blocks));
       put(side.note, head && known(blocks) ? `${short(blocks / Math.max(1, head.height))} a main block` : "durable, of all chains");
       put(count.value, num(status?.chains));
-      put(count.note, known(stats?.sessions) ? `${num(stats.sessions)} sessions` : status?.main_chain?.name ?? "registered");
+      put(count.note, known(stats?.sessions) ? `${num(stats.sessions)} ${stats.sessions === 1 ? "session" : "sessions"}` : status?.main_chain?.name ?? "registered");
       put(up.value, span(stats?.uptime_ms ?? status?.uptime_ms));
       put(up.note, status ? `mainstem ${status.version}` : "");
     },

@@ -10,7 +10,7 @@ const COLUMNS = [
   { name: "session", title: "Session", class: "right wide-only", sort: (peer) => peer.session, update: (cell, peer) => put(cell, peer.session) },
   { name: "key", title: "Key", sort: (peer) => peer.key, cell: () => h("code", {}), update: (cell, peer) => { put(cell, `${peer.key.slice(0, 8)}…${peer.key.slice(-4)}`); cell.title = peer.key; } },
   { name: "address", title: "Address", class: "wide-only", sort: (peer) => peer.address, update: (cell, peer) => put(cell, peer.address) },
-  { name: "software", title: "Software", sort: (peer) => peer.software, update: (cell, peer) => { put(cell, peer.software || "–"); cell.title = peer.software; } },
+  { name: "software", title: "Software", class: "wide-only", sort: (peer) => peer.software, update: (cell, peer) => { put(cell, peer.software || "–"); cell.title = peer.software; } },
   { name: "chains", title: "Speaks for", class: "right", sort: (peer) => peer.speaks_for, update: (cell, peer) => put(cell, chainsOf(peer)) },
   { name: "behind", title: "Behind", class: "right", sort: (peer) => peer.behind ?? -1, update: (cell, peer) => put(cell, num(peer.behind ?? undefined)) },
   { name: "blocks", title: "Blocks", class: "right wide-only", sort: (peer) => peer.blocks, update: (cell, peer) => put(cell, short(peer.blocks)) },

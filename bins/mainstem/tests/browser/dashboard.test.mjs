@@ -66,7 +66,9 @@ test("the table of chains is live, searched, sorted and filtered", async () => {
   await until(page, "one chain", () => document.querySelectorAll(".rows .row:not([hidden])").length === 1);
   assert.deepEqual(await rows(), ["tDVX"]);
   assert.match(page.url(), /q=chain\+3/);
-  await page.$eval("input[type=search]", (input) => { input.value = ""; input.dispatchEvent(new Event("input")); });
+  await page.type("input[type=search]", " which is not there");
+  await until(page, "that there is none", () => document.querySelector(".nothing").checkVisibility() && document.querySelectorAll(".rows .row:not([hidden])").length === 0);
+  await page.click(".nothing button");
   const order = () => page.$$eval(".rows .row:not([hidden])", (all) => all.map((row) => [row.getAttribute("aria-rowindex"), row.querySelector("a").textContent]).sort((one, other) => one[0] - other[0]).map(([, chain]) => chain));
   await until(page, "all chains again", () => document.querySelectorAll(".rows .row:not([hidden])").length === 8);
   const up = await order();
@@ -76,6 +78,8 @@ test("the table of chains is live, searched, sorted and filtered", async () => {
   await until(page, "the rows in the other order", (wanted) => [...document.querySelectorAll(".rows .row:not([hidden])")].map((row) => [Number(row.getAttribute("aria-rowindex")), row.querySelector("a").textContent]).sort(([one], [other]) => one - other).map(([, chain]) => chain).join() === wanted, up.reverse().join());
   await page.click('.chip[data-state="live"]');
   await until(page, "the address of the filter", () => window.location.hash.includes("state=live"));
+  await go(page, "#/chains?state=paused%2Clive&reason=in-step%2Cquiet");
+  await until(page, "chains of several states", () => document.querySelectorAll('.chip[aria-pressed="true"]').length === 2 && document.querySelectorAll(".rows .row:not([hidden])").length > 0);
   assert.deepEqual(page.wrong, []);
   await page.close();
 });
