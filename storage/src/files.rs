@@ -66,7 +66,10 @@ impl Context {
     pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(LOG);
         let Some(bytes) = read_small(&path)? else {
-            return Err(Error::NoLog { dir: dir.to_owned() });
+            // One that is being made has its file by now.
+            let was_one = was_log(dir)? && !path.exists();
+            let dir = dir.to_owned();
+            return Err(if was_one { Error::LogFileLost { dir } } else { Error::NoLog { dir } });
         };
         let file = LogFile::decode(&bytes).map_err(|flaw| Error::damaged(&path, 0, Part::File, flaw))?;
         Ok(Self {
@@ -83,12 +86,11 @@ impl Context {
 
     /// Makes a log in a directory that holds none. The file `LOG` comes last: with it, all the rest is there.
     pub(crate) fn create(self, medium: &dyn Medium) -> Result<Self, Error> {
+        if was_log(&self.dir)? {
+            return Err(Error::LogFileLost { dir: self.dir });
+        }
         for number in self.segment_numbers()? {
             let path = self.segment_path(number);
-            // A creation that was cut short leaves an empty first segment; anything else was a log once.
-            if number != 1 || self.holds_records(number)? {
-                return Err(Error::LogFileLost { dir: self.dir });
-            }
             medium.remove(&path).map_err(Error::io("remove", &path))?;
         }
         self.write_mark(medium, Mark::NEW)?;
@@ -278,15 +280,7 @@ impl Context {
     /// Whether anything was ever written where the first record of a segment goes. A segment that is too short for
     /// a record holds none.
     pub(crate) fn holds_records(&self, number: u64) -> Result<bool, Error> {
-        use std::os::unix::fs::FileExt;
-        let path = self.segment_path(number);
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let mut first = [0; 64];
-        match file.read_exact_at(&mut first, FIRST_RECORD.into()) {
-            Ok(()) => Ok(first != [0; 64]),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(Error::io("read", &path)(error)),
-        }
+        holds_records(&self.segment_path(number))
     }
 
     /// The numbers of all segment files, ascending.
@@ -459,6 +453,33 @@ fn read_up_to(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Error> {
         return Err(Error::damaged(path, 0, Part::File, Flaw::Empty));
     }
     Ok(Some(bytes))
+}
+
+fn holds_records(segment: &Path) -> Result<bool, Error> {
+    use std::os::unix::fs::FileExt;
+    let file = File::open(segment).map_err(Error::io("open", segment))?;
+    let mut first = [0; 64];
+    match file.read_exact_at(&mut first, FIRST_RECORD.into()) {
+        Ok(()) => Ok(first != [0; 64]),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(Error::io("read", segment)(error)),
+    }
+}
+
+/// Whether a directory without the file `LOG` was a log once. A creation that was cut short leaves an empty first segment;
+/// anything else was one.
+fn was_log(dir: &Path) -> Result<bool, Error> {
+    if !dir.is_dir() {
+        return Ok(false);
+    }
+    for name in names(dir)? {
+        if segment_number(&name).is_some_and(|number| number != 1)
+            || (segment_number(&name) == Some(1) && holds_records(&dir.join(&name))?)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn names(dir: &Path) -> Result<Vec<String>, Error> {

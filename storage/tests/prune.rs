@@ -139,7 +139,7 @@ fn a_log_that_keeps_a_number_of_blocks_writes_its_files_again() {
 
 #[test]
 fn a_log_keeps_no_more_bytes_than_it_may_and_the_more_so_of_two_limits_counts() {
-    const KEEP: u64 = 8 << 16;
+    const KEEP: u64 = 6 << 16;
     // The bytes that all files of segments take, and how many blocks there are at the end.
     let grow = |options: Options| {
         let dir = scratch();
@@ -169,7 +169,7 @@ fn a_log_keeps_no_more_bytes_than_it_may_and_the_more_so_of_two_limits_counts() 
         // A segment is begun before the oldest one goes.
         assert!(most <= KEEP + (1 << 16), "{most}");
         assert!(most > KEEP / 2, "not far fewer than it may: {most}");
-        let blocks = Options { keep_blocks: NonZeroU64::new(8), ..bounded };
+        let blocks = Options { keep_blocks: NonZeroU64::new(1), ..bounded };
         assert!(grow(blocks).1 > first);
         let blocks = Options { keep_blocks: NonZeroU64::new(70), ..bounded };
         assert_eq!(grow(blocks).1, first);

@@ -30,9 +30,11 @@ mod threads;
 mod watch;
 mod web;
 
+use std::io::Write as _;
 use std::process::{ExitCode, Termination};
 
 use anyhow::Result;
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use command::{bench, config, dev, follow, init, inspect, peers, profile, proof, prune, run, verify};
@@ -46,8 +48,8 @@ Examples:
   mainstem verify p.json                          verify it, offline
   mainstem explain MS-1204                        what an error code means, and what to do
 
-Exit codes of mainstem: 0 done, 1 failed, 2 wrong command line or configuration, 3 damaged data, 4 data of another version,
-5 no node answers; commands that answer a question with it (verify, follow, why, health, doctor, inspect, replay) say how in
+Exit codes of mainstem: 0 done, 1 failed, 2 wrong command line or configuration, 3 damaged data, 4 data of another version, \
+5 no node answers; commands that answer a question with it (verify, follow, why, health, doctor, inspect, replay) say how in \
 their help, and docs/errors/README.md has them all.";
 
 /// The engine of a main chain: indexes side chains, seals main blocks, serves proofs.
@@ -93,7 +95,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_run(&error),
+    };
+    match cli.command {
         Command::Dev(dev) => ended(dev.run()),
         Command::Bench(bench) => ended(bench.run()),
         Command::BenchLoad(load) => ended(load.run()),
@@ -126,10 +132,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says what is wrong with the command line, with its code; or prints the help that was asked for.
+fn not_run(error: &clap::Error) -> ExitCode {
+    // Whoever closed the stream has the exit code.
+    if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let text = error.render().ansi().to_string();
+        let _ = write!(anstream::stderr(), "{}", text.replacen("error:", "error[MS-7002]:", 1));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 /// How the process ends by what came of a command: those that answer a question with it say how.
 fn ended(result: Result<impl Termination>) -> ExitCode {
     match result {
         Ok(done) => done.report(),
+        // Whoever closed standard output wants to read no more, nor a complaint; that all went well is not known.
+        Err(error) if codes::is_closed_output(&error) => ExitCode::FAILURE,
         Err(error) => ExitCode::from(codes::report(&error) as u8),
     }
 }

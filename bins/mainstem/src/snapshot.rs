@@ -129,6 +129,11 @@ impl SnapshotError {
 /// # Errors
 /// See [`SnapshotError`]; what was written so far is removed. One that breaks off with its process has no manifest.
 pub(crate) fn write(dir: &DataDir, to: &Path, with_key: bool) -> Result<Manifest, SnapshotError> {
+    if is_within(to, &dir.log) {
+        let what =
+            "is in the directory of the log, which is the node's alone: name one outside of it".to_owned();
+        return Err(SnapshotError::Target { path: to.to_owned(), what });
+    }
     let target = Target::make(to)?;
     let written = write_files(dir, to, with_key);
     if written.is_err() {
@@ -340,6 +345,13 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Whether a path, which need not be there yet, is a directory or in it.
+fn is_within(path: &Path, dir: &Path) -> bool {
+    let there = path.ancestors().find_map(|part| fs::canonicalize(part).ok());
+    let dir = fs::canonicalize(dir).ok();
+    there.zip(dir).is_some_and(|(path, dir)| path.starts_with(dir))
+}
+
 fn empty(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -404,5 +416,17 @@ mod tests {
         }
         assert!(write(&data, &full, false).unwrap_err().is_target());
         assert_eq!(fs::read(full.join("precious")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn nothing_is_written_into_the_directory_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::plain(dir.path());
+        fs::create_dir(&data.log).unwrap();
+        fs::create_dir(data.root.join("x")).unwrap();
+        for to in [data.log.clone(), data.log.join("new"), data.root.join("x/../log/new")] {
+            assert!(write(&data, &to, false).unwrap_err().is_target(), "{}", to.display());
+        }
+        assert_eq!(fs::read_dir(&data.log).unwrap().count(), 0);
     }
 }

@@ -32,8 +32,8 @@ pub(crate) trait Actions: Send + Sync {
         Err(AdminError::NotRunning)
     }
 
-    /// Ends the recording that runs, if one does.
-    fn stop_record(&self) -> Result<(), AdminError> {
+    /// Ends the recording that runs; tells whether one does.
+    fn stop_record(&self) -> Result<bool, AdminError> {
         Err(AdminError::NotRunning)
     }
 }

@@ -33,6 +33,7 @@ pub(crate) enum AdminError {
 
 impl From<AdminError> for Problem {
     fn from(error: AdminError) -> Self {
+        let chain = if let AdminError::UnknownChain(chain) = &error { Some(chain.0) } else { None };
         let (status, kind, title) = match &error {
             AdminError::Body(_) => {
                 (StatusCode::BAD_REQUEST, "invalid-body", "The body is not what it should be")
@@ -50,6 +51,10 @@ impl From<AdminError> for Problem {
                 (StatusCode::INTERNAL_SERVER_ERROR, "change-failed", "The change failed")
             }
         };
-        Self::new(status, kind, title, error)
+        let problem = Self::new(status, kind, title, error);
+        match chain {
+            Some(id) => problem.with("chain_id", id),
+            None => problem,
+        }
     }
 }

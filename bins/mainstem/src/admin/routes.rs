@@ -285,8 +285,8 @@ async fn record(State(admin): State<Admin>, Extension(who): Extension<Who>, body
 }
 
 async fn stop_record(State(admin): State<Admin>, Extension(who): Extension<Who>) -> Answer {
-    admin.act(who, Place::Free, "end the recording".into(), |node| node.stop_record()).await?;
-    Ok(Json(json!({})))
+    let ran = admin.act(who, Place::Free, "end the recording".into(), |node| node.stop_record()).await?;
+    Ok(Json(json!({ "ran": ran })))
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {

@@ -36,7 +36,9 @@ impl Secret {
 
     /// Whether a header `authorization` shows it, in a time that tells nothing of how much of it is right.
     pub(super) fn is_shown_by(&self, header: &str) -> bool {
-        let (a, b) = (self.0.as_bytes(), header.strip_prefix("Bearer ").unwrap_or_default().as_bytes());
+        // RFC 9110, section 11.1: the name of a scheme is the same in any case.
+        let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+        let (a, b) = (self.0.as_bytes(), bearer.map_or("", |(_, shown)| shown.trim_start()).as_bytes());
         a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
     }
 }
@@ -77,10 +79,17 @@ mod tests {
     #[test]
     fn a_secret_is_itself_and_nothing_else() {
         let secret = Secret("0123456789abcdef".into());
-        assert!(secret.is_shown_by("Bearer 0123456789abcdef"));
-        for other in
-            ["", "Bearer ", "0123456789abcdef", "Bearer 0123456789abcdeF", "Bearer 0123456789abcdef0"]
-        {
+        for shown in ["Bearer 0123456789abcdef", "bearer 0123456789abcdef", "BEARER  0123456789abcdef"] {
+            assert!(secret.is_shown_by(shown), "{shown}");
+        }
+        for other in [
+            "",
+            "Bearer ",
+            "0123456789abcdef",
+            "Basic 0123456789abcdef",
+            "Bearer 0123456789abcdeF",
+            "Bearer 0123456789abcdef0",
+        ] {
             assert!(!secret.is_shown_by(other), "{other}");
         }
         assert_eq!(format!("{secret:?}"), "Secret(..)");

@@ -188,8 +188,8 @@ impl Actions for Slow {
     fn record(&self, _: &crate::record::Wanted) -> Result<Value, AdminError> {
         Ok(self.go_on())
     }
-    fn stop_record(&self) -> Result<(), AdminError> {
-        Ok(())
+    fn stop_record(&self) -> Result<bool, AdminError> {
+        Ok(true)
     }
 }
 
@@ -223,7 +223,7 @@ fn what_takes_long_holds_no_change_up_and_what_takes_a_moment_needs_no_place() {
         assert_eq!(refused("/v1/admin/chains", &chain).1, "busy");
         assert_eq!(refused("/v1/admin/reload", &Value::Null).1, "busy");
         fixture.client().post("/v1/admin/chains/9/pause", &json!({})).unwrap();
-        fixture.client().delete("/v1/admin/record").unwrap();
+        assert_eq!(fixture.client().delete("/v1/admin/record").unwrap(), json!({ "ran": true }));
         // All of them find that nobody holds them any more.
         drop(hold);
     });

@@ -62,6 +62,8 @@ impl Pages {
                              [::1], or as an origin of api.cors_origins says";
         const FOREIGN: &str =
             "the page that asks is of another origin, and api.cors_origins does not name it";
+        const CHANGES: &str = "the page that asks is of another origin, and what is under /v1/admin/ is for no page, \
+                               whatever api.cors_origins names";
         let (headers, origins) = (request.headers(), self.origins());
         let Ok(host) = named(request.uri(), headers) else { return Some(NAMED) };
         // A proxy may hand on the name by which the world calls it.
@@ -82,12 +84,11 @@ impl Pages {
         }
         let path = request.uri().path();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let refused = match path {
-            "/v1/events" => !origins.allow(text),
-            path if path.starts_with("/v1/admin") => true,
-            _ => !reads && !origins.allow(text),
-        };
-        refused.then_some(FOREIGN)
+        match path {
+            path if path.starts_with("/v1/admin") => Some(CHANGES),
+            "/v1/events" => (!origins.allow(text)).then_some(FOREIGN),
+            _ => (!reads && !origins.allow(text)).then_some(FOREIGN),
+        }
     }
 }
 

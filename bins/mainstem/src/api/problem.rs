@@ -67,7 +67,13 @@ impl Problem {
         let instance: String = uri.path().chars().take(200).collect();
         body.insert("instance".into(), instance.into());
         let json = HeaderValue::from_static("application/problem+json");
-        (self.status, [(header::CONTENT_TYPE, json)], Value::Object(body).to_string()).into_response()
+        let mut response =
+            (self.status, [(header::CONTENT_TYPE, json)], Value::Object(body).to_string()).into_response();
+        // RFC 9110, section 15.5.2: a 401 says what is asked for.
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }
 
@@ -114,4 +120,20 @@ pub(crate) async fn no_route(uri: Uri) -> Problem {
 
 fn clip(text: &str) -> String {
     text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_to_show_a_token_is_told_so_and_nobody_else() {
+        let asked_for = |status| {
+            let problem = Problem::new(status, "unauthorized", "The call has no right to be made", "");
+            let response = problem.render(&Uri::from_static("/v1/admin/log"));
+            response.headers().get(header::WWW_AUTHENTICATE).cloned()
+        };
+        assert_eq!(asked_for(StatusCode::UNAUTHORIZED), Some(HeaderValue::from_static("Bearer")));
+        assert_eq!(asked_for(StatusCode::FORBIDDEN), None);
+    }
 }

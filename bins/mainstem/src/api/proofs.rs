@@ -88,7 +88,7 @@ async fn blocks<R: BlockReader>(
         let detail = format!("the body does not name blocks: {error}");
         Problem::new(StatusCode::BAD_REQUEST, "invalid-body", "The body is not what it should be", detail)
     })?;
-    if body.blocks.len() > MAX_BLOCKS {
+    if body.blocks.is_empty() || body.blocks.len() > MAX_BLOCKS {
         return Err(node.refusal(ProofError::Count { got: body.blocks.len(), most: MAX_BLOCKS }));
     }
     let height = |field, number: u64| params::height(field, &number.to_string());

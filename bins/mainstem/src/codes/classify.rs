@@ -1,7 +1,7 @@
 //! Which code and which exit code an error has, by its type; or by what the place that made it says.
 
 use std::fmt;
-use std::io::{Write as _, stderr};
+use std::io::{self, Write as _, stderr};
 
 use storage::Flaw;
 
@@ -30,7 +30,7 @@ impl Exit {
     /// What an error with this code ends with.
     pub(crate) fn of(code: Code) -> Self {
         match code.number() {
-            1001..=1005 | 7002 | 7003 => Self::Usage,
+            1001..=1005 | 4013 | 7002 | 7003 => Self::Usage,
             5004 | 5008..=5012 | 5019 | 5102 => Self::Damaged,
             5021 | 5103 => Self::Upgrade,
             2101 | 2102 => Self::Unreachable,
@@ -49,7 +49,7 @@ struct Coded {
 impl fmt::Display for Coded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // With its causes: they are not told again, since it has no source of its own.
-        write!(f, "{:#}", self.error)
+        f.write_str(&words(&self.error))
     }
 }
 
@@ -188,6 +188,25 @@ fn of_storage(error: &storage::Error) -> Code {
     })
 }
 
+/// An error with its causes, each told once: many errors tell their own cause already.
+pub(super) fn words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// Whether standard output takes no more. Errors of what else can be closed are of types of their own.
+pub(crate) fn is_closed_output(error: &anyhow::Error) -> bool {
+    let plain = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    let json = || error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+    plain.or_else(json) == Some(io::ErrorKind::BrokenPipe)
+}
+
 /// Says an error on standard error, with its code, and gives how the process ends by it.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
     Exit::of(say(error))
@@ -203,7 +222,7 @@ pub(crate) fn say(error: &anyhow::Error) -> Code {
             let _ = writeln!(text, "error[{}]: {problem}", of_problem(problem));
         }
     } else {
-        for (position, line) in format!("{error:#}").lines().enumerate() {
+        for (position, line) in words(error).lines().enumerate() {
             let start = if position == 0 { format!("error[{code}]:") } else { " ".to_owned() };
             let _ = writeln!(text, "{start} {line}");
         }

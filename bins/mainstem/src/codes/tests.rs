@@ -155,9 +155,28 @@ fn an_error_has_the_code_of_the_outermost_that_knows_one_and_says_all_that_it_sa
 }
 
 #[test]
+fn a_cause_that_the_error_tells_itself_is_not_told_again() {
+    let cause = || anyhow!("connection refused");
+    let expected = "nobody answers: connection refused";
+    assert_eq!(words(&cause().context("nobody answers")), expected);
+    assert_eq!(words(&cause().context(expected)), expected);
+    assert_eq!(words(&cause().context(expected).context("it failed")), format!("it failed: {expected}"));
+}
+
+#[test]
+fn that_nobody_reads_on_is_told_from_connections_that_break() {
+    let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    assert!(is_closed_output(&broken().into()));
+    let elsewhere = storage::Error::Io { action: "write", path: "x".into(), source: broken() };
+    assert!(!is_closed_output(&elsewhere.into()));
+    assert!(!is_closed_output(&std::io::Error::from(std::io::ErrorKind::NotFound).into()));
+}
+
+#[test]
 fn exit_codes_follow_the_code() {
     for (code, exit) in [
         (1003, Exit::Usage),
+        (4013, Exit::Usage),
         (5008, Exit::Damaged),
         (5021, Exit::Upgrade),
         (2101, Exit::Unreachable),

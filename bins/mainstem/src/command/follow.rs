@@ -19,14 +19,14 @@ use crate::codes::{self, WithCode as _};
 const MAX_BYTES: usize = 64 << 10;
 
 const NOTES: &str = "\
-The file has the header in JSON, as GET /v1/blocks/{height} answers it. Where there is none yet, the newest header of the
+The file has the header in JSON, as GET /v1/blocks/{height} answers it. Where there is none yet, the newest header of the \
 node is kept unproven: compare its hash with others who follow, or begin with a header that you trust.
 
 Exit code:
-  1  history was rewritten: the node does not prove that its newest header continues the kept one. Standard error shows
-     both; the file stays as it is
-  2  with --once: nothing was learnt, because the node does not answer, is behind the kept header, or has pruned it; or
-     the file cannot be read or written
+  1  history was rewritten: the node does not prove that its newest header continues the kept
+     one. Standard error shows both; the file stays as it is
+  2  with --once: nothing was learnt, because the node does not answer, is behind the kept
+     header, or has pruned it; or the file cannot be read or written
 
 Examples:
   mainstem follow --node http://10.0.0.5:9480 --keep main.header

@@ -13,7 +13,7 @@ use crate::data_dir::{AtDir, DataDir};
 use super::dev::duration;
 
 const EXAMPLES: &str = "\
-Parts: net, engine, storage, aelf, api, admin, watch, keys, external, node. Levels: off, error, warn, info, debug, trace.
+Parts: net, engine, storage, aelf, api, admin, watch, keys, external, node. Levels: off, error, warn, info, debug, trace. \
 What is set adds to the configured log.filter, holds for a time, and goes back by itself.
 
 Examples:

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::dev::duration;
@@ -18,8 +19,8 @@ use crate::data_dir::{AtDir, DataDir};
 use crate::record::{Report, Wanted};
 
 const NOTES: &str = "\
-The node writes the file itself: side blocks as they came, with their times, and which of them it sealed. Its work is not
-held up: when the disk cannot follow, the recording ends and says so. In it are heights, hashes, roots and times of side
+The node writes the file itself: side blocks as they came, with their times, and which of them it sealed. Its work is not \
+held up: when the disk cannot follow, the recording ends and says so. In it are heights, hashes, roots and times of side \
 blocks, the genesis document, and no secret.
 
 Ctrl-C ends it early, and what was recorded up to then is whole.
@@ -58,7 +59,9 @@ impl Record {
     pub(crate) fn run(self) -> Result<()> {
         let client = Client::at(&DataDir::plain(self.dir.path()));
         let Some(out) = &self.out else {
-            client.delete("/v1/admin/record")?;
+            let ran = client.delete("/v1/admin/record")?.get("ran").and_then(Value::as_bool);
+            let said = if ran == Some(false) { "no recording runs" } else { "the recording ends" };
+            writeln!(stdout().lock(), "{said}")?;
             return Ok(());
         };
         let wanted =

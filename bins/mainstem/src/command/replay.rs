@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
@@ -14,8 +14,8 @@ use crate::record::{Outcome, Replay as Replaying, Sealed, Speed};
 use crate::threads;
 
 const NOTES: &str = "\
-Each line is a main block: when it was durable, how many side blocks it has, how old the oldest of them was by then, how
-many stayed in lanes, how long gathering and hashing took here; `same` says that its header, and so every root in it, is
+Each line is a main block: when it was durable, how many side blocks it has, how old the oldest of them was by then, how \
+many stayed in lanes, how long gathering and hashing took here; `same` says that its header, and so every root in it, is \
 the same to the bit.
 
 Exit code:
@@ -75,7 +75,9 @@ impl Replay {
                 "BLOCK", "AT", "BLOCKS", "OLDEST", "WAITING", "SEAL"
             )?;
         }
-        let outcome = replaying.run(self.speed, |sealed| self.tell(sealed))?;
+        let outcome = replaying
+            .run(self.speed, |sealed| self.tell(sealed))
+            .with_context(|| self.file.display().to_string())?;
         let mut out = stdout().lock();
         if self.json {
             serde_json::to_writer(&mut out, &Last { outcome: &outcome })?;

@@ -14,7 +14,7 @@ use crate::data_dir::{AtDir, DataDir, read_genesis};
 use crate::snapshot::{self, Manifest, SnapshotError};
 
 const NOTES: &str = "\
-Every file is checked against the manifest, and the log is opened and checked as a node does it. Nothing is left behind if
+Every file is checked against the manifest, and the log is opened and checked as a node does it. Nothing is left behind if \
 something is wrong. Start the node then with `mainstem run --data DIR`; the configuration of the snapshot is taken over.
 
 Two nodes must not run with the same key, nor write the same main chain: stop the one that the snapshot is of.";

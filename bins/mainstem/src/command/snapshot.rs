@@ -12,8 +12,8 @@ use crate::data_dir::{AtDir, DataDir};
 use crate::snapshot::{self, Manifest};
 
 const NOTES: &str = "\
-It holds every main block that was durable when it began, the configuration, genesis document, and lists of keys and
-paused chains. Full segments of the log are hard links where the file system allows it, so a snapshot on the same one
+It holds every main block that was durable when it began, the configuration, genesis document, and lists of keys and \
+paused chains. Full segments of the log are hard links where the file system allows it, so a snapshot on the same one \
 takes little space at first; copy it elsewhere with any program. The node's private key is left out.
 
 Without a node running, it is taken of the directory as it lies.

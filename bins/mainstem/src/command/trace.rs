@@ -11,7 +11,7 @@ use rest::trace::BlockTrace;
 use super::Which;
 
 const EXAMPLES: &str = "\
-A node knows it of the newest 4,096 main blocks that it made since it started. gathered: waited in the lanes until a main
+A node knows it of the newest 4,096 main blocks that it made since it started. gathered: waited in the lanes until a main \
 block was begun; hashed; handed-on: taken by the stage that stores; appended to the log; synced: on the disk; published.
 
 Examples:

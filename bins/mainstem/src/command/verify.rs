@@ -13,7 +13,7 @@ use engine::proof::{AbsenceProof, Claim, Document, Outcome, Proof, SectionProof}
 const NOTES: &str = "\
 Standard output has one line for each proof that verifies, in the order of the files:
   0x41f5...a2fd chain tDVV height 7 is indexed in main block 3
-Its first word is the hash of the main-chain header that what is proven is under; of many blocks, and of history from
+Its first word is the hash of the main-chain header that what is proven is under; of many blocks, and of history from \
 one header to a later one, that of the header that the proof ends in. The rest is for people.
 
 Exit code:
@@ -21,7 +21,7 @@ Exit code:
   1  a proof does not verify; standard error has the reason
   2  a file cannot be read
 
-A proof shows what is under a main-chain header. Whether that header is the main chain's is for you to know: give the
+A proof shows what is under a main-chain header. Whether that header is the main chain's is for you to know: give the \
 hash of one you trust with --trusted-header, or compare the hash that is printed. `mainstem follow` keeps one for you.
 
 Examples:

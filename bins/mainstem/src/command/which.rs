@@ -43,7 +43,7 @@ impl Which {
     /// Where its API answers.
     ///
     /// # Errors
-    /// The configuration is wrong, or leaves the port to the system.
+    /// The configuration is wrong, or leaves the port to the system; or there is no such data directory.
     pub(crate) fn url(&self) -> Result<String> {
         self.node.url_with(self.data.as_deref())
     }
@@ -64,6 +64,10 @@ impl AtNode {
         }
         let mut args = ConfigArgs { file: self.config.clone(), ..ConfigArgs::default() };
         if let Some(data) = data {
+            // Another node would answer, at the default address.
+            if !data.is_dir() {
+                bail!("{} is no directory: name the node's with --data", data.display());
+            }
             args.flags.insert("data.dir", data.to_string_lossy().into_owned());
         }
         let addr = args.load()?.settings.api.addr;
@@ -131,6 +135,7 @@ mod tests {
         assert_eq!(asked(&["--node", "http://10.0.0.5:1"]).unwrap(), "http://10.0.0.5:1");
         assert!(asked(&["--node", "http://10.0.0.5:1", "--data", &data]).is_err());
         assert!(asked(&["--node", "http://10.0.0.5:1", "--config", &file]).is_err());
+        assert!(asked(&["--data", &format!("{data}/none")]).is_err(), "not the one at the default address");
         config("127.0.0.1:0");
         let error = asked(&["--data", &data]).unwrap_err().to_string();
         assert!(error.contains("api.addr = 127.0.0.1:0"), "{error}");

@@ -124,7 +124,9 @@ impl Control {
             None => Shown { filter: configured.clone(), configured, for_s: None },
             Some((filter, until)) => {
                 let left = until.saturating_duration_since(Instant::now());
-                Shown { filter: filter.text().to_owned(), configured, for_s: Some(left.as_secs()) }
+                // A part of a second is one more: 0 would say that it is over.
+                let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+                Shown { filter: filter.text().to_owned(), configured, for_s: Some(seconds) }
             }
         }
     }

@@ -35,7 +35,7 @@ pub(crate) enum FormatError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It is something else.
-    #[error("it does not begin like a recording: expected {MAGIC:?}")]
+    #[error("it does not begin like a recording: expected {}", MAGIC.escape_ascii())]
     NoRecording,
     /// Of another version of this program.
     #[error("its version is {0}; this program reads {VERSION}: replay it with the version that recorded it")]

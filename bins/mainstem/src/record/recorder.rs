@@ -117,9 +117,10 @@ impl<R: BlockReader> Recorder<R> {
         }
     }
 
-    /// Ends the recording that runs, if one does, as if its time was over.
-    pub(crate) fn stop(&self) {
+    /// Ends the recording that runs, as if its time was over; tells whether one does.
+    pub(crate) fn stop(&self) -> bool {
         self.stop.ask();
+        self.running.try_lock().is_err()
     }
 
     /// The same, and waits until it has ended, at most so long. No other one begins.

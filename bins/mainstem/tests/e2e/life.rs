@@ -177,7 +177,7 @@ fn a_running_node_is_steered_and_says_what_it_cannot_do() {
     assert_eq!(done(&data.path(), &["reload"]), "nothing has changed\n");
     fs::write(&config, "[seal]\nintervall_ms = 5\n").unwrap();
     let (code, _, error) = at(&data.path(), &["reload"]);
-    assert_eq!(code, 1, "{error}");
+    assert_eq!(code, 2, "{error}");
     assert!(error.starts_with("error[MS-4013]: ") && error.contains("did you mean"), "{error}");
     let token = data.path().join("token");
     fs::write(&token, "0123456789abcdef0123").unwrap();

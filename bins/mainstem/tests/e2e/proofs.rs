@@ -187,14 +187,17 @@ fn what_cannot_be_proven_or_is_not_asked_for_properly_is_told() {
     ] {
         assert_eq!(proof(args).0, 2, "{args:?}");
     }
-    // More than fit one request.
-    let blocks = vec![json!({ "chain": 7, "height": 1 }); 4_097];
-    let body = serde_json::to_vec(&json!({ "blocks": blocks })).unwrap();
+    // None, and more than fit one request.
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent: ureq::Agent = config.into();
-    let mut response = agent.post(format!("{}/v1/proofs", indexed.node.api)).send(&body[..]).unwrap();
-    assert_eq!(response.status(), 400);
-    assert!(response.body_mut().read_to_string().unwrap().contains("4097 blocks; a proof is of 1 to 4096"));
+    for count in [0, 4_097] {
+        let blocks = vec![json!({ "chain": 7, "height": 1 }); count];
+        let body = serde_json::to_vec(&json!({ "blocks": blocks })).unwrap();
+        let mut response = agent.post(format!("{}/v1/proofs", indexed.node.api)).send(&body[..]).unwrap();
+        assert_eq!(response.status(), 400);
+        let problem = response.body_mut().read_to_string().unwrap();
+        assert!(problem.contains(&format!("{count} blocks; a proof is of 1 to 4096")), "{problem}");
+    }
 }
 
 fn follow(api: &str, keep: &Path) -> Command {

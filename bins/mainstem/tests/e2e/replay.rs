@@ -162,6 +162,9 @@ fn doctor_names_each_planted_fault_and_what_mends_it() {
     let (code, report) = doctor(&with_token, &path);
     assert_eq!((code, failed(&report)), (1, vec!["admin-token"]), "{report}");
     token("0123456789abcdef0123");
+    let (_, report) = doctor(&with_token, &path);
+    assert_eq!(found(&report, "admin-token").0, "warn", "others can read it: {report}");
+    fs::set_permissions(path.join("token"), fs::Permissions::from_mode(0o600)).unwrap();
     let everywhere =
         ["--ingest.addr", "127.0.0.1:0", "--api.addr", "0.0.0.0:0", "--api.admin-token-file", "token"];
     let level = |args: &[&str]| found(&doctor(args, &path).1, "admin-token").0;

@@ -54,8 +54,8 @@ Examples:
   mainstem bench --compare a.json b.json              what changed between two runs
   mainstem bench machine                              what this machine could do, stage by stage, without a node
 
-The load comes from a process of its own on this machine, so it takes a share of the processors: a node whose peers are
-elsewhere does better. A lane holds by default the busiest chain's share of a million blocks, at least 256: so queues, and
+The load comes from a process of its own on this machine, so it takes a share of the processors: a node whose peers are \
+elsewhere does better. A lane holds by default the busiest chain's share of a million blocks, at least 256: so queues, and \
 with them memory and latency, do not grow with the number of chains.";
 
 /// Measure how many side blocks a second this machine indexes durably, and how near to its limits that is

@@ -36,7 +36,7 @@ impl Change {
 }
 
 const ADD: &str = "\
-The main chain says in its next block that it indexes the chain from now on; nodes with its keys are let in at once. The
+The main chain says in its next block that it indexes the chain from now on; nodes with its keys are let in at once. The \
 file holds one or more [[chain]] tables, as a genesis document does.
 
 Examples:
@@ -51,13 +51,13 @@ pub(crate) struct Add {
     #[arg(value_name = "FILE", required_unless_present = "id", conflicts_with_all = ["id", "name", "key", "first_height"])]
     file: Option<PathBuf>,
     /// Id of the chain: a number, or its base58 form
-    #[arg(long)]
+    #[arg(long, requires = "key")]
     id: Option<ChainId>,
     /// A name for people [default: the id]
     #[arg(long, requires = "id")]
     name: Option<String>,
     /// Public key of a node that may speak for it; several times for several nodes
-    #[arg(long, requires = "id", required_unless_present = "file")]
+    #[arg(long, requires = "id")]
     key: Vec<NodeKey>,
     /// The first height that is indexed [default: 1]
     #[arg(long, requires = "id", value_name = "HEIGHT")]

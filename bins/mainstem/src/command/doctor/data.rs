@@ -53,6 +53,8 @@ pub(super) fn genesis(dir: &DataDir) -> (Finding, Option<Genesis>) {
             let means = "a node starts only with the document that its log was made with";
             let mend = if dir.genesis.exists() {
                 format!("correct {}", dir.genesis.display())
+            } else if dir.log.exists() || dir.key.exists() {
+                format!("put {} back", dir.genesis.display())
             } else {
                 format!(
                     "put the document back, or make a new data directory: mainstem init --data {}",
@@ -147,6 +149,12 @@ pub(super) fn admin(settings: &Api, dir: &DataDir) -> Vec<Finding> {
     let mend = "openssl rand -hex 32 > FILE; chmod 600 FILE; or api.admin_token_file = \"-\"";
     let secret = match run::secret(settings, dir) {
         Ok(None) => Finding::ok(SECRET, "none: only the admin socket takes changes"),
+        Ok(Some(_)) if is_open(&dir.root.join(&settings.admin_token_file)) => {
+            let file = dir.root.join(&settings.admin_token_file);
+            let found = format!("{} can be read or changed by others than its owner", file.display());
+            let means = "whoever can read it can change this node";
+            Finding::warn(SECRET, found, means, format!("chmod 600 {}", file.display()))
+        }
         Ok(Some(_)) => match run::exposed(settings) {
             None => Finding::ok(SECRET, "can be read, and is asked for on this machine alone"),
             Some(exposed) => {
@@ -157,6 +165,11 @@ pub(super) fn admin(settings: &Api, dir: &DataDir) -> Vec<Finding> {
         Err(error) => Finding::fail(SECRET, error.to_string(), "a node does not start without it", mend),
     };
     vec![socket, secret]
+}
+
+/// Whether others than its owner may read or change a file.
+fn is_open(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
 /// The log: whose it is, and whether it is sound as far as a quick look tells. Gives how many segments it has.
@@ -170,8 +183,19 @@ pub(super) fn log(dir: &DataDir, genesis: Option<&Genesis>) -> (Vec<Finding>, u6
             return (vec![Finding::ok(CHECK, "there is none yet: the first start makes it")], 0);
         }
         Err(error) => {
-            let mend =
-                format!("mainstem inspect check --data {data}, then mainstem inspect repair --data {data}");
+            let mend = match &error {
+                storage::Error::LogFileLost { .. } => {
+                    format!("put {}/LOG back from a backup", dir.log.display())
+                }
+                storage::Error::Damaged { flaw: storage::Flaw::Field { field: "version", .. }, .. } => {
+                    "run the version of mainstem that wrote it: mainstem explain MS-5021".to_owned()
+                }
+                _ => {
+                    format!(
+                        "mainstem inspect check --data {data}, then mainstem inspect repair --data {data}"
+                    )
+                }
+            };
             return (vec![Finding::fail(CHECK, error.to_string(), "a node does not start with it", mend)], 0);
         }
     };
@@ -292,5 +316,31 @@ mod tests {
         assert!(!probe(dir.path()).unwrap().is_empty());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(disk_speed(&dir.path().join("none")).level, Level::Fail);
+    }
+
+    #[test]
+    fn a_log_whose_file_log_is_gone_is_not_taken_for_a_new_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = DataDir::plain(temporary.path());
+        let level = || log(&dir, None).0[0].level;
+        assert_eq!(level(), Level::Ok, "there is none");
+        fs::create_dir(&dir.log).unwrap();
+        fs::write(dir.log.join("0000000001.seg"), vec![0; 8192]).unwrap();
+        assert_eq!(level(), Level::Ok, "its creation was cut short");
+        fs::write(dir.log.join("0000000002.seg"), "").unwrap();
+        assert_eq!(level(), Level::Fail);
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = DataDir::plain(temporary.path());
+        let file = dir.root.join("token");
+        fs::write(&file, "0123456789abcdef").unwrap();
+        let settings = Api { admin_token_file: "token".into(), ..Api::default() };
+        for (mode, level) in [(0o600, Level::Ok), (0o640, Level::Warn), (0o604, Level::Warn)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(admin(&settings, &dir)[1].level, level, "{mode:o}");
+        }
     }
 }

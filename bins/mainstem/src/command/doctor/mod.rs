@@ -6,6 +6,7 @@ mod machine;
 mod network;
 mod system;
 
+use std::env;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
@@ -24,8 +25,8 @@ use machine::Machine;
 use system::Needs;
 
 const NOTES: &str = "\
-It looks at the configuration, the clock, the disk (it writes and syncs a small file in the data directory and removes it),
-limits of the system, ports, keys, the genesis document, the log and the memory; and at the node, if it runs. Nothing else
+It looks at the configuration, the clock, the disk (it writes and syncs a small file in the data directory and removes it), \
+limits of the system, ports, keys, the genesis document, the log and the memory; and at the node, if it runs. Nothing else \
 is changed.
 
 Exit code:
@@ -87,7 +88,13 @@ impl Doctor {
                 let mend =
                     "mainstem config check names each line; mainstem config default shows all settings";
                 findings.push(Finding::fail("configuration", format!("{error:#}"), means, mend));
-                Settings::default()
+                let mut settings = Settings::default();
+                // The file may be wrong, but which directory is meant is known.
+                let dir = self.config.flags.get("data.dir").cloned();
+                if let Some(dir) = dir.or_else(|| env::var("MAINSTEM_DATA_DIR").ok()) {
+                    settings.data.dir = dir.into();
+                }
+                settings
             }
         };
         let dir = DataDir::of(&settings);

@@ -93,7 +93,8 @@ fn port(
             Finding::fail(check, found, "the node does not start", mend)
         }
         ErrorKind::AddrNotAvailable => {
-            let mend = format!("`ip addr` lists those that it has: {elsewhere}");
+            let mend =
+                format!("`ip addr` lists those that it has: mainstem run --{flag} ADDRESS:{}", addr.port());
             Finding::fail(
                 check,
                 format!("{addr}: this machine has no such address"),

@@ -42,9 +42,9 @@ Examples:
   mainstem profile --chains 10000 --connections 1000    many of both
   mainstem profile --rate 500k --out half-load          at a rate of its own, into another directory
 
-The directory of the result holds index.html, which shows all of it; all.svg and a flame graph for each stage (ingest.svg,
-seal.svg, hash.svg, persist.svg, api.svg, other.svg); and the stacks as text beside each (*.folded), which other programs
-read. A build with `cargo build --profile profiling` has the whole debug information that perf and valgrind want
+The directory of the result holds index.html, which shows all of it; all.svg and a flame graph for each stage (ingest.svg, \
+seal.svg, hash.svg, persist.svg, api.svg, other.svg); and the stacks as text beside each (*.folded), which other programs \
+read. A build with `cargo build --profile profiling` has the whole debug information that perf and valgrind want \
 besides; this command needs no more than a program that is not stripped.";
 
 /// Show where the node's processor time and memory go under the load of `bench`

@@ -29,7 +29,7 @@ pub(in crate::command) use steer::Steering;
 pub(crate) use steer::{exposed, secret};
 
 const EXAMPLES: &str = "\
-Every setting is a key of the configuration file, an environment variable and a flag; of several the later wins:
+Every setting is a key of the configuration file, an environment variable and a flag; of several the later wins: \
 default < file < environment < flag. `mainstem config show --origin` tells what holds and why.
 
 Examples:

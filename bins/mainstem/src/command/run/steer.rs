@@ -189,9 +189,8 @@ impl Actions for Steer {
         Ok(json!(report))
     }
 
-    fn stop_record(&self) -> Result<(), AdminError> {
-        self.look(Node::recorder)?.stop();
-        Ok(())
+    fn stop_record(&self) -> Result<bool, AdminError> {
+        Ok(self.look(Node::recorder)?.stop())
     }
 
     fn snapshot(&self, to: &Path, with_key: bool) -> Result<Value, AdminError> {
@@ -227,6 +226,7 @@ pub(crate) fn exposed(settings: &Api) -> Option<String> {
 fn refused(error: OperateError) -> AdminError {
     match error {
         OperateError::Operation(OperationError::Unknown { chain }) => AdminError::UnknownChain(chain),
+        OperateError::Operation(error @ OperationError::Value { .. }) => AdminError::Body(error.to_string()),
         OperateError::Operation(error) => AdminError::Conflict(error.to_string()),
         OperateError::Config(error) => AdminError::Conflict(error.to_string()),
         OperateError::Full { .. } | OperateError::External => AdminError::Conflict(error.to_string()),

@@ -31,10 +31,10 @@ use look::Look;
 use screen::Screen;
 
 const EXAMPLES: &str = "\
-Keys: 1-4 and tab for the pages, up and down, enter on a chain for why it is where it is, / to filter, s to sort,
+Keys: 1-4 and tab for the pages, up and down, enter on a chain for why it is where it is, / to filter, s to sort, \
 ? for all keys, q to quit.
 
-It asks the node's API once a second and shows what came last when the node does not answer. No colours with NO_COLOR=1;
+It asks the node's API once a second and shows what came last when the node does not answer. No colours with NO_COLOR=1; \
 no characters beyond ASCII without a UTF-8 locale.
 
 Examples:

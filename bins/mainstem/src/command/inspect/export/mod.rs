@@ -25,7 +25,7 @@ const NOTES: &str = "\
 Side blocks, one a line, in the order of the main blocks that hold them:
   {\"main_height\":3,\"main_hash\":\"0x..\",\"leaf\":0,\"chain_id\":1866392,\"chain\":\"tDVV\",\"height\":7,
    \"hash\":\"0x..\",\"tx_root\":\"0x..\",\"time\":1700000000700}
-`leaf` is the block's place among all side blocks of its main block; times are milliseconds since the Unix epoch.
+`leaf` is the block's place among all side blocks of its main block; times are milliseconds since the Unix epoch. \
 `--what headers` gives one object a main block: its hash and the fields of its header.
 
 A main block that cannot be read is named on standard error and left out, and the exit code is 1.
