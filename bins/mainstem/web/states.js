@@ -11,7 +11,7 @@ const MEANING = {
   "catching-up": "Blocks come, and more of them wait at the source than a main block takes.",
   stalled: "There is something to send, or was to be expected, and nothing comes.",
   refused: "What its nodes send, or they themselves, are refused.",
-  disconnected: "None of its nodes is connected.",
+  disconnected: "None of its nodes is connected, or none of those that are names it.",
   "lane-full": "Its lane has no room: blocks come faster than they become durable.",
   "waiting-for-seal": "Blocks have waited to be sealed or stored for longer than they should.",
   paused: "The operator has paused it: what comes stays in its lane.",

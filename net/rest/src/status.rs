@@ -18,7 +18,7 @@ pub enum State {
     Stalled,
     /// What its nodes send, or they themselves, are refused.
     Refused,
-    /// None of its nodes is connected.
+    /// None of its nodes is connected, or none of those that are names it.
     Disconnected,
     /// Its lane has no room: blocks come faster than they become durable.
     LaneFull,
@@ -195,6 +195,9 @@ reasons! {
     ConnectionLost = 42, "connection-lost", Disconnected,
         "The connection to its last node was lost.",
         "see whether tributary runs there and the network between carries UDP; it connects again by itself";
+    NotNamed = 43, "not-named", Disconnected,
+        "A node of it has connected and did not name it: it sends other chains alone.",
+        "have tributary at its node send this chain too (`--chain`), or start another one for it there; or, if that key shall not send it, `mainstem chains remove CHAIN`";
     NoRoom = 50, "no-room", LaneFull,
         "Its lane is full: its node has more, and waits until blocks become durable.",
         "raise cache.lane_blocks (and cache.bytes), or see with `mainstem profile` what holds sealing or storing up";

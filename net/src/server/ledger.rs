@@ -53,17 +53,22 @@ pub struct ChainRefusal {
     pub conflicts: Vec<(NodeKey, u64)>,
 }
 
-/// How the last session of a key ended.
+/// How a session of a key ended: the last one of those that had named a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Departure {
     /// The registered key that it acted for.
     pub key: NodeKey,
-    /// When.
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ended.
     pub time: Timestamp,
     /// Where it was.
     pub address: SocketAddr,
     /// How.
     pub how: Left,
+    /// Which chains that are served it had named, ascending. Empty if it ended before it named one: that says something of
+    /// all chains of the key.
+    pub chains: Vec<ChainId>,
 }
 
 /// See [`Departure::how`].
@@ -76,6 +81,9 @@ pub enum Left {
     /// It was refused: why.
     Refused(RefusalCode, String),
 }
+
+/// How many ends of sessions are remembered of a key whose sessions name different chains.
+const MAX_DEPARTURES: usize = 4;
 
 /// How many keys that nobody has registered are remembered.
 pub(super) const MAX_UNKNOWN: usize = 256;
@@ -103,7 +111,8 @@ struct Pages {
     chains: HashMap<ChainId, Arc<ChainRefusal>>,
     /// Keys that are not registered for the chain which they named.
     strangers: HashMap<ChainId, Arc<ChainRefusal>>,
-    departures: HashMap<NodeKey, Arc<Departure>>,
+    /// The last one at the end; none that says nothing which a later one does not.
+    departures: HashMap<NodeKey, Vec<Arc<Departure>>>,
 }
 
 impl Ledger {
@@ -164,7 +173,15 @@ impl Ledger {
     pub(super) fn depart(&self, departure: Departure) {
         let mut pages = self.pages();
         self.count();
-        pages.departures.insert(departure.key, Arc::new(departure));
+        let of_key = pages.departures.entry(departure.key).or_default();
+        of_key.retain(|before| {
+            !departure.chains.is_empty()
+                && before.chains.iter().any(|chain| departure.chains.binary_search(chain).is_err())
+        });
+        if of_key.len() >= MAX_DEPARTURES {
+            of_key.remove(0);
+        }
+        of_key.push(Arc::new(departure));
     }
 
     /// The last refusal of each chain.
@@ -177,9 +194,9 @@ impl Ledger {
         self.pages().strangers.values().cloned().collect()
     }
 
-    /// How the last session of each key ended.
+    /// How the last sessions of each key ended.
     pub(super) fn departures(&self) -> Vec<Arc<Departure>> {
-        self.pages().departures.values().cloned().collect()
+        self.pages().departures.values().flatten().cloned().collect()
     }
 
     /// Grows with all that is written.
@@ -279,12 +296,30 @@ mod tests {
         ledger.forget(ChainId(1));
         assert!(ledger.chains().is_empty() && ledger.strangers().is_empty());
         assert_eq!(ledger.version(), 6);
-        for how in [Left::Done, Left::Lost("timed out".into())] {
-            ledger.depart(Departure { key, time, address, how });
+    }
+
+    #[test]
+    fn of_a_key_the_last_end_is_kept_for_each_chain_that_it_named() {
+        let ledger = Ledger::default();
+        let KeyRefusal { key, time, address, .. } = refusal(7, true, 1);
+        let end = |chains: &[u32], how: Left| {
+            let chains = chains.iter().copied().map(ChainId).collect();
+            ledger.depart(Departure { key, since: time, time, address, how, chains });
+            let all = ledger.departures();
+            all.iter()
+                .map(|gone| (gone.how.clone(), gone.chains.iter().map(|chain| chain.0).collect::<Vec<_>>()))
+                .collect::<Vec<_>>()
+        };
+        let lost = || Left::Lost("timed out".into());
+        assert_eq!(end(&[1], Left::Done), [(Left::Done, vec![1])]);
+        assert_eq!(end(&[1], lost()), [(lost(), vec![1])]);
+        assert_eq!(end(&[2, 3], Left::Done), [(lost(), vec![1]), (Left::Done, vec![2, 3])]);
+        assert_eq!(end(&[3], lost()).len(), 3, "of chain 2 it is still the one before");
+        assert_eq!(end(&[1, 2, 3], lost()), [(lost(), vec![1, 2, 3])]);
+        for chain in 4..20 {
+            end(&[chain], lost());
         }
-        assert_eq!(
-            ledger.departures().iter().map(|gone| &gone.how).collect::<Vec<_>>(),
-            [&Left::Lost("timed out".into())]
-        );
+        assert_eq!(ledger.departures().len(), MAX_DEPARTURES);
+        assert_eq!(end(&[], Left::Done), [(Left::Done, vec![])]);
     }
 }

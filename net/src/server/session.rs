@@ -199,7 +199,8 @@ impl Session {
         let (key, time, address) = (self.key, shared.parts.clock.wall(), self.connection.remote_address());
         // Keys that the operator has named: there are no more of them.
         if shared.parts.keys.is_known(&key) {
-            shared.ledger.depart(Departure { key, time, address, how });
+            let chains = self.chains().named_with_right();
+            shared.ledger.depart(Departure { key, since: self.since, time, address, how, chains });
         }
     }
 

@@ -111,7 +111,7 @@ impl PeerList {
         self.0.bars.lift(chain);
     }
 
-    /// How the last session of each key ended.
+    /// How the last sessions of each key ended.
     pub fn departures(&self) -> Vec<Arc<Departure>> {
         self.0.ledger.departures()
     }

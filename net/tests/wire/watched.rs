@@ -52,6 +52,7 @@ fn a_survey_shows_who_speaks_and_how_far_its_source_is() {
     drop(client);
     wait_until("it has left", || peers.departures().first().is_some_and(|gone| gone.key == node.public()));
     assert!(seats(&peers).is_empty());
+    assert_eq!(peers.departures()[0].chains, [ChainId(1)], "the other one it had no right to");
 }
 
 #[test]

@@ -190,6 +190,7 @@ codes! {
     3040, "never-connected";
     3041, "node-stopped";
     3042, "connection-lost";
+    3043, "not-named";
     3050, "no-room";
     3060, "seal-late";
     3061, "store-late";

@@ -18,7 +18,7 @@ use rest::status::{Change, Progress, Reason, State, Why};
 use tokio::sync::broadcast;
 
 use super::judge::{Gone, Limits};
-use super::row::{Absence, Now, Peer, Row, Seats, Speaker, clip};
+use super::row::{Absence, Now, PassedBy, Peer, Row, Seats, Speaker, clip};
 use super::why;
 use super::words::is_bad;
 use crate::clock::unix_millis;
@@ -373,6 +373,11 @@ struct Known {
     peer: Arc<Peer>,
     datagrams: u64,
     heard: Duration,
+    key: NodeKey,
+    /// When it was seen first, in ms since 1970.
+    since: u64,
+    /// Whether it has named its chains.
+    has_named: bool,
 }
 
 impl Table {
@@ -428,8 +433,21 @@ impl Table {
         peers.survey(|session| self.seen(session, now));
         let survey = self.surveys;
         self.sessions.retain(|_, known| known.survey == survey);
-        for row in self.rows.iter_mut().filter(|row| row.seats.survey != survey) {
-            row.seats = Seats { survey, ..Seats::default() };
+        let mut here = HashMap::new();
+        for known in self.sessions.values().filter(|known| known.has_named) {
+            let since = here.entry(known.key).or_insert(known.since);
+            *since = known.since.max(*since);
+        }
+        for row in &mut self.rows {
+            if row.seats.survey != survey {
+                row.seats = Seats { survey, ..Seats::default() };
+            }
+            if row.seats.is_named() {
+                continue;
+            }
+            let sessions = row.side.nodes.iter().filter_map(|key| Some((*key, *here.get(key)?)));
+            row.seats.passed_by =
+                sessions.map(|(key, since)| PassedBy { key, since }).max_by_key(|session| session.since);
         }
         let version = peers.ledger_version();
         if self.ledger.replace(version) == Some(version) {
@@ -445,7 +463,11 @@ impl Table {
             peer: Arc::new(Peer { address: String::new(), software: String::new() }),
             datagrams: 0,
             heard: now.at,
+            key: session.key,
+            since: now.wall,
+            has_named: false,
         });
+        known.has_named = !session.seats.is_empty();
         known.survey = *surveys;
         if known.datagrams != session.datagrams {
             (known.datagrams, known.heard) = (session.datagrams, now.at);
@@ -505,27 +527,62 @@ impl Table {
                 row.hear_stranger(&stranger, now.at);
             }
         }
-        let mut gone = HashMap::new();
         let departures = peers.departures();
-        let departures = departures.iter().map(|departure| absence(departure));
-        let refusals = peers.refusals();
-        let refusals =
-            refusals.iter().filter(|refusal| refusal.chain.is_none()).map(|refusal| turned_away(refusal));
-        for absence in departures.chain(refusals) {
-            let newest = gone.entry(absence.key).or_insert_with(|| absence.clone());
-            if absence.time > newest.time {
-                *newest = absence;
+        let mut ends: HashMap<_, Vec<_>> = HashMap::new();
+        for departure in &departures {
+            ends.entry(departure.key).or_default().push(End::of(departure));
+        }
+        for refusal in peers.refusals().iter().filter(|refusal| refusal.chain.is_none()) {
+            let ends = ends.entry(refusal.key).or_default();
+            // Of a session that was let in it is the same end again, without its chains.
+            if !ends.iter().any(|end| end.is_of(refusal)) {
+                ends.push(End {
+                    absence: turned_away(refusal),
+                    since: refusal.time.as_millis(),
+                    chains: &[],
+                });
             }
         }
         for row in &mut self.rows {
-            let last: Option<&Absence> =
-                row.side.nodes.iter().filter_map(|key: &NodeKey| gone.get(key)).max_by_key(|gone| gone.time);
-            row.gone = last.cloned();
+            (row.gone, row.passed_by) = last(&row.side, &ends);
             // Evidence comes with a refusal. Here, at this thread's priority, and not when somebody asks for it.
             row.evidence = row.lane.evidence();
         }
         contradicted
     }
+}
+
+/// How a session ended, or was not let in.
+struct End<'a> {
+    absence: Absence,
+    /// When it began, in ms since 1970.
+    since: u64,
+    /// Which chains it had named; empty if it ended before, which concerns all chains of its key.
+    chains: &'a [ChainId],
+}
+
+impl<'a> End<'a> {
+    fn of(departure: &'a Departure) -> Self {
+        Self { absence: absence(departure), since: departure.since.as_millis(), chains: &departure.chains }
+    }
+
+    fn is_of(&self, refusal: &KeyRefusal) -> bool {
+        self.absence.why == Gone::Refused(refusal.code) && self.absence.detail == clip(&refusal.detail)
+    }
+
+    fn concerns(&self, chain: ChainId) -> bool {
+        self.chains.is_empty() || self.chains.binary_search(&chain).is_ok()
+    }
+}
+
+/// How the last session of a chain's nodes ended that has to do with it, and the last one that had named other chains alone.
+fn last(side: &SideChain, ends: &HashMap<NodeKey, Vec<End<'_>>>) -> (Option<Absence>, Option<PassedBy>) {
+    let all = || side.nodes.iter().filter_map(|key| ends.get(key)).flatten();
+    let of = |concerns: bool| {
+        all().filter(|end| end.concerns(side.id) == concerns).max_by_key(|end| end.absence.time)
+    };
+    let passed_by = of(false).map(|end| PassedBy { key: end.absence.key, since: end.since });
+    (of(true).map(|end| end.absence.clone()), passed_by)
 }
 
 fn absence(departure: &Departure) -> Absence {

@@ -86,6 +86,8 @@ pub(crate) enum Who {
     Refused(RefusalCode),
     /// None of its nodes is connected.
     Gone(Gone),
+    /// Its node is, or was, connected, and did not name it.
+    NotNamed,
 }
 
 /// Why none of a chain's nodes is connected.
@@ -125,6 +127,7 @@ pub(crate) fn judge(chain: &Observed, limits: &Limits) -> Reason {
     }
     match chain.who {
         Who::Gone(gone) => of_absence(gone),
+        Who::NotNamed => Reason::NotNamed,
         Who::Refused(code) => of_refusal(code),
         Who::Nobody => Reason::NobodySpeaks,
         Who::Speaker { since, mute, has_said } => {
@@ -258,6 +261,7 @@ mod tests {
             (who(Who::Gone(Gone::Never)), Reason::NeverConnected),
             (who(Who::Gone(Gone::Left)), Reason::NodeStopped),
             (who(Who::Gone(Gone::Lost)), Reason::ConnectionLost),
+            (who(Who::NotNamed), Reason::NotNamed),
             (FULL, Reason::NoRoom),
             (late, Reason::SealLate),
             (Observed { storing: true, ..late }, Reason::StoreLate),

@@ -46,6 +46,8 @@ pub(super) struct Row {
     /// The last evidence of equivocation in its lane, so that those who show it need not lock the lane.
     pub(super) evidence: Option<lane::Refusal>,
     pub(super) gone: Option<Absence>,
+    /// The last session of one of its nodes that ended and had named other chains alone.
+    pub(super) passed_by: Option<PassedBy>,
     /// Why the node has paused it, if it has.
     pub(super) quarantined: Option<Arc<str>>,
     /// The stage that stands still, and since when.
@@ -70,6 +72,23 @@ pub(super) struct Seats {
     pub(super) standbys: u32,
     pub(super) left: u32,
     pub(super) refused: Option<RefusalCode>,
+    /// If nobody has: a node of the chain that is connected and has named other chains alone.
+    pub(super) passed_by: Option<PassedBy>,
+}
+
+impl Seats {
+    /// Whether a node that is connected has named the chain, and has a right to.
+    pub(super) fn is_named(&self) -> bool {
+        self.speaker.is_some() || self.standbys + self.left > 0 || self.refused.is_some()
+    }
+}
+
+/// A session of a node of the chain that has not named it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PassedBy {
+    pub(super) key: NodeKey,
+    /// When it began, in ms since 1970.
+    pub(super) since: u64,
 }
 
 /// The session that speaks for a chain.
@@ -191,6 +210,7 @@ impl Row {
             stranger: None,
             evidence: None,
             gone: None,
+            passed_by: None,
             quarantined: None,
             blamed: None,
             reason: Reason::NeverConnected,
@@ -330,11 +350,22 @@ impl Row {
                     None if self.gone.is_none() && self.stranger.is_some() => {
                         Who::Refused(RefusalCode::UnknownKey)
                     }
+                    _ if self.passed_by().is_some() => Who::NotNamed,
                     _ => Who::Gone(self.gone.as_ref().map_or(Gone::Never, |gone| gone.why)),
                 }
             }
+            Some(_) if self.passed_by().is_some() => Who::NotNamed,
             Some(gone) => Who::Gone(gone.why),
         }
+    }
+
+    /// The session that has not named the chain, and whether it is there; unless another one had it and ended since, or
+    /// another node did.
+    pub(super) fn passed_by(&self) -> Option<(PassedBy, bool)> {
+        let here = self.seats.passed_by.map(|session| (session, true));
+        let session = here.or(self.passed_by.map(|session| (session, false)))?;
+        let newer = |gone: &Absence| gone.key == session.0.key && gone.time <= session.0.since;
+        self.gone.as_ref().is_none_or(newer).then_some(session)
     }
 
     /// Whether a refusal still says how things are, though somebody speaks: he asks anew each time.

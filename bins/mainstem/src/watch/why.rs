@@ -5,7 +5,7 @@ use std::time::Duration;
 use rest::status::{Reason, State, Step, Why};
 
 use super::row::Row;
-use super::words::{span, stage};
+use super::words::{blocks, none_of_its_nodes, passed_by, span, stage};
 
 /// What is known of a chain, step by step.
 pub(super) fn why(row: &Row, now: Duration) -> Why {
@@ -32,7 +32,8 @@ type Known = (Option<bool>, String);
 fn source(row: &Row, now: Duration) -> Known {
     let Some(tip) = row.tip else { return (None, "it has not told how far it is".to_owned()) };
     let last = if row.seats.speaker.is_some() { "" } else { ", when it was last heard of" };
-    let text = format!("its newest irreversible block is {tip}{last}");
+    // What has come since counts, though it tells only once a second.
+    let text = format!("its newest irreversible block is {}{last}", tip.max(row.received));
     match row.reason {
         Reason::Overdue => {
             let silent = span(row.silent(now));
@@ -81,12 +82,17 @@ fn tributary(row: &Row) -> Known {
     if seats.refused.is_some() {
         return (Some(false), format!("the nodes that name it are refused{refusal}"));
     }
-    let nodes = row.side.nodes.len();
     let stranger = row.stranger.as_ref().map_or_else(String::new, |stranger| {
         let (node, times) = (&stranger.key.to_string()[..8], stranger.count);
         format!("; node {node}, whose key is not registered for it, named it {times} times")
     });
-    (Some(false), format!("none of its {nodes} registered nodes is here{refusal}{stranger}"))
+    let none = match row.passed_by() {
+        Some((session, true)) => {
+            format!("node {} is here and has not named it", &session.key.to_string()[..8])
+        }
+        _ => none_of_its_nodes(row, "is", "here"),
+    };
+    (Some(false), format!("{none}{refusal}{stranger}"))
 }
 
 fn connection(row: &Row, now: Duration) -> Known {
@@ -100,7 +106,10 @@ fn connection(row: &Row, now: Duration) -> Known {
         None if row.seats.standbys + row.seats.left > 0 || row.seats.refused.is_some() => {
             (Some(true), "nodes that named it are connected".to_owned())
         }
-        None => (Some(false), "there was none since this node started".to_owned()),
+        None => (
+            Some(false),
+            passed_by(row).unwrap_or_else(|| "there was none since this node started".to_owned()),
+        ),
         Some(gone) => {
             let node = &gone.key.to_string()[..8];
             let how = if gone.detail.is_empty() { "ended by it, in order" } else { &gone.detail };
@@ -134,10 +143,15 @@ fn seal(row: &Row, now: Duration) -> Known {
     if waits == 0 {
         return (Some(ok), "nothing waits to be sealed or stored".to_owned());
     }
+    let waits = blocks(waits, "final ");
+    // The clock of what waits stands still then.
+    if matches!(row.reason.state(), State::Paused | State::Quarantined) {
+        return (Some(ok), format!("{waits} waiting, and none is sealed as long as it is paused"));
+    }
     (
         Some(ok),
         format!(
-            "{waits} final blocks wait to be sealed or stored, none of them moved for {}{}",
+            "{waits} waiting to be sealed or stored, none of them moved for {}{}",
             span(row.waiting(now)),
             stage(row, now, &["seal"])
         ),

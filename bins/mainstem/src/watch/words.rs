@@ -20,7 +20,8 @@ pub(super) fn text(row: &Row, now: Duration) -> String {
     let silent = span(row.silent(now));
     let seen = if row.last_block().is_some() { format!("for {silent}") } else { "yet".to_owned() };
     match row.reason {
-        Reason::InStep if lag == 0 => format!("all {durable} blocks that are known are durable"),
+        Reason::InStep if lag == 0 && durable < row.side.first_height.0 => "no block has come yet".to_owned(),
+        Reason::InStep if lag == 0 => format!("durable up to {durable}, all that its node has"),
         Reason::InStep => format!("durable up to {durable}, {lag} on their way"),
         Reason::Quiet => format!("nothing new {seen}; durable up to {durable}, all that its node has"),
         Reason::Behind => {
@@ -28,11 +29,11 @@ pub(super) fn text(row: &Row, now: Duration) -> String {
         }
         Reason::HeldByRules => {
             let held = row.finalized.saturating_sub(durable);
-            format!("{held} first blocks wait; by AElf's rules it begins once more than 256 do")
+            format!("{} waiting; by AElf's rules it begins once more than 256 do", blocks(held, "first "))
         }
         Reason::NoData => {
             let missing = tip.saturating_sub(received);
-            format!("{} has {missing} more blocks up to {tip}, and none has come {seen}", node())
+            format!("{} has {} up to {tip}, and none has come {seen}", node(), blocks(missing, "more "))
         }
         Reason::Overdue => {
             let pace = row.usual_pace().unwrap_or_default();
@@ -54,14 +55,15 @@ pub(super) fn text(row: &Row, now: Duration) -> String {
             format!("{nodes} of its nodes connected, and none of them can send it; received up to {received}")
         }
         Reason::NeverConnected => {
-            let nodes = row.side.nodes.len();
-            format!("none of its {nodes} registered nodes has connected since this node started")
+            format!("{} since this node started", none_of_its_nodes(row, "has", "connected"))
         }
         Reason::NodeStopped | Reason::ConnectionLost => absence(row),
+        Reason::NotNamed => passed_by(row).unwrap_or_else(|| row.reason.meaning().to_owned()),
         Reason::NoRoom => {
             let held = received.saturating_sub(durable);
             format!(
-                "its lane holds {held} blocks and has no room; {lag} are not durable, at {} blocks/s",
+                "its lane holds {} and has no room; {lag} not durable yet, at {} blocks/s",
+                blocks(held, ""),
                 row.rate()
             )
         }
@@ -73,7 +75,8 @@ pub(super) fn text(row: &Row, now: Duration) -> String {
                 _ => "for the main chain's node to decide",
             };
             let stage = stage(row, now, &["seal", "append", "sync"]);
-            format!("{held} final blocks have waited {what} for {}{stage}", span(row.waiting(now)))
+            let held = blocks(held, "final ");
+            format!("{held} waiting {what} for {}{stage}", span(row.waiting(now)))
         }
         Reason::EngineFailed => format!("a stage of this node gave up; durable up to {durable}"),
         Reason::PausedByOperator | Reason::ConflictRepeated => {
@@ -82,10 +85,23 @@ pub(super) fn text(row: &Row, now: Duration) -> String {
                 (Some(why), Reason::ConflictRepeated) => format!(": {why}"),
                 _ => String::new(),
             };
-            format!("paused at {durable}; {held} blocks wait in its lane{why}")
+            format!("paused at {durable}; {} waiting in its lane{why}", blocks(held, ""))
         }
         _ => refused(row),
     }
+}
+
+/// That no node of the chain does something, or its only one does not.
+pub(super) fn none_of_its_nodes(row: &Row, does: &str, what: &str) -> String {
+    match row.side.nodes.len() {
+        1 => format!("its registered node {does} not {what}"),
+        nodes => format!("none of its {nodes} registered nodes {does} {what}"),
+    }
+}
+
+/// So many blocks of a kind, in words.
+pub(super) fn blocks(count: u64, kind: &str) -> String {
+    format!("{count} {kind}{}", if count == 1 { "block" } else { "blocks" })
 }
 
 /// A refusal: what was said to the node.
@@ -109,6 +125,17 @@ fn refused(row: &Row) -> String {
         Some(gone) => format!("node {} was turned away: {}", &gone.key.to_string()[..8], gone.detail),
         None => reason.meaning().trim_end_matches('.').to_owned(),
     }
+}
+
+/// That a node of the chain has not named it, if so it is.
+pub(super) fn passed_by(row: &Row) -> Option<String> {
+    let (session, here) = row.passed_by()?;
+    let is = if here { "is connected and does not name" } else { "was connected and did not name" };
+    Some(format!(
+        "its node {} {is} this chain; received up to {}",
+        &session.key.to_string()[..8],
+        row.received
+    ))
 }
 
 fn absence(row: &Row) -> String {
@@ -150,5 +177,16 @@ pub(super) fn span(time: Duration) -> String {
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_block_is_not_called_several() {
+        assert_eq!(blocks(1, "final "), "1 final block");
+        assert_eq!((blocks(0, ""), blocks(2, "more ")), ("0 blocks".into(), "2 more blocks".into()));
     }
 }

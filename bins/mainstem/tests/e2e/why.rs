@@ -19,6 +19,8 @@ const FLOODED: u32 = 4;
 const PAUSED: u32 = 5;
 const BACKLOG: u32 = 6;
 const NOBODYS: u32 = 7;
+/// With the key of [`LIVE`], whose tributary does not name it.
+const PASSED_BY: u32 = 8;
 
 /// Blocks of one chain, up to a tip; above `forked_at` they do not follow what was sent.
 struct Blocks {
@@ -118,11 +120,13 @@ fn why_a_chain_is_behind_is_said_in_the_same_words_everywhere() {
     let dir = tempfile::tempdir().unwrap();
     let file = |chain: u32| dir.path().join(format!("{chain}.key"));
     let identities = [FORKED, BACKLOG].map(|chain| Identity::from_seed([chain as u8; 32]));
-    let chains: Vec<_> = (LIVE..=NOBODYS)
+    let shared = key(&file(LIVE));
+    let chains: Vec<_> = (LIVE..=PASSED_BY)
         .map(|id| {
             let public = match id {
                 FORKED => identities[0].public().to_string(),
                 BACKLOG => identities[1].public().to_string(),
+                LIVE | PASSED_BY => shared.clone(),
                 _ => key(&file(id)),
             };
             Chain { id, first_height: 1, keys: vec![public] }
@@ -153,6 +157,7 @@ fn why_a_chain_is_behind_is_said_in_the_same_words_everywhere() {
     assert_eq!(agree(&node, BACKLOG, "catching-up"), "behind");
     assert_eq!(agree(&node, LIVE, "live"), "in-step");
     assert_eq!(agree(&node, NOBODYS, "disconnected"), "never-connected");
+    assert_eq!(agree(&node, PASSED_BY, "disconnected"), "not-named");
     assert_eq!(agree(&node, FORKED, "refused"), "wrong-parent");
     assert_eq!(agree(&node, FLOODED, "lane-full"), "no-room");
     wait_for("blocks of the chain that is to be paused", || {
@@ -182,7 +187,7 @@ fn why_a_chain_is_behind_is_said_in_the_same_words_everywhere() {
     let (code, table, error) = run(mainstem().args(["chains", "--node", &node.api]));
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(
-        table.contains("paused-by-operator") && table.lines().last().unwrap().starts_with("7 chains: "),
+        table.contains("paused-by-operator") && table.lines().last().unwrap().starts_with("8 chains: "),
         "{table}"
     );
     println!("{table}");
@@ -198,6 +203,9 @@ fn why_a_chain_is_behind_is_said_in_the_same_words_everywhere() {
     let (code, _, error) = run(mainstem().args(["why", "99", "--node", &node.api]));
     assert_eq!(code, 1);
     assert!(error.contains("is not registered here"), "{error}");
+    sims[0].signal("TERM");
+    assert_eq!(agree(&node, LIVE, "disconnected"), "node-stopped");
+    assert_eq!(status(&node, PASSED_BY)["reason"], "not-named", "it was never lost, for it never came");
     let output = node.process.output();
     for said in
         ["is refused (wrong-parent): ", "is lane-full (no-room): ", "is paused (paused-by-operator): "]

@@ -60,6 +60,15 @@ impl Chains {
         }));
     }
 
+    /// The chains that are served and that the key is registered for, as far as the session has named them, ascending.
+    pub(in super::super) fn named_with_right(&self) -> Vec<ChainId> {
+        let stranger = |state| {
+            matches!(state, PeerChainState::Refused(RefusalCode::UnknownKey | RefusalCode::UnknownChain))
+        };
+        let known = self.table.iter().filter(|chain| !stranger(chain.state.shown()));
+        known.map(|chain| chain.id).collect()
+    }
+
     /// How many chains are refused.
     pub(in super::super) fn refused(&self) -> usize {
         self.table.iter().filter(|chain| matches!(chain.state, State::Refused(_))).count()

@@ -295,7 +295,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         text: "Events are `head` (HeadEvent; its id is the height), `chain` (SideChain), `stats` (Stats without history) and, \
                before a stream ends in good order, `end` (why). Whoever connects again with Last-Event-ID hears of the main \
-               blocks since then, at most of 256.",
+               blocks since then, at most of 256; with an id that is none of ours it begins with the newest one.",
         ..get(
             "/v1/events",
             "events",

@@ -402,3 +402,44 @@ fn a_chain_that_was_quarantined_before_a_restart_still_is_and_says_why() {
     assert_eq!(status.reason, Reason::ConflictRepeated);
     assert!(status.text.ends_with(": it lied"), "{}", status.text);
 }
+
+#[test]
+fn a_chain_that_its_node_does_not_name_is_told_so_and_not_that_a_connection_was_lost() {
+    let mut bench = bench(2, 64);
+    let text = |bench: &Bench| bench.board.status(ChainId(1)).unwrap().text;
+    let session = |since| Some(PassedBy { key: KEY, since });
+    bench.turn(1, |row| row.seats = Seats { passed_by: session(500), ..Seats::default() });
+    assert_eq!(bench.reason(1), Reason::NotNamed);
+    assert_eq!(text(&bench), "its node 07070707 is connected and does not name this chain; received up to 0");
+    let why = bench.board.why(ChainId(1)).unwrap();
+    assert!(why.steps[1].text.contains("is here and has not named it"), "{why:?}");
+    assert!(why.steps[2].text.contains("does not name this chain"), "{why:?}");
+    let next = bench.board.status(ChainId(1)).unwrap().next;
+    assert!(next.starts_with("have tributary at its node send this chain too"), "{next}");
+
+    // It stops: that says of chain 1 what it did before.
+    let end = |chains: &'static [ChainId], since| {
+        let absence = Absence { why: Gone::Lost, key: KEY, time: since + 100, detail: "timed out".into() };
+        End { absence, since, chains }
+    };
+    let ends = |ends| HashMap::from([(KEY, ends)]);
+    let of_other = ends(vec![end(&[ChainId(2)], 500)]);
+    let stopped = |row: &mut Row| {
+        row.seats = Seats::default();
+        (row.gone, row.passed_by) = last(&row.side, &of_other);
+    };
+    bench.turn(1, stopped);
+    assert_eq!((bench.reason(1), bench.reason(2)), (Reason::NotNamed, Reason::ConnectionLost));
+    assert_eq!(text(&bench), "its node 07070707 was connected and did not name this chain; received up to 0");
+
+    // Another session had it, and was lost while this one was there, and before.
+    for (since, reason) in [(400, Reason::ConnectionLost), (100, Reason::NotNamed)] {
+        let of_both = ends(vec![end(&[ChainId(1)], since), end(&[ChainId(2)], 450)]);
+        bench.turn(1, |row| (row.gone, row.passed_by) = last(&row.side, &of_both));
+        assert_eq!(bench.reason(1), reason, "{since}");
+    }
+    // One that ended before it named anything concerns all chains of its key.
+    let of_all = ends(vec![end(&[], 900)]);
+    bench.turn(1, |row| (row.gone, row.passed_by) = last(&row.side, &of_all));
+    assert_eq!(bench.reason(1), Reason::ConnectionLost);
+}
