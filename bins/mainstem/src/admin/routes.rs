@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
@@ -23,10 +24,14 @@ use super::who::Who;
 use super::{Actions, AdminError, Secret};
 use crate::api::params::{self, Params};
 use crate::api::problem::{self, Problem};
+use crate::api::{Limits, plain_body};
 use crate::listen::Peer;
 
 /// Longest body: a chain with its nodes' keys, of which a thousand take 67 KiB.
 const MAX_BODY: usize = 256 << 10;
+
+/// How much of a body that is refused is read all the same.
+const LIMITS: Limits = Limits { max_body: MAX_BODY, timeout: Duration::from_secs(10) };
 
 /// Changes at a time.
 const AT_ONCE: usize = 4;
@@ -189,6 +194,7 @@ fn routes() -> Router<Admin> {
         .route("/v1/admin/record", post(record).delete(stop_record))
         .merge(crate::logging::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(LIMITS, plain_body))
 }
 
 async fn authorized(State(admin): State<Admin>, uri: Uri, mut request: Request, next: Next) -> Response {
@@ -207,7 +213,10 @@ async fn authorized(State(admin): State<Admin>, uri: Uri, mut request: Request, 
 }
 
 async fn add_chain(State(admin): State<Admin>, Extension(who): Extension<Who>, body: Bytes) -> Answer {
-    let chain: SideChain = read(&body)?;
+    let chain: SideChain = read(
+        &body,
+        r#"a chain as in the genesis document, {"id": "tDVV", "name": "my chain", "first_height": 1, "nodes": ["KEY"]}"#,
+    )?;
     let (id, name) = (chain.id, chain.name.clone());
     let what = format!("add chain {id} {name:?}");
     let height = admin.act(who, Place::Change, what, move |node| node.add_chain(chain)).await?;
@@ -260,7 +269,7 @@ struct Wanted {
 }
 
 async fn snapshot(State(admin): State<Admin>, Extension(who): Extension<Who>, body: Bytes) -> Answer {
-    let Wanted { to, with_key } = read(&body)?;
+    let Wanted { to, with_key } = read(&body, r#"{"to": "/absolute/path"}"#)?;
     if !to.is_absolute() {
         return Err(AdminError::Body("to: expected an absolute path of this machine".into()).into());
     }
@@ -271,7 +280,8 @@ async fn snapshot(State(admin): State<Admin>, Extension(who): Extension<Who>, bo
 
 /// Answers when the recording has ended.
 async fn record(State(admin): State<Admin>, Extension(who): Extension<Who>, body: Bytes) -> Answer {
-    let wanted: crate::record::Wanted = read(&body)?;
+    let wanted: crate::record::Wanted =
+        read(&body, r#"{"to": "/absolute/path", "for_ms": 60000, "max_bytes": 1073741824}"#)?;
     if !wanted.to.is_absolute() {
         return Err(AdminError::Body("to: expected an absolute path of this machine".into()).into());
     }
@@ -289,11 +299,17 @@ async fn stop_record(State(admin): State<Admin>, Extension(who): Extension<Who>)
     Ok(Json(json!({ "ran": ran })))
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
+/// What a body says, which is to be like `example`.
+fn read<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, AdminError> {
+    if body.trim_ascii().is_empty() {
+        return Err(AdminError::Body(format!("the body is empty: expected {example}")));
+    }
     let deserializer = &mut serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let place = if path == "." { String::new() } else { format!("{path}: ") };
+        // What breaks off has no place but where it ends, which the error says.
+        let path = path.strip_suffix('?').unwrap_or(&path).trim_end_matches('.');
+        let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
         AdminError::Body(format!("{place}{}", error.inner()))
     })
 }

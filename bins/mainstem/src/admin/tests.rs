@@ -262,6 +262,17 @@ fn noise_long_bodies_and_connections_that_say_nothing_hold_nobody_up() {
     let fixture = Fixture::new();
     let _silent: Vec<_> =
         (0..12).map(|_| UnixStream::connect(Fixture::data(fixture.dir.path()).admin).unwrap()).collect();
+    let empty = fixture
+        .raw(b"POST /v1/admin/chains HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    assert!(empty.starts_with("HTTP/1.1 400") && empty.contains("invalid-body"), "{empty}");
+    assert!(empty.contains("the body is empty: expected a chain as in the genesis document"), "{empty}");
+    let torn = fixture
+        .raw(b"POST /v1/admin/chains HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 6\r\n\r\n{\"id\":");
+    assert!(torn.contains("EOF while parsing") && !torn.contains('?'), "{torn}");
+    let packed =
+        b"POST /v1/admin/snapshot HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-encoding: gzip\r\n\
+                   content-length: 2\r\n\r\n{}";
+    assert!(fixture.raw(packed).starts_with("HTTP/1.1 415"));
     assert!(fixture.raw(b"\x16\x03\x01\x00noise\r\n\r\n").starts_with("HTTP/1.1 400"));
     let long = [
         b"POST /v1/admin/chains HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999\r\n\r\n",

@@ -9,12 +9,12 @@
 mod lines;
 mod surface;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::chain::BlockView;
 use engine::pipeline::{StageNow, Stats};
@@ -34,7 +34,10 @@ use lines::Lines;
 use surface::{Process, Surface};
 
 /// What the format is called.
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the format is called that Prometheus had before.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// For so long an answer is given again.
 const KEPT: Duration = Duration::from_millis(200);
@@ -44,7 +47,11 @@ pub(super) const BUCKETS: [f64; 15] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// `GET /metrics`
-pub(super) async fn metrics<R: BlockReader>(State(node): State<Arc<Node<R>>>, uri: Uri) -> Answer<Response> {
+pub(super) async fn metrics<R: BlockReader>(
+    State(node): State<Arc<Node<R>>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer<Response> {
     params::query(&uri, &[])?;
     let out = node.scraped.text(|| {
         let mut registry = Registry::with_prefix("mainstem");
@@ -58,7 +65,50 @@ pub(super) async fn metrics<R: BlockReader>(State(node): State<Arc<Node<R>>>, ur
         encode_registry(&mut out, &process).and_then(|()| encode_eof(&mut out)).map_err(Problem::internal)?;
         Ok(out)
     })?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], out).into_response())
+    let (name, out) = if wants_text(&headers) { (TEXT, as_text(&out)) } else { (OPEN_METRICS, out) };
+    let headers = [(header::CONTENT_TYPE, name), (header::VARY, "accept")];
+    Ok((headers.map(|(name, value)| (name, HeaderValue::from_static(value))), out).into_response())
+}
+
+/// Whether who asks would rather have the older text format.
+fn wants_text(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (mut open, mut text) = (0.0, 0.0);
+    for range in accepted.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default();
+        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+        if kind.eq_ignore_ascii_case("application/openmetrics-text") {
+            open = quality.max(open);
+        } else if kind.eq_ignore_ascii_case("text/plain") {
+            text = quality.max(text);
+        }
+    }
+    text > open
+}
+
+/// The same in the older text format, in which a counter is called as its samples are, and nothing marks the end.
+fn as_text(open: &str) -> String {
+    let mut text = String::with_capacity(open.len());
+    let mut lines = open.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line == "# EOF" {
+            continue;
+        }
+        let described = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' '));
+        let kind = |next: &&str, name| Some(next.strip_prefix("# TYPE ")?.strip_prefix(name)? == " counter");
+        match described {
+            Some((name, help)) if lines.peek().and_then(|next| kind(next, name)) == Some(true) => {
+                lines.next();
+                let _ = writeln!(text, "# HELP {name}_total {help}\n# TYPE {name}_total counter");
+            }
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 /// The newest answer. A look takes some hundreds of microseconds of a core that ingest may need, so however many ask, it is

@@ -34,7 +34,7 @@ pub(crate) use cors::Pages;
 pub(crate) use heads::Heads;
 pub(crate) use metrics::Scraped;
 pub(crate) use requests::Requests;
-pub(crate) use routes::{Limits, Node, router, side_blocks};
+pub(crate) use routes::{Limits, Node, plain_body, router, side_blocks};
 pub(crate) use server::{Config, Server};
 
 #[cfg(test)]

@@ -47,10 +47,34 @@ pub(crate) fn height(field: &str, text: &str) -> Result<Height, Problem> {
     })
 }
 
+/// The height of a main block; `None` is the `latest` one.
+pub(crate) fn main_height(text: &str) -> Result<Option<Height>, Problem> {
+    if text == "latest" {
+        return Ok(None);
+    }
+    height("height", text).map(Some).map_err(|_| {
+        let detail = format!(
+            "{:?} is no height: expected a number from 1 to {}, or latest, in small letters",
+            clip(text),
+            Height::MAX
+        );
+        Problem::parameter("height", text, detail)
+    })
+}
+
 /// The parameters of a query; names other than `known` are refused.
 pub(crate) fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
+    let raw = uri.query().unwrap_or_default();
+    if let Some(wrong) = raw.split('&').find(|part| !is_encoded(part)) {
+        let (name, value) = wrong.split_once('=').unwrap_or((wrong, ""));
+        let detail = format!(
+            "{:?} is not percent-encoded UTF-8: expected two hexadecimal digits after each %, and %25 for % itself",
+            clip(wrong)
+        );
+        return Err(Problem::parameter(&clip(name), value, detail));
+    }
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map_err(|error| Problem::parameter("query", uri.query().unwrap_or_default(), error.body_text()))?;
+        .map_err(|error| Problem::parameter("query", raw, error.body_text()))?;
     for (position, (name, value)) in pairs.iter().enumerate() {
         if !known.contains(&name.as_str()) {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -104,6 +128,21 @@ pub(crate) fn time(field: &str, text: &str, most: Duration) -> Result<Duration, 
 /// A number in decimal digits and nothing else (`+5` is not a number here).
 pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Whether each `%` has its digits, and what they mean is text. What reads the parameters would make do with what it finds.
+fn is_encoded(part: &str) -> bool {
+    let (mut bytes, mut plain) = (part.bytes(), Vec::with_capacity(part.len()));
+    while let Some(byte) = bytes.next() {
+        plain.push(if byte == b'%' {
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            let (Some(high), Some(low)) = (digit(), digit()) else { return false };
+            (high * 16 + low) as u8
+        } else {
+            byte
+        });
+    }
+    std::str::from_utf8(&plain).is_ok()
 }
 
 fn clip(text: &str) -> String {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -131,6 +131,7 @@ pub(crate) fn router<R: BlockReader>(node: Arc<Node<R>>, limits: Limits, pages: 
         router
             .layer(DefaultBodyLimit::max(limits.max_body))
             .layer(from_fn_with_state(limits, announced_length))
+            .layer(from_fn_with_state(limits, plain_body))
             .layer(from_fn(conditional))
             .layer(from_fn(problem::render))
     };
@@ -160,6 +161,28 @@ async fn announced_length(State(limits): State<Limits>, request: Request, next: 
     }
     limits.drain(request);
     body_too_long().into_response()
+}
+
+/// A body that is compressed, or the like, is refused: what it says could not be read.
+pub(crate) async fn plain_body(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    let encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    let is_plain = |name: &str| name.is_empty() || name.eq_ignore_ascii_case("identity");
+    let other = encodings
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .find(|value| !value.split(',').all(|name| is_plain(name.trim())));
+    let Some(other) = other.filter(|_| !request.body().is_end_stream()) else {
+        return next.run(request).await;
+    };
+    let other: String = other.chars().take(100).collect();
+    limits.drain(request);
+    let detail = format!("content-encoding: {other}: expected a body as it is, without that header");
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-encoding",
+        "The body's encoding is not supported",
+        detail,
+    )
+    .into_response()
 }
 
 impl Limits {
@@ -310,8 +333,8 @@ impl<R: BlockReader> Node<R> {
     /// The main block of a height, or the `latest` one.
     fn main_block(&self, text: &str) -> Answer<R::Block<'_>> {
         let newest = self.reader.head();
-        let latest = text == "latest";
-        let height = if latest { newest } else { params::height("height", text)? };
+        let asked = params::main_height(text)?;
+        let (latest, height) = (asked.is_none(), asked.unwrap_or(newest));
         if let Some(block) = self.reader.block(height).map_err(unreadable)? {
             return Ok(block);
         }

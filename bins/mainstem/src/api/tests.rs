@@ -619,6 +619,10 @@ fn a_parameter_that_cannot_be_is_named_with_its_value() {
         ("/v1/peers/1?after=?", "after", "?"),
         ("/v1/refusals?after=1", "after", "1"),
         ("/metrics?x=1", "x", "1"),
+        ("/v1/chains?q=%FF", "q", "%FF"),
+        ("/v1/chains?limit=1&q=%zz", "q", "%zz"),
+        ("/v1/chains?q=a%2", "q", "a%2"),
+        ("/v1/chains?%C3=x", "%C3", "x"),
     ] {
         let (status, problem) = node.problem("GET", path, b"");
         assert_eq!(
@@ -628,8 +632,56 @@ fn a_parameter_that_cannot_be_is_named_with_its_value() {
         );
         assert_eq!((&problem["field"], &problem["value"]), (&field.into(), &value.into()), "{path}");
     }
+    assert_eq!(node.ask("GET", "/v1/chains?q=%c3%A9%25", b"").0, 200);
+    for path in ["/v1/blocks/LATEST", "/v1/blocks/0", "/v1/headers/last", "/v1/trace/blocks/0"] {
+        let (status, problem) = node.problem("GET", path, b"");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(status == 400 && detail.ends_with(", or latest, in small letters"), "{path}: {detail}");
+    }
     // Not UTF-8 once decoded.
     assert_eq!(node.problem("GET", "/v1/chains/%ff", b"").0, 400);
+}
+
+#[test]
+fn a_body_that_is_compressed_is_refused_as_such() {
+    let node = Fixture::new();
+    for (encoding, expected) in [("gzip", 415), ("identity, br", 415), ("identity", 400), ("Identity", 400)] {
+        let request = format!(
+            "POST /v1/verify HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-encoding: {encoding}\r\n\
+             content-length: 2\r\n\r\n{{}}"
+        );
+        let mut stream = TcpStream::connect(node.addr()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let (status, _, body) = read_answer(stream);
+        assert_eq!(status, expected, "{encoding}: {body}");
+        assert_eq!(body.contains("MS-4016") && body.contains(encoding), expected == 415, "{body}");
+    }
+    let (status, _, body) = node.get_with("/v1/status", "content-encoding: gzip");
+    assert_eq!(status, 200, "there is no body: {body}");
+}
+
+#[test]
+fn metrics_come_in_the_older_text_format_to_who_asks_for_that() {
+    let node = Fixture::new();
+    let open = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+                text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    for (accept, text) in [
+        ("text/plain;version=0.0.4", true),
+        ("application/openmetrics-text;q=0.2, text/plain", true),
+        (open, false),
+        ("*/*", false),
+    ] {
+        let (status, head, body) = node.get_with("/metrics", &format!("accept: {accept}"));
+        assert_eq!(status, 200);
+        let kind =
+            if text { "text/plain; version=0.0.4;" } else { "application/openmetrics-text; version=1.0.0;" };
+        assert!(head.contains(kind), "{accept}: {head}");
+        assert_eq!(body.ends_with("# EOF\n"), !text, "{accept}");
+        let counter = if text { "mainstem_main_blocks_total" } else { "mainstem_main_blocks" };
+        assert!(body.contains(&format!("\n# TYPE {counter} counter\nmainstem_main_blocks_total ")), "{body}");
+        assert!(body.contains(&format!("\n# HELP {counter} ")), "{body}");
+        assert!(body.contains("\n# TYPE mainstem_side_chains gauge\nmainstem_side_chains "), "{body}");
+    }
 }
 
 #[test]

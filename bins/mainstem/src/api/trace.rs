@@ -27,7 +27,7 @@ async fn trace<R: BlockReader>(
 ) -> Answer<Json<BlockTrace>> {
     params::query(&uri, &[])?;
     let text = params::path(height)?;
-    let height = if text == "latest" { node.reader.head() } else { params::height("height", &text)? };
+    let height = params::main_height(&text)?.unwrap_or_else(|| node.reader.head());
     let found = node.engine.trace(height).ok_or_else(|| not_traced(height, node.reader.head()))?;
     Ok(Json(view(&found)))
 }

@@ -213,6 +213,7 @@ codes! {
     4013, "invalid-settings";
     4014, "not-running";
     4015, "change-failed";
+    4016, "unsupported-encoding";
     4020, "unknown-chain";
     4021, "no-such-block";
     4022, "no-such-session";

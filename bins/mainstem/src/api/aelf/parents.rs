@@ -88,7 +88,7 @@ pub(super) async fn parent_blocks<R: BlockReader>(
         }
     }
     let from =
-        from.ok_or_else(|| Problem::parameter("from", "", "from: expected the first height wanted"))?;
+        from.ok_or_else(|| Problem::parameter("from", "", "from is missing: expected a height"))?;
     let node = &aelf.node;
     node.registered(chain)?;
     if !node.genesis.main.aelf_root {
