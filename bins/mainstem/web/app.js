@@ -39,7 +39,7 @@ async function show() {
   try {
     open = page && await page.load();
   } catch (error) {
-    return fill(h("div", { class: "empty" }, h("strong", { text: "This page could not be loaded" }), h("p", { text: String(error.message) })));
+    return fill(h("div", { class: "empty" }, h("h1", { text: "This page could not be loaded" }), h("p", { text: String(error.message) })));
   }
   if (turn !== shown) return;
   leave?.();
@@ -49,7 +49,7 @@ async function show() {
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (!open) return fill(h("div", { class: "empty" }, h("strong", { text: "There is no such page" }), h("p", {}, h("a", { href: "#/", text: "Overview" }))));
+  if (!open) return fill(h("div", { class: "empty" }, h("h1", { text: "There is no such page" }), h("p", {}, h("a", { href: "#/", text: "Overview" }))));
   document.title = [...parts.slice(1), page.title, "Mainstem"].join(" · ");
   const element = h("div", { class: "page", "data-page": parts[0] || "overview" });
   fill(element);
@@ -75,7 +75,8 @@ const [link, banner] = [document.getElementById("link"), document.getElementById
 let lostSince;
 
 function showLink(state) {
-  const [text, title] = LINK[state];
+  const [text, usual] = LINK[state];
+  const title = state === "polling" && live.crowded ? "The node has no room for another stream of events (api.max_streams): it is asked once a second" : usual;
   link.dataset.state = state;
   link.title = title;
   put(link.lastElementChild, text);

@@ -93,7 +93,7 @@ function show(page, { hash: own, header, chains, operations }) {
       { title: "Blocks", update: (cell, { first_height, count }) => put(cell, count === 1 ? num(first_height) : `${num(first_height)} – ${num(first_height + count - 1)}`) },
       { title: "Count", class: "right", update: (cell, chain) => put(cell, num(chain.count)) },
       { title: "Chain root", class: "wide-only", cell: () => h("code", {}), update: (cell, chain) => { put(cell, `${chain.chain_root.slice(0, 14)}…${chain.chain_root.slice(-8)}`); cell.title = chain.chain_root; } },
-      { title: "", class: "right", cell: () => h("a", { text: "Prove", tabindex: "-1" }), update: (cell, chain) => { cell.href = `#/proof/${encodeURIComponent(chain.chain)}/${chain.first_height}`; } },
+      { title: "Proof", unseen: true, class: "right", cell: () => h("a", { text: "Prove", tabindex: "-1" }), update: (cell, chain) => { cell.href = `#/proof/${encodeURIComponent(chain.chain)}/${chain.first_height}`; } },
     ],
   });
   rows.element.firstElementChild.classList.add("block-grid");

@@ -51,7 +51,7 @@ function build(page, at, first, signal) {
       h("div", { class: "page" },
         panel("Heights", {}, figures, heights.element),
         panel("Pace", {}, h("div", { class: "legend" }, h("span", {}, h("i", { class: "key accent" }), "Blocks made durable a second ", rateNow)), rate.element),
-        panel("Newest blocks", {}, h("div", { class: "overflow", tabindex: "0", role: "region", "aria-label": "Newest blocks" }, h("table", {}, h("thead", {}, h("tr", {}, ["Height", "Hash", "Time", "Main block", ""].map((title) => h("th", { scope: "col", text: title })))), blocks)))),
+        panel("Newest blocks", {}, h("div", { class: "overflow", tabindex: "0", role: "region", "aria-label": "Newest blocks" }, h("table", {}, h("thead", {}, h("tr", {}, ["Height", "Hash", "Time", "Main block"].map((title) => h("th", { scope: "col", text: title })), h("th", { scope: "col" }, h("span", { class: "unseen", text: "Proof" })))), blocks)))),
       h("div", { class: "page" }, causes, panel("Sender", {}, sender), timeline,
         panel("Registered", {}, facts([["First height", num(first.first_height)], ["Finality", finality(first.finality)], ["Nodes", h("span", {}, (first.nodes ?? []).map((key) => h("div", {}, hash(key))))]], { class: "facts list" })))),
   );

@@ -152,6 +152,6 @@ export const facts = (pairs, props) =>
 
 export const panel = (title, props, ...children) => h("section", { class: "panel", ...props }, h("h2", { text: title }), ...children);
 
-/** What a page says when it cannot show what was asked for. */
-export const problem = (error) => h("div", { class: "empty", role: "alert" },
-  h("strong", { text: error.title ?? "This did not work" }), h("p", { text: error.detail ?? error.message ?? String(error) }));
+/** What a page, or with `tag` a part of one, says when it cannot show what was asked for. */
+export const problem = (error, tag = "h1") => h("div", { class: "empty", role: "alert" },
+  h(tag, { text: error.title ?? "This did not work" }), h("p", { text: error.detail ?? error.message ?? String(error) }));

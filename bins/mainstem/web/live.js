@@ -36,6 +36,8 @@ class Live {
   history = [];
   chains = new Map();
   chainsLoaded = false;
+  /** Whether the node has streams of events, and no room for another one. */
+  crowded = false;
   #topics = new Map();
   #wanted = 0;
   #stream; #streamTopics = ""; #streamRetry = 0; #streamFails = 0;
@@ -196,7 +198,10 @@ class Live {
     hear("head", (head) => this.#setHead(head));
     hear("stats", (stats) => this.#setStats(stats));
     hear("chain", (chain) => this.#setChain(chain));
+    let opened = false;
     stream.addEventListener("open", () => {
+      opened = true;
+      this.#setCrowded(false);
       this.#heard = performance.now();
       this.#setLink("live");
     });
@@ -204,11 +209,31 @@ class Live {
       if (this.#stream !== stream) return;
       // A route that is not there, or a node that went away: which of both, the next question shows.
       this.#close();
+      if (!opened) void this.#whyNot();
       this.#streamFails += 1;
       // A stream ends by itself after some minutes; one that never began is not there, or there are too many.
       this.#streamRetry = this.#streamFails === 1 ? 0 : performance.now() + Math.min(30_000, 1_000 * 2 ** this.#streamFails);
       void this.#turn();
     });
+  }
+
+  // An EventSource does not tell what it was answered.
+  async #whyNot() {
+    const asked = new AbortController();
+    try {
+      const { status } = await fetch("/v1/events?topics=heads", { signal: AbortSignal.any([asked.signal, AbortSignal.timeout(5_000)]) });
+      this.#setCrowded(status === 503);
+    } catch {
+      // The next question shows that the node went away.
+    } finally {
+      asked.abort();
+    }
+  }
+
+  #setCrowded(crowded) {
+    if (this.crowded === crowded) return;
+    this.crowded = crowded;
+    this.#tell("link", this.link);
   }
 
   #close() {

@@ -62,7 +62,7 @@ export default function peers(page, { query }) {
     } catch (error) {
       if (stop.signal.aborted || error.status === 0) return;
       failed?.remove();
-      failed = problem(error);
+      failed = problem(error, "strong");
       rows.element.before(failed);
     }
   }

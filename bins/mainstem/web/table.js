@@ -3,14 +3,15 @@
 import { h, num } from "./dom.js";
 
 /**
- * `columns`: [{ name, title, class, cell, update(cell, row), sort(row) }]; `cell()` makes a cell's content once, `update` fills it.
+ * `columns`: [{ name, title, unseen, class, cell, update(cell, row), sort(row) }]; `cell()` makes a cell's content once, `update` fills
+ * it; an `unseen` title is for who does not see the column.
  * `link(row)` is where a row leads. `sort` and `onsort` are for tables that can be sorted by their columns.
  */
 export function table({ label, columns, link, id, sort, onsort, rows: most }) {
   const heads = columns.map((column) => {
     const title = column.sort
       ? h("button", { type: "button", class: "sort", onclick: () => onsort(column.name) }, h("span", { text: column.title }), h("i", { "aria-hidden": "true" }))
-      : column.title;
+      : column.unseen ? h("span", { class: "unseen", text: column.title }) : column.title;
     return h("div", { role: "columnheader", class: `cell ${column.class ?? ""}` }, title);
   });
   const body = h("div", { role: "rowgroup", class: "rows" });
@@ -23,7 +24,7 @@ export function table({ label, columns, link, id, sort, onsort, rows: most }) {
   function makeRow() {
     const cells = columns.map((column) => {
       const content = column.cell?.();
-      return h("div", { role: "cell", class: `cell ${column.class ?? ""}`, "data-title": column.title }, content);
+      return h("div", { role: "cell", class: `cell ${column.class ?? ""}`, "data-title": column.unseen ? "" : column.title }, content);
     });
     const element = h("div", { role: "row", class: "row" }, cells);
     body.append(element);

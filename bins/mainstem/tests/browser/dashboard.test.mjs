@@ -307,6 +307,35 @@ test("an older node, which has neither stream nor figures, is asked again and ag
   wire.stop();
 });
 
+test("a node that has no room for another stream is said to have none", async () => {
+  const wire = await between(main.url, undefined, (url) => url.startsWith("/v1/events") && 503);
+  const page = await show(wire.url, "#/", { allowed: (message, url) => /status of 503/.test(message) && url.includes("/v1/events") });
+  await linked(page, "Polling");
+  await until(page, "that there is no room", () => /no room for another stream/.test(document.querySelector("#link").title));
+  assert.deepEqual(page.wrong, []);
+  await page.close();
+  wire.stop();
+});
+
+test("a page that cannot be shown has a heading, and so has each column", async () => {
+  const lost = (message, url) => /status of 40[04]/.test(message) && /999999|LATEST/.test(url);
+  const page = await show(main.url, "#/nowhere", { allowed: lost });
+  const heading = (wanted) => until(page, `the heading ${wanted}`, (text) => document.querySelector("h1")?.textContent === text, wanted);
+  await heading("There is no such page");
+  for (const [where, title] of [["#/blocks/999999999", "No such main block"], ["#/chains/999999", "No such chain"], ["#/chains/tDVV/blocks/999999999", "The block is not indexed"]]) {
+    await go(page, where);
+    await heading(title);
+  }
+  for (const name of ["block", "chain"]) {
+    await go(page, PAGES[name][0]);
+    await until(page, name, PAGES[name][1]);
+    const nameless = await page.$$eval("th, [role=columnheader]", (all) => all.filter((one) => !one.textContent.trim()).length);
+    assert.equal(nameless, 0, name);
+  }
+  assert.deepEqual(page.wrong, []);
+  await page.close();
+});
+
 test("a node that goes away is told of, and found again", async () => {
   const wire = await between(main.url);
   const page = await show(wire.url, "#/", { allowed: () => true });

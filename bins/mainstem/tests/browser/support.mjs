@@ -161,12 +161,14 @@ export async function serious(page) {
 
 export const shot = (page, name, options = {}) => page.screenshot({ path: path.join(SHOTS, `${name}.png`), ...options });
 
-/** Stands between browser and node: can be cut, change answers on their way, and lack routes. */
+/** Stands between browser and node: can be cut, change answers on their way, and lack routes, or
+ * answer them with a status of its own. */
 export async function between(url, change = (_, body) => body, lacks = () => false) {
   let cut = false;
   const sockets = new Set();
   const server = http.createServer((request, response) => {
-    if (lacks(request.url)) return void response.writeHead(404, { "content-type": "application/problem+json" }).end("{}");
+    const lacking = lacks(request.url);
+    if (lacking) return void response.writeHead(lacking === true ? 404 : lacking, { "content-type": "application/problem+json" }).end("{}");
     const onward = http.request(`${url}${request.url}`, { method: request.method, headers: { ...request.headers, host: new URL(url).host } }, (answer) => {
       const { "content-length": _, ...headers } = answer.headers;
       response.writeHead(answer.statusCode, headers);
