@@ -231,6 +231,31 @@ fn what_came_last_stays_while_the_node_is_gone() {
 }
 
 #[test]
+fn the_heading_leaves_out_what_there_is_no_room_for() {
+    let (name, named) = (" mainstem main net", " mainstem main net  http://127.0.0.1:9480");
+    let (both, up) = ("up 1 d 1 h   22:13:20 UTC", "up 1 d 1 h");
+    for (width, left, right) in [(69, named, both), (60, named, up), (50, name, both), (40, name, up)] {
+        let text = shown(&mut app(Page::Overview), (width, 24));
+        // A column is left free at the end.
+        let space = usize::from(width) - 1 - left.len() - right.len();
+        assert_eq!(text.lines().next().unwrap(), format!("{left}{}{right}", " ".repeat(space)), "{width}");
+    }
+}
+
+#[test]
+fn why_there_is_no_answer_is_said_in_a_line_of_its_own_and_its_reason_before_the_url() {
+    let mut app = app(Page::Overview);
+    let why = "http://127.0.0.1:9480: io: Connection refused; is the node running there?";
+    app.take(Err(why.into()), Instant::now());
+    let line = |app: &mut App, width| shown(app, (width, 24)).lines().nth(2).unwrap().to_owned();
+    assert_eq!(line(&mut app, 120), format!(" NO ANSWER for 0 s, asking again: {why}"));
+    let short = " NO ANSWER for 0 s, asking again: io: Connection refused; is the node running there?";
+    assert_eq!(line(&mut app, 100), short);
+    let cut: String = short.chars().take(58).collect();
+    assert_eq!(line(&mut app, 60), format!("{cut}.."));
+}
+
+#[test]
 fn no_size_of_a_terminal_and_no_look_makes_it_fail() {
     for page in Page::ALL {
         for (width, height) in [(1, 1), (39, 7), (40, 8), (80, 24), (250, 70), (60_000, 1)] {

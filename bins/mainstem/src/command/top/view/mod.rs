@@ -39,7 +39,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, look: Look, now: u64, i
     .areas(area);
     draw_heading(frame, heading, app, look, now);
     draw_tabs(frame, tabs, app, look);
-    frame.render_widget(Line::styled(look.rule(area.width.into()), look.quiet()), rule);
+    let line = match notice(app, area.width.into()) {
+        Some(notice) => Line::styled(notice, look.bad()),
+        None => Line::styled(look.rule(area.width.into()), look.quiet()),
+    };
+    frame.render_widget(line, rule);
     draw_page(frame, body, app, look, now);
     if interactive {
         frame.render_widget(keys_line(app, look), footer);
@@ -50,19 +54,25 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, look: Look, now: u64, i
 }
 
 fn draw_heading(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
+    const TITLE: &str = " mainstem ";
     let status = app.sample.as_ref().map(|sample| &sample.status);
     let name = status.map_or("", |status| status.main_chain.name.as_str());
-    let mut left = vec![Span::styled(" mainstem ", look.title())];
-    if !name.is_empty() {
-        left.push(Span::styled(format!("{}  ", words::cut(name, 24)), look.strong()));
-    }
-    left.push(Span::raw(app.url.clone()));
-    let up = status.map(|status| format!("up {}   ", words::span(status.uptime_ms))).unwrap_or_default();
-    let right = format!("{up}{} UTC ", words::clock(now));
-    let width = (right.len() as u16).min(area.width);
+    let name = if name.is_empty() { String::new() } else { format!("{}  ", words::cut(name, 24)) };
+    let up = status.map(|status| format!("up {} ", words::span(status.uptime_ms))).unwrap_or_default();
+    let clock = format!("{} UTC ", words::clock(now));
+    let both = if up.is_empty() { clock } else { format!("{up}  {clock}") };
+    // What there is no room for is left out, the least first.
+    let (url, none) = (app.url.as_str(), String::new());
+    let room = usize::from(area.width).saturating_sub(TITLE.len() + name.chars().count());
+    let some = [(url, &both), (url, &up), ("", &both), ("", &up), ("", &none)];
+    let fits = |(url, right): &(&str, &String)| url.chars().count() + right.len() < room;
+    let (url, right) = some.into_iter().find(fits).unwrap_or(("", &none));
+    let left =
+        vec![Span::styled(TITLE, look.title()), Span::styled(name, look.strong()), Span::raw(url.to_owned())];
+    let width = right.len() as u16;
     let [start, end] = Layout::horizontal([Constraint::Min(0), Constraint::Length(width)]).areas(area);
     frame.render_widget(Line::from(left), start);
-    frame.render_widget(Line::raw(right).right_aligned(), end);
+    frame.render_widget(Line::raw(right.as_str()).right_aligned(), end);
 }
 
 fn draw_tabs(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look) {
@@ -78,14 +88,22 @@ fn draw_tabs(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look) {
         spans.push(Span::styled(name, style));
         spans.push(Span::raw(" "));
     }
-    if let Some((since, why)) = &app.lost {
-        let gone = Instant::now().saturating_duration_since(*since).as_secs();
-        spans.push(Span::styled(
-            format!(" NO ANSWER for {gone} s, asking again: {}", words::printable(why)),
-            look.bad(),
-        ));
-    }
     frame.render_widget(Line::from(spans), area);
+}
+
+/// That the node is gone, and why, in a line of its own: it is long. Who is asked it says if there is room for that.
+fn notice(app: &App, width: usize) -> Option<String> {
+    let (since, why) = app.lost.as_ref()?;
+    let gone = Instant::now().saturating_duration_since(*since).as_secs();
+    let said = |why: &str| format!(" NO ANSWER for {gone} s, asking again: {}", words::printable(why));
+    let whole = said(why);
+    if whole.chars().count() <= width {
+        return Some(whole);
+    }
+    let short = why
+        .strip_prefix(app.url.as_str())
+        .map_or(why.as_str(), |rest| rest.trim_start_matches([':', ' ', '/']));
+    Some(words::cut(&said(short), width))
 }
 
 fn draw_page(frame: &mut Frame<'_>, area: Rect, app: &mut App, look: Look, now: u64) {
