@@ -6,7 +6,7 @@ mod history;
 pub mod memory;
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::chain::{BlockView, ChainId, Height, MainBlock};
 use crate::state::Operation;
@@ -25,7 +25,15 @@ impl StoreError {
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(error.into())
     }
+
+    /// The store's own error, if it is of this type.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
 }
+
+/// The error by which the store of a running engine has failed, once it has.
+pub type StoreFailure = Arc<OnceLock<StoreError>>;
 
 /// Operations with the heights of their main blocks, in order.
 pub type Operations = Arc<[(Height, Operation)]>;

@@ -190,7 +190,8 @@ impl BlockStore for Gated {
             std::thread::sleep(Duration::from_millis(1));
         }
         if self.fail.load(Ordering::Acquire) {
-            return Err(StoreError::new("the disk is gone"));
+            let kind = std::io::ErrorKind::StorageFull;
+            return Err(StoreError::new(std::io::Error::new(kind, "the disk is gone")));
         }
         self.inner.sync()
     }
@@ -260,8 +261,11 @@ fn after_a_failed_sync_nothing_is_published_released_or_tried_again() {
     sender.send(5);
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!(running.cache().lane(ChainId(1)).unwrap().position().durable, Height(first_height(1) - 1));
+    let cause = running.store_failure();
     let error = running.stop().unwrap_err();
     assert!(error.contains("the disk is gone"), "{error}");
+    let cause = cause.get().and_then(StoreError::downcast_ref::<std::io::Error>);
+    assert!(cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::StorageFull));
     assert_eq!(reader.head(), Height(0));
 }
 

@@ -1,13 +1,15 @@
 //! [`check`]: reads a whole log and says what is wrong with it.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use engine::chain::Height;
+use engine::chain::{BlockView, Height};
 use engine::store::BlockReader;
 
 use crate::error::Error;
 use crate::files::Lock;
 use crate::format::FIRST_RECORD;
+use crate::operations::Judge;
 use crate::reader::LogReader;
 use crate::recover;
 use crate::segment::Segment;
@@ -27,7 +29,8 @@ pub struct Report {
     pub damage: Vec<Error>,
 }
 
-/// Checks the log in `dir`: trailers and indexes, and if `deep` every record too. Of a log that is being written it
+/// Checks the log in `dir`: trailers and indexes, and if `deep` every record too; and that the operations which are kept are
+/// those that the blocks commit to, of all blocks if `deep`, else of those of the last segment and those that have some. Of a log that is being written it
 /// checks what was durable when it began. If nobody writes it, it also looks behind the last record for signs that
 /// there were more: a reader alone cannot tell damage there from a write that a crash cut short.
 ///
@@ -62,6 +65,14 @@ pub fn check(dir: impl AsRef<Path>, deep: bool, progress: &mut dyn FnMut(u64, u6
         damage,
     };
     progress(report.bytes, total);
+    let mut judge = Judge::new(&reader.shared().context);
+    if let Some(judge) = &mut judge {
+        let active = reader.shared().look(|index| index.active.first);
+        let heights = if deep { Vec::new() } else { judge.heights() };
+        for height in heights.into_iter().chain((active..=report.head.0).map(Height)) {
+            look(judge, &reader, height);
+        }
+    }
     for segment in readable() {
         let before = report.bytes;
         match segment.check_index() {
@@ -72,6 +83,10 @@ pub fn check(dir: impl AsRef<Path>, deep: bool, progress: &mut dyn FnMut(u64, u6
                         Ok(block) => {
                             report.records += 1;
                             report.bytes += block.record_bytes();
+                            let header = block.header();
+                            if let (Some(judge), Ok(())) = (&mut judge, block.vouch()) {
+                                judge.look(&header);
+                            }
                             progress(report.bytes, total);
                         }
                         Err(error) => report.damage.push(error),
@@ -83,5 +98,27 @@ pub fn check(dir: impl AsRef<Path>, deep: bool, progress: &mut dyn FnMut(u64, u6
         report.bytes = before + bytes_of(segment);
         progress(report.bytes, total);
     }
+    report.damage.extend(judge.and_then(Judge::verdict));
     Ok(report)
+}
+
+/// Looks for a block whose operations are not there: first at those of which some are kept, then at all blocks from the
+/// oldest on, as far as it gets in `limit`. For when a log is found to contradict itself, to say where.
+pub fn lost_operations(reader: &LogReader, limit: Duration) -> Option<Error> {
+    let until = Instant::now() + limit;
+    let mut judge = Judge::new(&reader.shared().context)?;
+    let kept = judge.heights().into_iter();
+    let all = (reader.base().first.0..=reader.head().0).map(Height);
+    let lost = kept
+        .chain(all)
+        .take_while(|_| Instant::now() < until)
+        .any(|height| !look(&mut judge, reader, height));
+    if lost { judge.verdict() } else { None }
+}
+
+/// Looks at a block, if it can be read: whether its operations are there, as far as that shows.
+fn look(judge: &mut Judge<'_>, reader: &LogReader, height: Height) -> bool {
+    let Ok(Some(block)) = reader.block(height) else { return true };
+    let header = block.header();
+    block.vouch().is_err() || judge.look(&header)
 }

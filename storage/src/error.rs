@@ -102,6 +102,21 @@ pub enum Error {
         /// Why it must be there.
         why: &'static str,
     },
+    /// The operations that are kept are not those that a main block commits to, so the registry of side chains cannot be
+    /// known. The blocks themselves can be read.
+    #[error(
+        "{file} {}main block {height} commits to by its ops_root; put the file back from a snapshot or a backup of this \
+         log that has this block",
+        if *missing { "is missing, and with it the operations that " } else { "does not hold the operations that " }
+    )]
+    Operations {
+        /// The file.
+        file: PathBuf,
+        /// The first block found whose operations are not there.
+        height: Height,
+        /// Whether there is no such file.
+        missing: bool,
+    },
     /// A segment file has another length than all segments of this log.
     #[error("{file} has {found} bytes, expected {expected}")]
     SegmentLength {
@@ -126,7 +141,9 @@ pub enum Error {
         expected: u64,
     },
     /// No space for the next segment. Nothing was written: the log is as it was, and goes on once there is space.
-    #[error("no space for {file} ({bytes} bytes): {source}; free some and append again")]
+    #[error(
+        "no space for {file} ({bytes} bytes): {source}; make room and start again: what is durable stays so"
+    )]
     DiskFull {
         /// The segment that could not be made.
         file: PathBuf,

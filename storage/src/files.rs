@@ -137,7 +137,7 @@ impl Context {
 
     /// The operations of all blocks, and of one whose record a crash kept from the log.
     pub(crate) fn read_operations(&self) -> Result<Operations, Error> {
-        let path = self.dir.join(OPERATIONS);
+        let path = self.operations_path();
         let Some(bytes) = read_up_to(&path, operations::MAX_BYTES)? else { return Ok(Operations::default()) };
         operations::decode(&bytes, &self.key).map_err(|flaw| Error::damaged(&path, 0, Part::File, flaw))
     }
@@ -307,6 +307,10 @@ impl Context {
             medium.remove(&path).map_err(Error::io("remove", &path))?;
         }
         Ok(())
+    }
+
+    pub(crate) fn operations_path(&self) -> PathBuf {
+        self.dir.join(OPERATIONS)
     }
 
     pub(crate) fn mark_path(&self) -> PathBuf {

@@ -357,7 +357,15 @@ impl SegmentHeader {
     pub(crate) fn judge(bytes: &[u8], key: &Key, segment: u64, segment_bytes: u64) -> Result<bool, Flaw> {
         let header = Self::ref_from_bytes(bytes).map_err(|_| Flaw::length(bytes.len(), size_of::<Self>()))?;
         let sum = || header.sum.get() == key.sum(Purpose::SegmentHeader, segment, 0, 0, &bytes[8..]);
-        judge_file(header.magic == SEGMENT_MAGIC, header.version, sum)?;
+        if header.magic != SEGMENT_MAGIC {
+            return Err(Flaw::Magic);
+        }
+        // Before the version, other than in `LOG`, which could be read and so gives the key: what nobody wrote is no other
+        // version, and can be written again.
+        if !sum() {
+            return Err(Flaw::Checksum);
+        }
+        exactly("version", header.version.get().into(), VERSION.into())?;
         exactly("segment", header.segment.get(), segment)?;
         exactly("segment_bytes", header.segment_bytes.get(), segment_bytes)?;
         at_most("flags", header.flags.get().into(), RECYCLED.into())?;

@@ -44,7 +44,7 @@ mod snapshot;
 mod writer;
 
 pub use block::LogBlock;
-pub use check::{Report, check};
+pub use check::{Report, check, lost_operations};
 pub use error::{Error, Part};
 pub use format::{Flaw, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 pub use log::{Log, Options, Prepare, operations};

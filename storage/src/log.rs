@@ -13,6 +13,7 @@ use crate::format::{Key, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::medium::{FileMedium, Medium};
 use crate::reader::LogReader;
 use crate::recover::{self, Recovery};
+use crate::segments;
 use crate::writer::LogWriter;
 
 /// What a log must be, and how to write it.
@@ -118,6 +119,7 @@ impl Log {
             found => (found?, false),
         };
         context.expect(genesis_hash, main_chain)?;
+        segments::refuse_newer(&context)?;
         context.sweep(&*medium)?;
         context.spares = spares;
         context.find_spares(&*medium)?;

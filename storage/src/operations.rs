@@ -1,12 +1,16 @@
 //! The file `OPERATIONS`: what main blocks have changed in the registry of side chains, of all blocks, also of those that
 //! were pruned. `docs/format.md` gives its bytes and says when it is written.
 
-use engine::chain::Height;
-use engine::state::Operation;
+use std::collections::BTreeMap;
+
+use engine::chain::{Hash, Height, MainHeader};
+use engine::state::{Operation, ops_root};
 use engine::store::Operations;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::error::Error;
+use crate::files::Context;
 use crate::format::{Flaw, Key, Purpose, VERSION, at_least, at_most, exactly, judge_file};
 
 const MAGIC: [u8; 8] = *b"MAINOPER";
@@ -97,4 +101,46 @@ pub(crate) fn decode(bytes: &[u8], key: &Key) -> Result<Operations, Flaw> {
     }
     exactly("length", bytes.len() as u64, (bytes.len() - rest.len()) as u64)?;
     Ok(operations.into())
+}
+
+/// Holds the operations that are kept against the headers of the blocks that can be read.
+pub(crate) struct Judge<'a> {
+    context: &'a Context,
+    roots: BTreeMap<Height, Hash>,
+    /// The lowest block whose operations are not there.
+    first: Option<Height>,
+}
+
+impl<'a> Judge<'a> {
+    /// Of the file as it is now, which holds those of all blocks that were durable before; `None` if it cannot be read.
+    pub(crate) fn new(context: &'a Context) -> Option<Self> {
+        let operations = context.read_operations().ok()?;
+        let groups = operations.chunk_by(|(one, _), (other, _)| one == other);
+        let root = |group: &[(Height, Operation)]| {
+            let operations: Vec<_> = group.iter().map(|(_, operation)| operation.clone()).collect();
+            (group[0].0, ops_root(&operations))
+        };
+        Some(Self { context, roots: groups.map(root).collect(), first: None })
+    }
+
+    /// Looks at one block; whether its operations are there.
+    pub(crate) fn look(&mut self, header: &MainHeader) -> bool {
+        let kept = self.roots.get(&header.height).copied().unwrap_or_default();
+        if kept == header.ops_root {
+            return true;
+        }
+        self.first = Some(self.first.map_or(header.height, |first| first.min(header.height)));
+        false
+    }
+
+    /// The blocks that have operations by the file.
+    pub(crate) fn heights(&self) -> Vec<Height> {
+        self.roots.keys().copied().collect()
+    }
+
+    /// What is wrong, by the blocks that were looked at.
+    pub(crate) fn verdict(self) -> Option<Error> {
+        let file = self.context.operations_path();
+        self.first.map(|height| Error::Operations { missing: !file.exists(), file, height })
+    }
 }

@@ -294,9 +294,9 @@ pub(crate) fn check_end(context: &Arc<Context>) -> Result<(), Error> {
     find_end(context, &mark, &Segments::open(context, &mark)?.active?).map(drop)
 }
 
-/// The newest record of the segment that is not sealed. The caller holds the lock.
-pub(crate) fn end_of(context: &Context, mark: &Mark, open: &Open) -> Result<u64, Error> {
-    find_end(context, mark, open).map(|end| end.scan.number - 1)
+/// The newest record of the segment that is not sealed, and all that it holds. The caller holds the lock.
+pub(crate) fn end_of(context: &Context, mark: &Mark, open: &Open) -> Result<(u64, Active), Error> {
+    find_end(context, mark, open).map(|end| (end.scan.number - 1, end.active))
 }
 
 /// Takes in records until one is not right; says what is wrong with that one.

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use engine::chain::{BlockView, Height};
 
 use crate::active::Active;
+use crate::block::LogBlock;
 use crate::error::{Error, Part};
 use crate::files::{Context, Lock};
 use crate::format::{FIRST_RECORD, Flaw, Mark, Place, RecordHeader, SegmentHeader, Trailer};
 use crate::map::Map;
 use crate::medium::FileMedium;
+use crate::operations::Judge;
 use crate::recover::{self, Rest};
 use crate::scan::Scan;
 use crate::segment::{self, Segment};
@@ -92,6 +94,7 @@ pub fn repair(
 ) -> Result<Repair, Error> {
     let context = Arc::new(Context::read(dir.as_ref())?);
     let _lock = Lock::take(dir.as_ref(), &FileMedium)?;
+    segments::refuse_newer(&context)?;
     let mut work = Work { context, apply: options.apply, repair: Repair::default() };
     work.unfinished()?;
     let mark = work.mark(options.drop_from)?;
@@ -351,13 +354,25 @@ impl Work {
         let total = slots.len() as u64 * self.context.segment_bytes;
         let mut head = segments::behind(&slots, begin, &base).1 - 1;
         let mut remaining: Vec<Error> = trouble.into_iter().collect();
+        let context = self.context.clone();
+        remaining.extend(context.read_operations().err());
+        let mut judge = Judge::new(&context);
+        let mut judge_block = |block: Result<LogBlock, Error>| {
+            let block = block?;
+            let header = block.header();
+            block.vouch()?;
+            if let Some(judge) = &mut judge {
+                judge.look(&header);
+            }
+            Ok::<_, Error>(())
+        };
         for (index, slot) in slots.iter().enumerate() {
             match slot.sealed().and_then(|segment| segment.check_index().map(|()| segment)) {
                 Err(error) if !is_mended(slot.file()) && !is_dropped(slot.first()) => remaining.push(error),
                 Err(_) => {}
                 Ok(segment) => {
                     let numbers = (segment.first()..=segment.last()).filter(|number| !is_dropped(*number));
-                    remaining.extend(numbers.filter_map(|number| segment.block(number).err()));
+                    remaining.extend(numbers.filter_map(|number| judge_block(segment.block(number)).err()));
                 }
             }
             progress((index as u64 + 1) * self.context.segment_bytes, total);
@@ -366,7 +381,15 @@ impl Work {
             Ok(open) => {
                 head = open.first - 1;
                 match recover::end_of(&self.context, &mark, &open) {
-                    Ok(end) => head = end,
+                    Ok((end, active)) => {
+                        head = end;
+                        for number in (open.first..=end).filter(|number| !is_dropped(*number)) {
+                            let Some((map, offset)) = active.find(number) else { continue };
+                            if let Ok(block) = crate::active::checked_block(map, offset) {
+                                remaining.extend(judge_block(Ok(block)).err());
+                            }
+                        }
+                    }
                     Err(Error::Damaged { part: Part::Record(number), .. }) if is_dropped(number) => {}
                     Err(error) => remaining.push(error),
                 }
@@ -381,6 +404,7 @@ impl Work {
         if let Some(first) = drop_from {
             head = first.0 - 1;
         }
+        remaining.extend(judge.and_then(Judge::verdict));
         self.repair.remaining = remaining;
         self.repair.head = Height(head);
         Ok(())

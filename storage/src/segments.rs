@@ -9,7 +9,7 @@ use engine::store::Base;
 
 use crate::error::{Error, Part};
 use crate::files::Context;
-use crate::format::{ChainEntry, Flaw, Mark, Place, RecordHeader};
+use crate::format::{ChainEntry, FIRST_RECORD, Flaw, Mark, Place, RecordHeader, SegmentHeader};
 use crate::map::Map;
 use crate::segment::{self, Segment};
 
@@ -171,6 +171,22 @@ impl Segments {
     }
 }
 
+/// An error if a segment was written in a format that this program does not know. Others of the log may be, too, and
+/// nothing of it is changed: not even to mend what seems damaged.
+pub(crate) fn refuse_newer(context: &Context) -> Result<(), Error> {
+    for number in context.segment_numbers()? {
+        let path = context.segment_path(number);
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        // One that is cut short says nothing.
+        let Ok(header) = segment::read_at(&file, &path, 0, FIRST_RECORD as usize) else { continue };
+        let judged = SegmentHeader::judge(&header, &context.key, number, context.segment_bytes);
+        if let Err(flaw @ Flaw::Field { field: "version", .. }) = judged {
+            return Err(Error::damaged(&path, 0, Part::SegmentHeader, flaw));
+        }
+    }
+    Ok(())
+}
+
 /// The segment behind `slots`, as they say: its number, and that of its first record.
 pub(crate) fn behind(slots: &[Slot], begin: u64, base: &Base) -> (u64, u64) {
     slots.last().map_or((begin, base.first.0), |slot| (slot.number() + 1, slot.last() + 1))
@@ -251,7 +267,7 @@ fn drops_next(context: &Context, mark: &Mark, number: u64) -> Result<bool, Error
 /// The number of the first record of a segment, as that record itself says. It is at least `least`.
 pub(crate) fn first_number(context: &Context, file: &File, segment: u64, least: u64) -> Result<u64, Error> {
     let path = context.segment_path(segment);
-    let offset = crate::format::FIRST_RECORD;
+    let offset = FIRST_RECORD;
     let damaged = |flaw| Error::damaged(&path, offset.into(), Part::Record(least), flaw);
     let bytes = segment::read_at(file, &path, offset.into(), RecordHeader::BYTES)?;
     let number = RecordHeader::read(&bytes).map_err(damaged)?.number();

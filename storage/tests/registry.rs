@@ -10,11 +10,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ::engine;
 use engine::chain::{Height, MainBlock};
 use engine::store::BlockReader;
-use mainstem_storage::{Error, Log, LogReader, LogWriter, Medium, MediumFile, Options, operations};
+use mainstem_storage::{
+    Error, Log, LogReader, LogWriter, Medium, MediumFile, Options, RepairOptions, check, lost_operations,
+    operations, repair,
+};
 use model::{Place, Step, genesis, run};
 use proptest::prelude::*;
 use support::{Maker, Sim, assert_holds, options, scratch};
@@ -188,4 +192,50 @@ fn operations_that_the_header_does_not_commit_to_are_refused_before_anything_is_
     log.append(&block).unwrap();
     log.sync().unwrap();
     assert_holds(&reader, &[block]);
+}
+
+#[test]
+fn operations_that_are_lost_are_found_and_the_block_that_has_them_is_named() {
+    let dir = scratch();
+    let options = Options { segment_bytes: 1 << 16, ..options() };
+    let open = || Log::open_on(Arc::new(Sim::new(dir.path())), dir.path(), options);
+    let mut maker = Maker::new(3);
+    maker.operates = true;
+    // The one that has operations, in a segment that is sealed, and none after it.
+    let mut blocks = Vec::new();
+    while blocks.last().is_none_or(|block: &MainBlock| block.operations.is_empty()) {
+        blocks.push(maker.block(&[(1, 100)].into()));
+    }
+    let height = blocks[blocks.len() - 1].header.height;
+    maker.operates = false;
+    blocks.extend((0..30).map(|_| maker.block(&[(1, 100)].into())));
+    let (mut log, reader, _) = open().unwrap();
+    for block in &blocks {
+        log.append(block).unwrap();
+        log.sync().unwrap();
+    }
+    assert!(reader.segments().last().is_some_and(|open| open.first > height));
+    log.close().unwrap();
+    drop(reader);
+    let damage = |deep| check(dir.path(), deep, &mut |_, _| ()).unwrap().damage;
+    let lost = || lost_operations(&LogReader::open(dir.path()).unwrap(), Duration::from_secs(3_600));
+    assert!(damage(true).is_empty() && damage(false).is_empty() && lost().is_none());
+
+    let file = dir.path().join("OPERATIONS");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let names = |error: &Error, missing_wanted: bool| matches!(error, Error::Operations { height: at, missing, .. } if *at == height && *missing == missing_wanted);
+    let found = damage(true);
+    assert!(found.len() == 1 && names(&found[0], true), "{found:?}");
+    assert!(lost().is_some_and(|error| names(&error, true)));
+    let text = found[0].to_string();
+    assert!(text.contains("OPERATIONS") && text.contains(&format!("main block {height} ")), "{text}");
+    let told = repair(dir.path(), RepairOptions::default(), &mut |_, _| ()).unwrap();
+    assert!(told.mends.is_empty() && told.remaining.len() == 1 && names(&told.remaining[0], true));
+    // Giving up the block and all after it is a way out.
+    let options = RepairOptions { drop_from: Some(height), ..RepairOptions::default() };
+    assert!(repair(dir.path(), options, &mut |_, _| ()).unwrap().remaining.is_empty());
+
+    std::fs::write(&file, whole).unwrap();
+    assert!(damage(true).is_empty());
 }

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use engine::chain::{Height, MainBlock};
 use mainstem_storage::{
-    Error, Log, LogReader, LogWriter, Mend, Options, Recovery, Repair, RepairOptions, SegmentInfo, check,
-    repair,
+    Error, Flaw, Log, LogReader, LogWriter, Mend, Options, Recovery, Repair, RepairOptions, SegmentInfo,
+    check, repair,
 };
 use support::{Maker, assert_holds, options, scratch};
 
 const SEGMENT: usize = 1 << 16;
 const RECORDS: usize = 4096;
+/// Where the key stands in `LOG`.
+const KEY: usize = 64;
 
 fn open(dir: &Path) -> Result<(LogWriter, LogReader, Recovery), Error> {
     Log::open(dir, Options { segment_bytes: SEGMENT as u64, ..options() })
@@ -197,5 +199,43 @@ fn a_missing_segment_is_named_and_what_came_before_it_can_be_kept() {
         let side_blocks = later.iter().map(|segment| segment.leaves).sum();
         let mend = Mend::Drop { first, last: Height(blocks.len() as u64), side_blocks };
         assert_mended(dir.path(), Some(first.0), &[mend], &blocks[..first.0 as usize - 1]);
+    }
+}
+
+#[test]
+fn a_segment_of_a_newer_format_is_refused_and_not_written_again() {
+    for index in [1, 5] {
+        let dir = scratch();
+        let (_, segments) = log(dir.path(), 58);
+        let file = &segments[index].file;
+        let mut bytes = std::fs::read(file).unwrap();
+        bytes[16] = 2;
+        // The version alone: that is damage.
+        std::fs::write(file, &bytes).unwrap();
+        let damaged = run(dir.path(), false, None).unwrap();
+        assert_eq!(damaged.mends, [Mend::RewriteHeader { file: file.clone() }]);
+
+        let key: [u8; 32] = std::fs::read(dir.path().join("LOG")).unwrap()[KEY..KEY + 32].try_into().unwrap();
+        let mut place = [0; 64];
+        place[..32].copy_from_slice(&key);
+        place[32] = 2;
+        place[40] = index as u8 + 1;
+        let seed = xxhash_rust::xxh3::xxh3_64(&place);
+        let sum = xxhash_rust::xxh3::xxh3_64_with_seed(&bytes[8..RECORDS], seed);
+        bytes[..8].copy_from_slice(&sum.to_le_bytes());
+        std::fs::write(file, &bytes).unwrap();
+        let before = files(dir.path());
+        let is_newer = |error: Error| {
+            let Error::Damaged { file: of, flaw: Flaw::Field { field: "version", found: 2, .. }, .. } = error
+            else {
+                return false;
+            };
+            of == *file
+        };
+        assert!(is_newer(open(dir.path()).unwrap_err()));
+        for (apply, drop_from) in [(false, None), (true, None), (true, Some(3))] {
+            assert!(is_newer(run(dir.path(), apply, drop_from).unwrap_err()));
+        }
+        assert_eq!(files(dir.path()), before);
     }
 }

@@ -8,6 +8,7 @@ use engine::pipeline::{ConfigError, OperateError, Operator};
 use engine::state::{Genesis, Operation, Registry, SideChain};
 use net::server::NodeKeys;
 
+use crate::command::words::counted;
 use crate::settings::Settings;
 
 /// Adds, removes and pauses side chains. Cheap to clone.
@@ -114,8 +115,9 @@ impl Room {
         let fits = segment_bytes.saturating_sub(in_one * per_chain + rest) / per_leaf;
         let lower = if fits > 0 { format!("lower it to {fits}, or ") } else { String::new() };
         let expected = format!(
-            "is too many: such a main block of {chains} chains may take {longest} bytes, and a segment of this log has \
-             {segment_bytes}; {lower}raise storage.segment_bytes of a new log"
+            "side blocks are too many: a main block with so many of {} may take {longest} bytes, and a segment of this log \
+             has {segment_bytes}; {lower}raise storage.segment_bytes of a new log",
+            counted(chains as u64, "chain")
         );
         Err(ConfigError { key: "seal.max_leaves", value: max_leaves.to_string(), expected })
     }

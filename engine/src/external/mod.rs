@@ -47,7 +47,7 @@ use crate::pipeline::{
     Assembler, Durable, Figures, Head, HeadSink, PipelineConfig, Sealer, Share, StageNow, Stats,
 };
 use crate::state::{Genesis, State};
-use crate::store::{ReversibleStore, StoreError};
+use crate::store::{ReversibleStore, StoreError, StoreFailure};
 use crate::sync::Doorbell;
 
 pub use error::{ExternalError, StartError};
@@ -101,6 +101,7 @@ pub struct External {
     figures: Arc<Figures>,
     clock: Arc<dyn Clock>,
     pool: ThreadPool,
+    store_failure: StoreFailure,
 }
 
 /// What is behind the lock.
@@ -148,6 +149,11 @@ impl External {
         // A call that panicked has left the lock so.
         let panicked = self.inner.is_poisoned().then(|| PANICKED.to_owned());
         Status { failed: status.failed.or(panicked), ..status }
+    }
+
+    /// The store's error, if [`Status::failed`] says that it failed: for those who know what store it is.
+    pub fn store_failure(&self) -> StoreFailure {
+        Arc::clone(&self.store_failure)
     }
 
     /// [`Status::changes`], at the cost of a load.
@@ -319,6 +325,8 @@ impl External {
         let Err(error) = work(inner) else { return Ok(()) };
         let cause = format!("the log cannot be written: {error}");
         tracing::error!("{cause}");
+        // The first one is the cause.
+        let _ = self.store_failure.set(error);
         inner.failed = Some(cause.clone());
         self.status.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(cause.clone());
         Err(ExternalError::Failed { cause })

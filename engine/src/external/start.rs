@@ -13,7 +13,7 @@ use crate::merkle::history::History;
 use crate::merkle::leaf;
 use crate::pipeline::{Assembler, Below, ConfigError, Figures, Head, Resumed, Sealer, resume};
 use crate::state::{ChainState, Genesis};
-use crate::store::{BlockReader, ReversibleStore, StoredHistory};
+use crate::store::{BlockReader, ReversibleStore, StoreFailure, StoredHistory};
 use crate::sync::{Doorbell, Waiter};
 
 use super::branch::{Branch, Committed, Move};
@@ -106,6 +106,7 @@ impl External {
             figures: Arc::new(figures),
             clock,
             pool: threads.expect("the machine can start the threads that hash"),
+            store_failure: StoreFailure::default(),
         };
         Ok((external, waiter))
     }

@@ -43,7 +43,7 @@ use crate::chain::{Columns, Hash, Height, MainBlock, MainHeader, Timestamp};
 use crate::clock::Clock;
 use crate::lane::{Drain, Lane, Outlet};
 use crate::state::{Genesis, Operation, Registry};
-use crate::store::{BlockReader, BlockStore};
+use crate::store::{BlockReader, BlockStore, StoreFailure};
 use crate::sync::{Depth, Doorbell, Published, Publisher, Stop, Waiter, handover, published};
 
 pub use config::{ConfigError, PipelineConfig, SealRules};
@@ -94,6 +94,8 @@ struct Shared {
     figures: Figures,
     /// Why a stage gave up. Written once, by the stage that did.
     failure: OnceLock<String>,
+    /// The store's error, if that was why. Written before `failure`.
+    store_failure: StoreFailure,
     /// Asked for by whoever stops the engine; the sealing stage sees it at its next turn.
     stop: Stop,
     /// Operations for the sealing stage.
@@ -141,6 +143,7 @@ impl Engine {
                 persist::most_unsynced(config.sync_interval) as u64,
             ),
             failure: OnceLock::new(),
+            store_failure: StoreFailure::default(),
             stop: Stop::new(doorbell.clone()),
             desk: Desk::default(),
         });
@@ -386,6 +389,11 @@ impl Running {
     /// Why a stage gave up, if one did: nothing is indexed any more, and the process should end.
     pub fn failed(&self) -> Option<String> {
         self.shared.failure.get().cloned()
+    }
+
+    /// The store's error, if [`Running::failed`] says that it failed: for those who know what store it is.
+    pub fn store_failure(&self) -> StoreFailure {
+        Arc::clone(&self.shared.store_failure)
     }
 
     /// Seals what is final, makes it durable, and ends. The error is that of [`Running::failed`].

@@ -130,7 +130,10 @@ impl Persister {
     pub(super) fn run(mut self) {
         let _alive = Alive::new("persist", &self.shared);
         if let Err(error) = self.persist() {
-            self.shared.fail(format!("the log cannot be written: {error}"));
+            let why = format!("the log cannot be written: {error}");
+            // There is one persisting stage, and it ends here.
+            let _ = self.shared.store_failure.set(error);
+            self.shared.fail(why);
         }
     }
 

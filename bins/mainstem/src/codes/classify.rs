@@ -30,8 +30,8 @@ impl Exit {
     /// What an error with this code ends with.
     pub(crate) fn of(code: Code) -> Self {
         match code.number() {
-            1001..=1005 | 4013 | 7002 | 7003 => Self::Usage,
-            5004 | 5008..=5012 | 5019 | 5102 => Self::Damaged,
+            1001..=1005 | 1101..=1107 | 4013 | 7002 | 7003 => Self::Usage,
+            5004 | 5008..=5012 | 5019 | 5022 | 5102 => Self::Damaged,
             5021 | 5103 => Self::Upgrade,
             2101 | 2102 => Self::Unreachable,
             _ => Self::Failed,
@@ -160,6 +160,7 @@ fn of_problem(problem: &Problem) -> Code {
 fn of_storage(error: &storage::Error) -> Code {
     use storage::Error;
     Code(match error {
+        Error::Io { source, .. } if is_full(source) => 5013,
         Error::Io { .. } => 5001,
         Error::Locked { .. } => 5002,
         Error::NoLog { .. } => 5003,
@@ -185,7 +186,13 @@ fn of_storage(error: &storage::Error) -> Code {
         Error::Irreversible { .. } => 5018,
         Error::History(_) => 5019,
         Error::Failed { .. } => 5020,
+        Error::Operations { .. } => 5022,
     })
+}
+
+/// Whether the disk, or what may be used of it, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// An error with its causes, each told once: many errors tell their own cause already.
@@ -196,6 +203,10 @@ pub(super) fn words(error: &anyhow::Error) -> String {
             text.push_str(": ");
             text.push_str(&cause);
         }
+    }
+    // What a node says to those who ask over HTTP.
+    for (route, command) in [("GET /v1/chains", "`mainstem chains`"), ("GET /v1/peers", "`mainstem peers`")] {
+        text = text.replace(&format!("{route} lists"), &format!("{command} lists"));
     }
     text
 }

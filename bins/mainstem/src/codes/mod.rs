@@ -17,8 +17,10 @@ mod classify;
 use std::fmt;
 
 #[cfg(test)]
-use classify::{Exit, of};
-pub(crate) use classify::{WithCode, as_storage, report, say};
+pub(crate) use classify::of;
+#[cfg(test)]
+use classify::{Exit, words};
+pub(crate) use classify::{WithCode, as_storage, is_closed_output, report, say};
 
 #[cfg(test)]
 use net::control::RefusalCode;
@@ -190,7 +192,6 @@ codes! {
     3040, "never-connected";
     3041, "node-stopped";
     3042, "connection-lost";
-    3043, "not-named";
     3050, "no-room";
     3060, "seal-late";
     3061, "store-late";
@@ -213,7 +214,6 @@ codes! {
     4013, "invalid-settings";
     4014, "not-running";
     4015, "change-failed";
-    4016, "unsupported-encoding";
     4020, "unknown-chain";
     4021, "no-such-block";
     4022, "no-such-session";
@@ -252,6 +252,7 @@ codes! {
     5019, "history-unreadable";
     5020, "log-failed";
     5021, "log-version";
+    5022, "operations-lost";
     5101, "snapshot-target";
     5102, "snapshot-damaged";
     5103, "snapshot-version";

@@ -164,6 +164,12 @@ fn a_cause_that_the_error_tells_itself_is_not_told_again() {
 }
 
 #[test]
+fn who_asks_by_a_command_is_told_of_commands() {
+    let error = anyhow!("chain 3grT is not registered here; GET /v1/chains lists those that are");
+    assert_eq!(words(&error), "chain 3grT is not registered here; `mainstem chains` lists those that are");
+}
+
+#[test]
 fn that_nobody_reads_on_is_told_from_connections_that_break() {
     let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
     assert!(is_closed_output(&broken().into()));
@@ -176,8 +182,13 @@ fn that_nobody_reads_on_is_told_from_connections_that_break() {
 fn exit_codes_follow_the_code() {
     for (code, exit) in [
         (1003, Exit::Usage),
+        (1101, Exit::Usage),
+        (1104, Exit::Usage),
+        (1107, Exit::Usage),
+        (1202, Exit::Failed),
         (4013, Exit::Usage),
         (5008, Exit::Damaged),
+        (5022, Exit::Damaged),
         (5021, Exit::Upgrade),
         (2101, Exit::Unreachable),
         (7001, Exit::Failed),

@@ -11,6 +11,7 @@ use storage::{Log, Options};
 
 use crate::codes::WithCode as _;
 use crate::data_dir::{AtDir, DataDir, read_genesis};
+use crate::node::lost_operations;
 use crate::snapshot::{self, Manifest, SnapshotError};
 
 const NOTES: &str = "\
@@ -83,7 +84,10 @@ fn open(dir: &DataDir, manifest: &Manifest) -> Result<()> {
             let (from, to) = (manifest.first_block, manifest.head);
             return Err(damaged(format!("has main blocks {first} to {head}, expected {from} to {to}")).into());
         }
-        engine::pipeline::check(&genesis, &reader).map_err(|error| damaged(error.to_string()))?;
+        engine::pipeline::check(&genesis, &reader).map_err(|error| {
+            let lost = lost_operations(&reader, &error);
+            damaged(lost.map_or_else(|| error.to_string(), |lost| lost.to_string()))
+        })?;
         writer.close()?;
         Ok(())
     };
@@ -140,7 +144,7 @@ mod tests {
         assert_eq!(manifest.files.len(), before - 1);
         fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
         let error = format!("{:#}", restore(&copy, &new).unwrap_err());
-        assert!(error.contains("state_root"), "{error}");
+        assert!(error.contains("OPERATIONS is missing") && error.contains("main block 1 "), "{error}");
         assert!(!new.exists(), "nothing is left behind");
     }
 }

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, anyhow};
 use engine::cache::Cache;
 use engine::chain::Height;
 use engine::external::{External, ExternalConfig};
-use engine::pipeline::{Engine, Head, HeadSink, Operator, PipelineConfig};
+use engine::pipeline::{Engine, Head, HeadSink, Operator, PipelineConfig, ResumeError};
 use engine::state::{Genesis, Registry};
 use engine::store::BlockReader;
 use storage::{LogReader, LogWriter};
 
 use super::Chain;
 use crate::clock::SystemClock;
-use crate::codes::WithCode as _;
+use crate::codes::{self, WithCode as _};
 use crate::data_dir::DataDir;
 use crate::external::{self, Driver, Settled};
 use crate::settings::Settings;
@@ -112,6 +114,40 @@ impl Starting {
             }
         }
     }
+}
+
+/// How long is looked for the block whose operations are not there: when nothing works, knowing why is worth some time.
+const SEARCH: Duration = Duration::from_secs(10);
+
+/// If a log does not give the roots of its newest header because operations are lost: which ones, and of which file.
+pub(crate) fn lost_operations(reader: &LogReader, error: &ResumeError) -> Option<storage::Error> {
+    let registry = matches!(
+        error,
+        ResumeError::Root { root: "ops_root" | "state_root", .. } | ResumeError::Operation { .. }
+    );
+    if registry { storage::lost_operations(reader, SEARCH) } else { None }
+}
+
+/// Why a log that was opened cannot be gone on with, with what to do.
+pub(super) fn continuing(dir: &DataDir, reader: &LogReader, error: anyhow::Error) -> anyhow::Error {
+    let cannot = format!("cannot continue the log in {}", dir.log.display());
+    let resume = error.downcast_ref::<ResumeError>();
+    if let Some(lost) = resume.and_then(|error| lost_operations(reader, error)) {
+        let text = format!(
+            "{cannot}: {lost}\nwithout one, see what giving up that block and all after it costs: `mainstem inspect repair \
+             --data {}`",
+            dir.root.display()
+        );
+        return codes::as_storage(&lost, anyhow!(text));
+    }
+    let hint = match resume {
+        Some(ResumeError::Root { .. } | ResumeError::Operation { .. }) => {
+            "\n`mainstem inspect check --deep` reads all of the log and names what is wrong with it; its file OPERATIONS and the \
+             genesis document have to be those that belong to it"
+        }
+        _ => "",
+    };
+    if hint.is_empty() { error.context(cannot) } else { anyhow!("{cannot}: {error:#}{hint}") }
 }
 
 /// Why a log cannot be opened, with what to do.

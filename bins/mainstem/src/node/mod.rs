@@ -40,7 +40,9 @@ use crate::watch::{self, Board, Watching};
 pub(crate) use check::{check, pipeline};
 pub(crate) use slot::{Chain, EngineSlot};
 
-use begin::{Begun, opening};
+pub(crate) use begin::lost_operations;
+
+use begin::{Begun, continuing, opening};
 use check::wrong_setting;
 
 /// How long peers may take to hear that the node stops.
@@ -145,8 +147,7 @@ impl Node {
                 Begun::external(settings, &dir, config, &genesis, writer, reader, clock.clone())
             }
         };
-        let begun =
-            begun.with_context(|| format!("cannot continue the log in {}", dir.log.display())).code(1207)?;
+        let begun = begun.map_err(|error| continuing(&dir, &whole, error)).code(1207)?;
         let Begun { cache, registry, operator, head, reader, engine } = begun;
         // Before anything can be taken in or sealed.
         pause(&held, &registry, &cache);
@@ -365,6 +366,11 @@ impl Node {
         self.engine.failed()
     }
 
+    /// The same as an error with its code.
+    pub(crate) fn failure(&self) -> Option<anyhow::Error> {
+        self.engine.failure()
+    }
+
     /// Records what comes in and what is sealed.
     pub(crate) fn recorder(&self) -> Recorder<Settled<LogReader>> {
         self.recorder.clone()
@@ -419,7 +425,7 @@ impl Node {
         let engine = engine.take().expect("only this takes the engine");
         let stats = phase("sealing and storing what is final", || engine.stop());
         phase("API", || api.stop(API_GRACE));
-        let stats = stats.map_err(|reason| anyhow!("{reason}"))?;
+        let stats = stats?;
         tracing::info!(main_blocks = stats.main_blocks, side_blocks = stats.side_blocks, "stopped");
         Ok(stats)
     }

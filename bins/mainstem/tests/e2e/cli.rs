@@ -91,7 +91,7 @@ fn init_validates_the_genesis_document_before_it_makes_anything() {
         fs::write(&document, text).unwrap();
         let (code, _, error) =
             run(mainstem().arg("init").arg("--data").arg(&data).arg("--genesis").arg(&document));
-        assert_eq!(code, 1);
+        assert_eq!(code, 2);
         assert!(error.contains("g.toml") && error.contains(said), "{said:?} in {error}");
         assert!(!data.exists());
     }
@@ -106,11 +106,11 @@ fn keys_are_made_once_and_shown() {
     let (code, shown, _) = run(mainstem().args(["keys", "show"]).arg(&file));
     assert_eq!((code, &shown), (0, &made));
     let (code, _, error) = run(mainstem().args(["keys", "new"]).arg(&file));
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(error.contains("a key is never overwritten"), "{error}");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let (code, _, error) = run(mainstem().args(["keys", "show"]).arg(&file));
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(error.contains("chmod 600"), "{error}");
 }
 
@@ -183,7 +183,7 @@ fn run_says_what_is_missing_in_its_data_directory() {
             fs::remove_file(data.path().join(name)).unwrap();
         }
         let (code, _, error) = run(mainstem().args(["run", "--data"]).arg(data.path()));
-        assert_eq!(code, 1);
+        assert_eq!(code, 2);
         assert!(error.contains(expected), "{expected:?} in {error}");
     };
     missing(
@@ -247,7 +247,7 @@ fn settings_that_cannot_be_are_refused_by_check_and_by_run_before_anything_is_wr
     for (flags, said) in [
         (
             ["--storage.segment-bytes", "1MiB"],
-            "seal.max_leaves = 262144: is too many: such a main block of 1 chains may take",
+            "seal.max_leaves = 262144: side blocks are too many: a main block with so many of 1 chain may take",
         ),
         (
             ["--storage.segment-bytes", "1500000"],

@@ -153,16 +153,16 @@ fn a_file_that_becomes_wrong_changes_nothing_and_a_node_does_not_start_with_it()
     });
     assert!(world.gets_in(&world.old.0, 100));
     let (code, _, error) = world.try_keys(&["revoke", &world.old.1]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(error.contains("keys.toml: revoked[0]: \"abc\" is not a node key"), "{error}");
 
     world.node.process.signal("TERM");
     world.node.process.wait();
     let mut node = Node::launch(&world.data.path(), None, &[]);
-    assert_eq!(node.wait().code(), Some(1));
+    assert_eq!(node.wait().code(), Some(2));
     assert!(node.output().contains("\"abc\" is not a node key"), "{}", node.output());
     let (code, _, error) = run(mainstem().args(["config", "check", "--data"]).arg(world.data.path()));
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(error.contains("is not a node key"), "{error}");
 }
 

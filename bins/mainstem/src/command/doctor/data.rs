@@ -16,6 +16,7 @@ use super::finding::Finding;
 use crate::admin::PausedFile;
 use crate::data_dir::{DataDir, read_genesis};
 use crate::keys::KeysFile;
+use crate::node::lost_operations;
 use crate::registry::ever_registered;
 use crate::settings::Api;
 
@@ -214,7 +215,20 @@ pub(super) fn log(dir: &DataDir, genesis: Option<&Genesis>) -> (Vec<Finding>, u6
             Finding::fail(WHOSE, found, "a node does not start with it", mend)
         });
     }
-    findings.push(match storage::check(&dir.log, false, &mut |_, _| {}) {
+    let judged = storage::check(&dir.log, false, &mut |_, _| {});
+    let stuck = match &judged {
+        Ok(report) => match &report.damage[..] {
+            [] => stuck(&reader, genesis),
+            [lost @ storage::Error::Operations { .. }] => Some(lost.to_string()),
+            _ => None,
+        },
+        Err(_) => None,
+    };
+    findings.push(match judged {
+        Ok(_) if stuck.is_some() => {
+            let mend = format!("mainstem inspect check --deep --data {data}; mainstem explain MS-5022");
+            Finding::fail(CHECK, stuck.unwrap_or_default(), "a node does not start with it", mend)
+        }
         Ok(report) if report.damage.is_empty() => Finding::ok(
             CHECK,
             format!(
@@ -239,6 +253,15 @@ pub(super) fn log(dir: &DataDir, genesis: Option<&Genesis>) -> (Vec<Finding>, u6
         }
     });
     (findings, segments)
+}
+
+/// Why a node could not go on with a log that is sound by itself, as far as a quick look tells: it does not show that the
+/// operations of old blocks are lost.
+fn stuck(reader: &LogReader, genesis: Option<&Genesis>) -> Option<String> {
+    let genesis = genesis.filter(|genesis| genesis.hash == reader.genesis_hash())?;
+    let error = engine::pipeline::check(genesis, reader).err()?;
+    let lost = lost_operations(reader, &error);
+    Some(lost.map_or_else(|| error.to_string(), |lost| lost.to_string()))
 }
 
 /// How fast the disk makes small writes durable.

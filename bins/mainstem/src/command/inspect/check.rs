@@ -72,7 +72,10 @@ impl From<&Error> for Damage {
                     damage.record = Some(*number);
                 }
             }
-            Error::Missing { file, .. } | Error::SegmentLength { file, .. } | Error::Shrunk { file, .. } => {
+            Error::Missing { file, .. }
+            | Error::SegmentLength { file, .. }
+            | Error::Shrunk { file, .. }
+            | Error::Operations { file, .. } => {
                 damage.file = Some(file.clone());
             }
             _ => {}

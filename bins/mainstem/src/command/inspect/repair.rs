@@ -133,7 +133,12 @@ impl Repair {
             out,
             "\nWhat cannot be mended needs its file back from a backup. All the rest can be exported."
         )?;
-        if let Some((first, _)) = lost.blocks.first() {
+        let unregistered = repair.remaining.iter().find_map(|error| match error {
+            Error::Operations { height, .. } => Some(*height),
+            _ => None,
+        });
+        let first = lost.blocks.first().map(|(first, _)| *first).into_iter().chain(unregistered).min();
+        if let Some(first) = first {
             writeln!(out, "Without a backup, see what giving up main block {first} and all after it costs:")?;
             writeln!(out, "  {}", data.command(&format!("inspect repair --drop-from {first}")))?;
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
 
 use crate::admin::Actions as _;
@@ -77,9 +77,10 @@ impl Run {
                 Some(Asked::Reload) => reload(node.steer()),
                 None => {}
             }
-            if node.look(|node| node.failed().is_some()) {
-                stop(node).code(5020)?;
-                return Err(anyhow!("a stage of the engine gave up")).code(5020);
+            if let Some(failure) = node.look(Node::failure) {
+                // It fails for the same reason, or one that follows from it.
+                let _ = stop(node);
+                return Err(failure);
             }
             node.look(|node| catch_up.update(node));
         }
