@@ -129,11 +129,7 @@ impl SnapshotError {
 /// # Errors
 /// See [`SnapshotError`]; what was written so far is removed. One that breaks off with its process has no manifest.
 pub(crate) fn write(dir: &DataDir, to: &Path, with_key: bool) -> Result<Manifest, SnapshotError> {
-    if is_within(to, &dir.log) {
-        let what =
-            "is in the directory of the log, which is the node's alone: name one outside of it".to_owned();
-        return Err(SnapshotError::Target { path: to.to_owned(), what });
-    }
+    judge_target(dir, to)?;
     let target = Target::make(to)?;
     let written = write_files(dir, to, with_key);
     if written.is_err() {
@@ -309,6 +305,26 @@ fn read_manifest(from: &Path) -> Result<Manifest, SnapshotError> {
     Ok(manifest)
 }
 
+/// Whether a snapshot can be written there, as far as that shows beforehand.
+///
+/// # Errors
+/// [`SnapshotError::Target`].
+pub(crate) fn judge_target(dir: &DataDir, to: &Path) -> Result<(), SnapshotError> {
+    let target = |what: &str| SnapshotError::Target { path: to.to_owned(), what: what.to_owned() };
+    if is_within(to, &dir.log) {
+        return Err(target(
+            "is in the directory of the log, which is the node's alone: name one outside of it",
+        ));
+    }
+    match fs::read_dir(to).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Err(target(NOT_EMPTY)),
+        // Whoever writes it finds out.
+        _ => Ok(()),
+    }
+}
+
+const NOT_EMPTY: &str = "is not empty: name a directory that does not exist yet";
+
 /// A directory that was empty, or was not there: all that is in it from now on is ours.
 struct Target<'a> {
     path: &'a Path,
@@ -326,7 +342,7 @@ impl<'a> Target<'a> {
                     Ok(0) => fs::set_permissions(path, Permissions::from_mode(0o700))
                         .map(|()| Self { path, made: false })
                         .map_err(|error| target(&format!("cannot be written: {error}"))),
-                    Ok(_) => Err(target("is not empty: name a directory that does not exist yet")),
+                    Ok(_) => Err(target(NOT_EMPTY)),
                     Err(error) => Err(target(&format!("cannot be used: {error}"))),
                 }
             }

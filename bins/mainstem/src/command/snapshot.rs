@@ -40,6 +40,8 @@ impl Snapshot {
     pub(crate) fn run(self) -> Result<()> {
         let dir = DataDir::plain(self.dir.path());
         let to = absolute(&self.to)?;
+        // Also where a node writes it: the answer is the same then.
+        snapshot::judge_target(&dir, &to)?;
         let body = json!({ "to": to, "with_key": self.with_key });
         let manifest: Manifest = match Client::at(&dir).post("/v1/admin/snapshot", &body) {
             Ok(answer) => serde_json::from_value(answer)?,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use axum::http::Uri;
 use clap::Args;
 use rest::Client;
 
@@ -24,7 +25,7 @@ pub(crate) struct Which {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct AtNode {
     /// Ask the node at this address [default: api.addr of the configuration, http://127.0.0.1:9480 if nothing else is set]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = node_url)]
     node: Option<String>,
     /// Ask the node that runs with this configuration file [env: MAINSTEM_CONFIG]
     #[arg(long, value_name = "FILE", conflicts_with = "node")]
@@ -77,6 +78,24 @@ impl AtNode {
             );
         };
         Ok(url)
+    }
+}
+
+/// The address of a node's API on a command line; `http://` may be left out.
+fn node_url(text: &str) -> Result<String, String> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let uri = whole.parse::<Uri>().unwrap_or_default();
+    // TLS is there where traces may need it.
+    let scheme = matches!(uri.scheme_str(), Some("http"))
+        || (cfg!(feature = "otel") && matches!(uri.scheme_str(), Some("https")));
+    let place = uri.authority().is_some_and(|place| {
+        let host = place.host();
+        !host.is_empty() && (place.as_str() == host || place.port_u16().is_some())
+    });
+    if scheme && place {
+        Ok(text.to_owned())
+    } else {
+        Err("expected an address such as http://127.0.0.1:9480".into())
     }
 }
 
@@ -135,6 +154,12 @@ mod tests {
         assert_eq!(asked(&["--node", "http://10.0.0.5:1"]).unwrap(), "http://10.0.0.5:1");
         assert!(asked(&["--node", "http://10.0.0.5:1", "--data", &data]).is_err());
         assert!(asked(&["--node", "http://10.0.0.5:1", "--config", &file]).is_err());
+        for right in ["localhost:9480", "http://[::1]:9480/", "http://node"] {
+            assert_eq!(asked(&["--node", right]).unwrap(), right);
+        }
+        for wrong in ["foo://x", "http://", "", "a b", "http://x:y"] {
+            assert!(asked(&["--node", wrong]).is_err(), "{wrong}");
+        }
         assert!(asked(&["--data", &format!("{data}/none")]).is_err(), "not the one at the default address");
         config("127.0.0.1:0");
         let error = asked(&["--data", &data]).unwrap_err().to_string();

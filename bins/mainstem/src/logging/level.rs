@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::settings::LogFilter;
+use crate::settings::{LogFilter, nearest};
 
 /// Longest time for which a change holds.
 pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -23,6 +23,34 @@ const PARTS: [(&str, &str); 10] = [
     ("keys", "mainstem::keys"),
     ("external", "mainstem::external"),
     ("node", "mainstem::node"),
+];
+
+/// Where lines come from: our packages, and those of others that write some.
+const CRATES: [&str; 17] = [
+    "mainstem",
+    "mainstem_net",
+    "mainstem_engine",
+    "mainstem_storage",
+    "mainstem_aelf",
+    "mainstem_client",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "mio",
+    "opentelemetry",
+    "opentelemetry_sdk",
+    "opentelemetry_otlp",
+    "quinn",
+    "quinn_proto",
+    "rustls",
+    "tonic",
+];
+
+/// The modules of this program.
+const MODULES: [&str; 24] = [
+    "admin", "alloc", "api", "clock", "codes", "command", "data_dir", "external", "ingest", "keys", "listen",
+    "log", "logging", "node", "otel", "proc", "record", "registry", "settings", "signals", "snapshot",
+    "threads", "watch", "web",
 ];
 
 /// What holds.
@@ -140,8 +168,30 @@ fn with(configured: &LogFilter, more: &str) -> Result<LogFilter, String> {
         known.map_or_else(|| part.to_owned(), |(_, module)| format!("{module}={level}"))
     };
     let more: Vec<_> = more.split(',').map(directive).collect();
+    more.iter().try_for_each(|part| known(part))?;
     let more = LogFilter::parse(&more.join(","))?;
     LogFilter::parse(&format!("{},{}", configured.text(), more.text()))
+}
+
+/// Refuses what no line comes from: `tracing` takes any word, and nothing would be heard of it.
+fn known(directive: &str) -> Result<(), String> {
+    let Some((target, _)) = directive.split_once('=') else { return Ok(()) };
+    // `target[span{field=value}]=level`
+    let target = target.split_once('[').map_or(target, |(target, _)| target).trim();
+    let (root, module) = target.split_once("::").map_or((target, None), |(root, rest)| {
+        (root, Some(rest.split_once("::").map_or(rest, |(module, _)| module)))
+    });
+    let is_known = target.is_empty()
+        || (CRATES.contains(&root)
+            && module.is_none_or(|module| root != "mainstem" || MODULES.contains(&module)));
+    if is_known {
+        return Ok(());
+    }
+    let modules: Vec<_> = MODULES.iter().map(|module| format!("mainstem::{module}")).collect();
+    let names = PARTS.iter().map(|(name, _)| *name).chain(CRATES).chain(modules.iter().map(String::as_str));
+    let parts: Vec<_> = PARTS.iter().map(|(name, _)| *name).collect();
+    let like = nearest(target, names).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+    Err(format!("no line comes from {target:?}: expected one of {}, or a module{like}", parts.join(", ")))
 }
 
 #[cfg(test)]
@@ -157,6 +207,35 @@ mod tests {
         assert_eq!(text("debug"), Ok("info,debug".into()));
         for wrong in ["", "net", "inof", "net=loud"] {
             assert!(text(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_writes_no_lines_is_refused_with_the_nearest_one() {
+        let info = LogFilter::parse("info").unwrap();
+        let error = |more| with(&info, more).unwrap_err();
+        assert!(
+            error("nonsense=debug").contains("no line comes from \"nonsense\": expected one of net, engine,")
+        );
+        assert!(error("storrage=debug").ends_with("did you mean storage?"));
+        assert!(error("mainstem_nte=debug").ends_with("did you mean mainstem_net?"));
+        assert!(error("net=debug,mainstem::wach=debug").ends_with("did you mean mainstem::watch?"));
+        for right in
+            ["mainstem::api::events=debug", "mainstem_net::server=trace", "[{chain=7}]=debug", "quinn=warn"]
+        {
+            with(&info, right).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_modules_are_those_of_the_program() {
+        let main = include_str!("../main.rs");
+        let modules = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+        for module in modules {
+            assert!(MODULES.contains(&module), "{module}");
+        }
+        for (_, path) in PARTS {
+            known(&format!("{path}=debug")).unwrap();
         }
     }
 }

@@ -17,7 +17,7 @@ use engine::pipeline::SealRules;
 
 pub(crate) use error::{ConfigError, Place, Problem};
 pub(crate) use layers::{ConfigArgs, Loaded};
-pub(crate) use table::{document, page, settings};
+pub(crate) use table::{document, nearest, page, settings};
 pub(crate) use value::{ByteSize, Collector, LogFilter, LogFormat, Mode, Origins, quote};
 
 use value::Value as _;

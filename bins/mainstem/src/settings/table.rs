@@ -119,7 +119,7 @@ pub(crate) fn settings() -> &'static [Setting] {
 }
 
 /// The name most like `name`, if one is like it at all.
-pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
     names
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))

@@ -279,3 +279,51 @@ fn a_code_is_explained_offline_and_a_wrong_one_is_refused() {
     assert_eq!(code, 2);
     assert!(error.starts_with("error[MS-7003]: \"MS-9999\" is no error code"), "{error}");
 }
+
+#[test]
+fn operations_that_were_lost_are_named_by_all_who_look_and_put_back_by_a_snapshot() {
+    let temp = tempfile::tempdir().unwrap();
+    let public = key(&temp.path().join("k"));
+    let data = Data::new(&[Chain { id: 7, first_height: 1, keys: vec![public.clone()] }]);
+    let mut node = Node::start(&data.path(), None, &[]);
+    done(&data.path(), &["chains", "add", "--id", "9", "--key", &public]);
+    let copy = temp.path().join("copy");
+    let to = copy.to_str().unwrap();
+    done(&data.path(), &["snapshot", "--to", to]);
+    // The same answer with a node running and without one.
+    let again = at(&data.path(), &["snapshot", "--to", to]);
+    assert!(again.0 == 1 && again.2.starts_with("error[MS-5101]: "), "{}", again.2);
+
+    // Of what is asked in a wrong way, nothing is done.
+    let file = temp.path().join("chains.toml");
+    let one = |id, first| {
+        format!("[[chain]]\nid = {id}\nname = \"x\"\nfirst_height = {first}\nnodes = [\"{public}\"]\n")
+    };
+    fs::write(&file, one(10, 1) + &one(11, 0)).unwrap();
+    let (code, _, error) = at(&data.path(), &["chains", "add", file.to_str().unwrap()]);
+    assert!(code == 1 && error.contains("none is added: [[chain]] 2 of 2: "), "{error}");
+    let (code, _, error) = at(&data.path(), &["log", "set", "storrage=debug"]);
+    assert!(code != 0 && error.contains("did you mean storage?"), "{error}");
+    let (code, _, error) = run(mainstem().args(["why", "10", "--node", &node.api]));
+    assert!(code == 1 && error.contains("`mainstem chains` lists those"), "{error}");
+    let (code, _, error) = run(mainstem().args(["why", "9", "--node", "foo://x"]));
+    assert!(code == 2 && error.starts_with("error[MS-7002]"), "{error}");
+
+    node.process.signal("TERM");
+    assert!(node.process.wait().success());
+    assert_eq!(at(&data.path(), &["snapshot", "--to", to]), again);
+    let operations = data.log().join("OPERATIONS");
+    fs::remove_file(&operations).unwrap();
+    let (code, out, _) = at(&data.path(), &["inspect", "check", "--deep"]);
+    assert!(code == 1 && out.contains("OPERATIONS is missing") && out.contains("main block 1 "), "{out}");
+    let (code, out, _) = at(&data.path(), &["inspect", "repair"]);
+    assert!(code == 1 && out.contains("OPERATIONS is missing") && out.contains("--drop-from 1"), "{out}");
+    let (_, out, _) = at(&data.path(), &["doctor"]);
+    assert!(out.contains("OPERATIONS is missing") && out.contains("MS-5022"), "{out}");
+    let (code, _, error) = at(&data.path(), &["run"]);
+    assert!(code == 3 && error.contains("error[MS-5022]: "), "{error}");
+    assert!(error.contains("OPERATIONS is missing") && error.contains("main block 1 "), "{error}");
+    fs::copy(copy.join("log/OPERATIONS"), &operations).unwrap();
+    done(&data.path(), &["inspect", "check", "--deep"]);
+    drop(Node::start(&data.path(), None, &[]));
+}

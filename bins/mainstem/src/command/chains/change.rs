@@ -1,5 +1,6 @@
 //! `mainstem chains add`, `pause`, `resume` and `remove`: by the admin socket of the node that runs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use engine::chain::{ChainId, Height, NodeKey};
 use engine::quorum::FinalityRule;
-use engine::state::SideChain;
+use engine::state::{Operation, SideChain};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -144,6 +145,7 @@ impl Add {
             if document.chain.is_empty() {
                 bail!("{}: expected a [[chain]] table", file.display());
             }
+            judge(&document.chain).with_context(|| format!("{}: none is added", file.display()))?;
             return Ok(document.chain);
         }
         let id = self.id.expect("clap asks for one of both");
@@ -155,6 +157,19 @@ impl Add {
             finality: FinalityRule::default(),
         }])
     }
+}
+
+/// Whether all of a file can be, before the first one of it is added.
+fn judge(chains: &[SideChain]) -> Result<()> {
+    let mut ids = BTreeSet::new();
+    for (position, side) in chains.iter().enumerate() {
+        let place = || format!("[[chain]] {} of {}", position + 1, chains.len());
+        Operation::Register(side.clone()).check().with_context(place)?;
+        if !ids.insert(side.id) {
+            return Err(anyhow!("chain {} stands there twice", side.id)).with_context(place);
+        }
+    }
+    Ok(())
 }
 
 impl Pause {
@@ -193,5 +208,26 @@ impl One {
 
     fn post(&self, what: &str) -> Result<Value> {
         Ok(self.client().post(&format!("/v1/admin/chains/{}/{what}", self.chain.0), &json!({}))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_one_chain_that_cannot_be_is_refused_as_a_whole() {
+        let side = |id, first| SideChain {
+            id: ChainId(id),
+            name: "side".into(),
+            first_height: Height(first),
+            nodes: vec![NodeKey([1; 32])],
+            finality: FinalityRule::default(),
+        };
+        judge(&[side(1, 1), side(2, 1)]).unwrap();
+        for wrong in [vec![side(1, 1), side(2, 0)], vec![side(1, 1), side(1, 1)]] {
+            let error = format!("{:#}", judge(&wrong).unwrap_err());
+            assert!(error.starts_with("[[chain]] 2 of 2: "), "{error}");
+        }
     }
 }
