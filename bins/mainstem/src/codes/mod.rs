@@ -192,6 +192,7 @@ codes! {
     3040, "never-connected";
     3041, "node-stopped";
     3042, "connection-lost";
+    3043, "not-named";
     3050, "no-room";
     3060, "seal-late";
     3061, "store-late";
@@ -214,6 +215,7 @@ codes! {
     4013, "invalid-settings";
     4014, "not-running";
     4015, "change-failed";
+    4016, "unsupported-encoding";
     4020, "unknown-chain";
     4021, "no-such-block";
     4022, "no-such-session";
