@@ -87,8 +87,7 @@ pub(super) async fn parent_blocks<R: BlockReader>(
             limit = params::limit(&value, MAX_BLOCKS)?;
         }
     }
-    let from =
-        from.ok_or_else(|| Problem::parameter("from", "", "from is missing: expected a height"))?;
+    let from = from.ok_or_else(|| Problem::parameter("from", "", "from is missing: expected a height"))?;
     let node = &aelf.node;
     node.registered(chain)?;
     if !node.genesis.main.aelf_root {
