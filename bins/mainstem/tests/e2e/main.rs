@@ -27,6 +27,7 @@ mod repair;
 mod replay;
 mod solidity;
 mod support;
+mod top;
 mod transactions;
 mod two_programs;
 mod verify;
