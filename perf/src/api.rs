@@ -27,7 +27,7 @@ pub(crate) struct Api {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
     /// Questions a second
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
     /// Connections that ask
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=200))]
@@ -156,7 +156,7 @@ impl Api {
         table.row(first.into_iter().chain(cells), &halves)?;
         let method = format!(
             "{} chains, {} connections; {} questions a second due, by turns for figures, a page of 100 chains, one chain, a \
-             proof, the newest block and the status; times from when each was due; {} s a run, {} runs",
+             proof, the newest header and the status; times from when each was due; {} s a run, {} runs",
             self.chains, self.connections, self.rate, self.seconds, self.runs
         );
         table.finish(&self.output, &method)
@@ -251,7 +251,7 @@ impl Api {
                     let height = chain.first_height + random.below(chain.durable + 1 - chain.first_height);
                     format!("/v1/proofs/{}/{height}", chain.id)
                 }
-                4 => "/v1/blocks/latest".to_owned(),
+                4 => "/v1/headers/latest".to_owned(),
                 _ => "/v1/status".to_owned(),
             };
             match connection.ask(&path, false) {

@@ -397,7 +397,7 @@ impl Node {
         self.quic.peers().iter().filter_map(|peer| peer.behind).reduce(u64::saturating_add)
     }
 
-    /// Takes over what can change while it runs, of settings that were checked ([`check`]).
+    /// Takes over what can change while it runs, of settings that were checked ([`check()`]).
     pub(crate) fn reconfigure(&self, settings: &Settings) {
         self.board.set_settings(settings.watch.clone());
         self.health.set_bounds(health::Bounds::of(&settings.health));
