@@ -263,6 +263,14 @@ impl Error {
         Self::Damaged { file: file.to_owned(), offset, part, flaw }
     }
 
+    /// The version of a file that another version of this program wrote, and the one that this one knows, if that is why.
+    pub fn other_version(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Damaged { flaw, .. } => flaw.other_version(),
+            _ => None,
+        }
+    }
+
     /// Whether the writer is as it was before the call, and may be used again.
     pub fn leaves_log_usable(&self) -> bool {
         matches!(

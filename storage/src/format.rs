@@ -732,6 +732,14 @@ impl Flaw {
     pub(crate) fn length(found: usize, expected: usize) -> Self {
         Self::Field { field: "length", found: found as u64, expected: expected as u64 }
     }
+
+    /// The version of what another version wrote, and the one that this program knows.
+    pub(crate) fn other_version(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Field { field: "version", found, expected } => Some((*found, *expected)),
+            _ => None,
+        }
+    }
 }
 
 /// Checks that a block is one that the log can hold and its readers can use without further checks: the record

@@ -180,7 +180,9 @@ pub(crate) fn refuse_newer(context: &Context) -> Result<(), Error> {
         // One that is cut short says nothing.
         let Ok(header) = segment::read_at(&file, &path, 0, FIRST_RECORD as usize) else { continue };
         let judged = SegmentHeader::judge(&header, &context.key, number, context.segment_bytes);
-        if let Err(flaw @ Flaw::Field { field: "version", .. }) = judged {
+        if let Err(flaw) = judged
+            && flaw.other_version().is_some()
+        {
             return Err(Error::damaged(&path, 0, Part::SegmentHeader, flaw));
         }
     }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io::{self, Write as _, stderr};
 
-use storage::Flaw;
-
 use super::Code;
 use crate::admin::{ClientError, PausedError, SecretError, SocketError};
 use crate::keys::FileError;
@@ -168,7 +166,7 @@ fn of_storage(error: &storage::Error) -> Code {
         Error::WrongGenesis { .. } => 5005,
         Error::WrongChain { .. } => 5006,
         Error::SegmentBytes { .. } => 5007,
-        Error::Damaged { flaw: Flaw::Field { field: "version", .. }, .. } => 5021,
+        Error::Damaged { .. } if error.other_version().is_some() => 5021,
         Error::Damaged { .. } => 5008,
         // Of a segment that a newer program wrote, too.
         Error::Lost { cause, .. } => match of_storage(cause) {

@@ -1,7 +1,6 @@
 //! How an engine begins: from its log, by its own stages or driven by another chain's node.
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -152,6 +151,12 @@ pub(super) fn continuing(dir: &DataDir, reader: &LogReader, error: anyhow::Error
 
 /// Why a log cannot be opened, with what to do.
 pub(super) fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
+    if let Some((found, expected)) = error.other_version() {
+        return anyhow!(
+            "{error}\nthis log is of format version {found}, and this program knows {expected}; nothing was changed. Run the \
+             version that wrote it, or see `mainstem explain MS-5021`"
+        );
+    }
     let hint = match error {
         // A log that holds nothing binds nobody.
         storage::Error::WrongGenesis { .. }
@@ -166,12 +171,6 @@ pub(super) fn opening(dir: &DataDir, error: &storage::Error) -> anyhow::Error {
             "\n{} is not the document that this data directory was made with; put that one back, or run with another \
              --data",
             dir.genesis.display()
-        ),
-        storage::Error::Damaged {
-            flaw: storage::Flaw::Field { field: "version", found, expected }, ..
-        } => format!(
-            "\nthis log is of format version {found}, and this program knows {expected}; nothing was changed. Run the version \
-             that wrote it, or see `mainstem explain MS-5021`"
         ),
         storage::Error::Damaged { .. }
         | storage::Error::Lost { .. }
