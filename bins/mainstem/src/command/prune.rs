@@ -10,7 +10,8 @@ use engine::store::BlockReader;
 use storage::{Error, Log, LogReader, Options, SegmentInfo};
 
 use super::inspect::heights::first_from;
-use super::inspect::{Directory, Held, bytes, counted, grouped, is_broken_pipe};
+use super::inspect::{Directory, Held, is_broken_pipe};
+use super::words::{bytes, counted, grouped};
 
 const NOTES: &str = "\
 Whole segments are removed: those whose main blocks are all before HEIGHT. The last sealed segment stays. What is left \

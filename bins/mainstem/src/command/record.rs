@@ -13,7 +13,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::dev::duration;
-use super::inspect::{bytes, counted};
+use super::words::{bytes, counted};
 use crate::admin::Client;
 use crate::data_dir::{AtDir, DataDir};
 use crate::record::{Report, Wanted};

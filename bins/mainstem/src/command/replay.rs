@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::inspect::{counted, grouped, is_broken_pipe};
+use super::inspect::is_broken_pipe;
+use super::words::{counted, grouped};
 use crate::record::{Outcome, Replay as Replaying, Sealed, Speed};
 use crate::threads;
 

@@ -10,8 +10,8 @@ use engine::state::{Genesis, Registry};
 use net::identity::Identity;
 use storage::LogReader;
 
-use super::super::inspect::{counted, grouped};
 use super::super::run;
+use super::super::words::{counted, grouped};
 use super::finding::Finding;
 use crate::admin::PausedFile;
 use crate::data_dir::{DataDir, read_genesis};
@@ -188,7 +188,7 @@ pub(super) fn log(dir: &DataDir, genesis: Option<&Genesis>) -> (Vec<Finding>, u6
                 storage::Error::LogFileLost { .. } => {
                     format!("put {}/LOG back from a backup", dir.log.display())
                 }
-                storage::Error::Damaged { flaw: storage::Flaw::Field { field: "version", .. }, .. } => {
+                error if error.other_version().is_some() => {
                     "run the version of mainstem that wrote it: mainstem explain MS-5021".to_owned()
                 }
                 _ => {

@@ -9,7 +9,8 @@ use engine::chain::{BlockView, Hash, Height, MainHeader};
 use engine::store::BlockReader;
 use serde::Serialize;
 
-use super::{ChainName, Directory, Held, grouped, print_json};
+use super::{ChainName, Directory, Held, print_json};
+use crate::command::words::grouped;
 
 /// A main block: its header and what it holds of each chain
 #[derive(Args)]

@@ -10,7 +10,8 @@ use engine::chain::Height;
 use serde::Serialize;
 use storage::{Error, Part};
 
-use super::{Directory, bytes, counted, grouped, print_json, progress_bar};
+use super::{Directory, print_json, progress_bar};
+use crate::command::words::{bytes, counted, grouped};
 
 const NOTES: &str = "\
 Exit code:

@@ -14,7 +14,8 @@ use serde::Serialize;
 use storage::{LogReader, SegmentInfo};
 
 use super::check::Damage;
-use super::{ChainName, Directory, Held, bytes, counted, grouped, print_json};
+use super::{ChainName, Directory, Held, print_json};
+use crate::command::words::{bytes, counted, grouped};
 
 /// The segments, what they hold, and the head
 #[derive(Args)]

@@ -20,7 +20,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use storage::LogReader;
 
-pub(crate) use super::words::{bytes, counted, grouped};
 use crate::data_dir::DataDir;
 
 const EXAMPLES: &str = "\

@@ -11,7 +11,8 @@ use engine::store::BlockReader;
 use storage::{Error, LogReader, Mend, Part, RepairOptions};
 
 use super::heights::within;
-use super::{Directory, Held, counted, grouped, progress_bar};
+use super::{Directory, Held, progress_bar};
+use crate::command::words::{counted, grouped};
 
 const NOTES: &str = "\
 Without --apply nothing is changed. What is made again is made from what is left: unfinished files are removed, the file \

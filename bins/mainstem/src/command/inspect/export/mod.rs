@@ -19,7 +19,8 @@ use storage::{Error, LogBlock, LogReader, Part};
 
 use self::target::Target;
 use self::walk::Walk;
-use super::{Directory, Held, counted, progress_bar, warn};
+use super::{Directory, Held, progress_bar, warn};
+use crate::command::words::counted;
 
 const NOTES: &str = "\
 Side blocks, one a line, in the order of the main blocks that hold them:
