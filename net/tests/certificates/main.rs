@@ -355,22 +355,24 @@ fn the_same_tools_get_in_when_nothing_is_at_fault_whatever_name_and_dates_say() 
         let connecting = endpoint::connect(&scene.endpoint, config, scene.main.addr()).unwrap();
         let handle = scene.reactor.handle();
         let connection = handle.block_on(connecting).unwrap().unwrap();
-        handle.block_on(welcomed(connection.clone())).unwrap();
+        let control = handle.block_on(welcomed(connection.clone())).unwrap();
         // The honest node may come before or after it.
         let is_in = || scene.main.server.peers().iter().any(|peer| peer.key == key(REGISTERED));
         assert!(is_in());
+        drop(control);
         connection.close(0_u32.into(), b"done");
         wait_until("it is gone", || !is_in());
     }
 }
 
-/// Says hello, and waits for the answer.
-async fn welcomed(connection: quinn::Connection) {
+/// Says hello, and waits for the answer. Gives the control stream: the session ends with it.
+async fn welcomed(connection: quinn::Connection) -> (quinn::SendStream, quinn::RecvStream) {
     let (mut control, mut answer) = connection.open_bi().await.unwrap();
     control.write_all(&hello()).await.unwrap();
     let mut byte = [0];
     answer.read_exact(&mut byte).await.unwrap();
     assert_eq!(byte, [0x81], "a welcome");
+    (control, answer)
 }
 
 fn hello() -> Vec<u8> {
