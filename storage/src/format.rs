@@ -468,7 +468,7 @@ impl RecordHeader {
     pub(crate) fn judge_record(&self, key: &Key, place: Place, record: &[u8]) -> Result<(), Flaw> {
         exactly("record bytes", record.len() as u64, self.record_bytes() as u64)?;
         let sum = key.sum(Purpose::Record, place.segment, place.offset, place.number, &record[8..]);
-        if self.sum.get() != sum && !cfg!(bug = "tail_not_checked") {
+        if self.sum.get() != sum && !planted!("tail_not_checked") {
             return Err(Flaw::Checksum);
         }
         Ok(())

@@ -20,6 +20,21 @@
 #[cfg(test)]
 extern crate self as mainstem_storage;
 
+/// Whether this fault is planted, for the crash harness to find it (`crash::planted`). Only in the unit tests of this crate
+/// can it be: everywhere else this is `false`.
+macro_rules! planted {
+    ($fault:literal) => {{
+        #[cfg(test)]
+        {
+            crate::crash::planted::is($fault)
+        }
+        #[cfg(not(test))]
+        {
+            false
+        }
+    }};
+}
+
 mod active;
 mod block;
 mod check;

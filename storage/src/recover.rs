@@ -101,7 +101,7 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
         let started = context.holds_records(open.number)?;
         match last.check_index() {
             // The segment after it is empty: this one was being sealed when the power went, or its sync failed.
-            _ if cfg!(bug = "seal_not_finished") => {}
+            _ if planted!("seal_not_finished") => {}
             Ok(()) if !started => rewrite_seal(context, medium, last)?,
             Err(_) if !started => {
                 reseal(context, medium, &mark, &base, &slots)?;
@@ -121,7 +121,7 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     let certain = scan.synced.max(mark.certain());
     let uncertain = active.find((certain + 1).max(open.first)).map(|(_, start)| start);
     if let Some(start) = uncertain
-        && !cfg!(bug = "uncertain_not_rewritten")
+        && !planted!("uncertain_not_rewritten")
     {
         let bytes = whole.get(start as usize, (end - start) as usize).ok_or_else(|| damaged(Flaw::Empty))?;
         file.write_at(bytes, start.into()).map_err(Error::io("write", &path))?;
@@ -131,7 +131,7 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
         let zeros = vec![0; rest.bytes.min(1 << 20) as usize];
         let mut offset = u64::from(end);
         let stop = offset + rest.bytes;
-        while offset < stop && !cfg!(bug = "tail_not_cleared") {
+        while offset < stop && !planted!("tail_not_cleared") {
             let part = zeros.len().min((stop - offset) as usize);
             file.write_at(&zeros[..part], offset).map_err(Error::io("write", &path))?;
             offset += part as u64;
@@ -152,16 +152,16 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     // Operations are written before the record of their block. Those of a record that never came, or was taken back, must
     // not pass for those of the next record with its number.
     let mut operations = context.read_operations()?;
-    if operations.last().is_some_and(|(height, _)| height.0 > head) && !cfg!(bug = "operations_not_dropped") {
+    if operations.last().is_some_and(|(height, _)| height.0 > head) && !planted!("operations_not_dropped") {
         operations = operations.iter().filter(|(height, _)| height.0 <= head).cloned().collect();
         context.write_operations(medium, &operations)?;
     }
 
     let mut mark = Mark { generation: mark.generation + 1, first_record: head + 1, durable: head, ..mark };
-    if cfg!(bug = "generation_not_raised") && mark.generation > 1 {
+    if planted!("generation_not_raised") && mark.generation > 1 {
         mark.generation -= 1;
     }
-    if cfg!(bug = "irreversible_forgotten") {
+    if planted!("irreversible_forgotten") {
         mark.irreversible = 0;
     }
     context.write_mark(medium, mark)?;

@@ -152,7 +152,7 @@ impl LogWriter {
             self.roll()?;
         }
 
-        if !block.operations.is_empty() && !cfg!(bug = "operations_after_record") {
+        if !block.operations.is_empty() && !planted!("operations_after_record") {
             self.write_operations(block)?;
         }
         let context = &self.shared.context;
@@ -162,7 +162,7 @@ impl LogWriter {
         header.finish(&context.key, segment, self.end, self.encoder.record());
         let written = self.file.write_at(self.encoder.record(), self.end.into());
         self.final_error(written, "write")?;
-        if !block.operations.is_empty() && cfg!(bug = "operations_after_record") {
+        if !block.operations.is_empty() && planted!("operations_after_record") {
             self.write_operations(block)?;
         }
 
@@ -199,7 +199,7 @@ impl LogWriter {
         if self.pending.records.is_empty() {
             return Ok(());
         }
-        if cfg!(bug = "early_publish") {
+        if planted!("early_publish") {
             self.publish_pending();
         }
         let synced = self.file.sync();
@@ -352,7 +352,7 @@ impl LogWriter {
             self.prepare_ahead();
             return refused(error.to_string());
         }
-        if cfg!(bug = "rollback_before_mark") {
+        if planted!("rollback_before_mark") {
             recover::finish_drop(&context, &*self.medium, &mark)?;
         }
         let done = context
@@ -499,7 +499,7 @@ impl LogWriter {
     fn usable(&self) -> Result<(), Error> {
         match &self.failed {
             None => Ok(()),
-            Some(_) if cfg!(bug = "goes_on_after_failure") => Ok(()),
+            Some(_) if planted!("goes_on_after_failure") => Ok(()),
             Some(cause) => Err(Error::Failed { cause: cause.clone() }),
         }
     }

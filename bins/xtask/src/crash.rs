@@ -1,12 +1,11 @@
 //! `cargo xtask crash`: the crash harness of the log, and the faults planted to see that it finds any.
 //!
-//! The harness is a module of `mainstem-storage`'s unit tests. A planted fault is a `cfg` that is set for that one
-//! crate, in its test build, by `cargo rustc`: no other crate is built again, and no feature, variable or build
-//! script exists by which a log that people use could get one.
+//! The harness is a module of `mainstem-storage`'s unit tests, and so are the planted faults: a variable of the environment
+//! tells those tests which of them is at work. A log that people use has none, and knows no such variable.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ way, and then does crash after crash in long histories drawn from a seed: writes
 sector, lengths and names lost, syncs that fail. Each state is opened by the real code, which must hold every block \
 that was acknowledged, find nothing more to do when opened again, and go on.
 
-Then the log is built with one planted fault after the other (storage/src/crash/bugs.txt lists them), and each must be \
+Then one fault after the other is planted in the log (storage/src/crash/bugs.txt lists them), and each must be \
 found within a minute.
 
 A broken promise prints the calls that led to it and, for a drawn history, its seed: \
@@ -77,17 +76,13 @@ pub(crate) fn step() -> Result<()> {
 }
 
 pub(crate) fn crash(options: &Options) -> Result<()> {
+    let program = build()?;
     if let Some(seed) = &options.replay {
-        let mut harness = harness(&build(None)?, "crash::random");
-        return succeed(harness.arg("--test-threads=1").env("MAINSTEM_CRASH_REPLAY", seed));
+        let mut harness = harness(&program, "crash::random");
+        return judge(harness.arg("--test-threads=1").env("MAINSTEM_CRASH_REPLAY", seed).status());
     }
     if !options.bugs_only && options.bug.is_none() {
-        let mut harness = harness(&build(None)?, "crash::");
-        harness.env("MAINSTEM_CRASH_STATES", options.states.to_string());
-        harness.env("MAINSTEM_CRASH_SEED", options.seed.to_string());
-        // The random histories beside all others: they take as long.
-        harness.arg("--test-threads=2");
-        succeed(&mut harness)?;
+        explore(&program, options)?;
     }
     if options.without_bugs {
         return Ok(());
@@ -99,47 +94,49 @@ pub(crate) fn crash(options: &Options) -> Result<()> {
             bail!("--bug {only}: no such fault in {}", list().display());
         }
     }
-    hunt(&bugs, options.seed)
+    hunt(&program, &bugs, options.seed)
 }
 
-/// Wants every one of these found, building the next while one is looked for.
-fn hunt(bugs: &[(String, String)], seed: u64) -> Result<()> {
-    println!("\n{:<26} {:>8} {:>8}  found by", "planted fault", "build s", "found s");
-    let (built, next) = mpsc::sync_channel(1);
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for (name, about) in bugs {
-                let start = Instant::now();
-                let harness = build(Some(name));
-                if built.send((name, about, harness, start.elapsed())).is_err() {
-                    break;
-                }
-            }
+/// Runs the whole harness, a part of it on each core.
+fn explore(program: &Path, options: &Options) -> Result<()> {
+    let parts = std::thread::available_parallelism().map_or(1, usize::from);
+    let states = options.states.div_ceil(parts as u64);
+    let mut running = Running(Vec::new());
+    for part in 0..parts {
+        let mut harness = harness(program, "crash::");
+        harness.env("MAINSTEM_CRASH_STATES", states.to_string());
+        harness.env("MAINSTEM_CRASH_SEED", options.seed.to_string());
+        harness.env("MAINSTEM_CRASH_PART", format!("{part}/{parts}")).arg("--test-threads=1");
+        running.0.push(harness.spawn().context("the harness does not start")?);
+    }
+    running.0.iter_mut().try_for_each(|child| judge(child.wait()))
+}
+
+/// Wants every one of these found.
+fn hunt(program: &Path, bugs: &[(String, String)], seed: u64) -> Result<()> {
+    println!("\n{:<26} {:>8}  found by", "planted fault", "seconds");
+    let mut missed = Vec::new();
+    for (name, about) in bugs {
+        let mut harnesses = PARTS.map(|part| {
+            let mut harness = harness(program, part);
+            harness.env("MAINSTEM_CRASH_BUG", name);
+            harness.env("MAINSTEM_CRASH_STATES", STATES_WITH_BUG.to_string());
+            harness.env("MAINSTEM_CRASH_SEED", seed.to_string()).env_remove("MAINSTEM_CRASH_JSON");
+            harness.arg("--test-threads=1");
+            harness
         });
-        let mut missed = Vec::new();
-        for (name, about, program, took) in next {
-            let program = program?;
-            let mut harnesses = PARTS.map(|part| {
-                let mut harness = harness(&program, part);
-                harness.env("MAINSTEM_CRASH_STATES", STATES_WITH_BUG.to_string());
-                harness.env("MAINSTEM_CRASH_SEED", seed.to_string()).env_remove("MAINSTEM_CRASH_JSON");
-                // The next one is built meanwhile.
-                harness.arg("--test-threads=1");
-                harness
-            });
-            let start = Instant::now();
-            let by = found_by(&mut harnesses)?;
-            let (built, found) = (took.as_secs_f64(), start.elapsed().as_secs_f64());
-            println!("{name:<26} {built:>8.1} {found:>8.1}  {}", by.as_deref().unwrap_or("NOT FOUND"));
-            if by.is_none() {
-                missed.push(format!("{name} ({about})"));
-            }
+        let start = Instant::now();
+        let by = found_by(&mut harnesses)?;
+        let took = start.elapsed().as_secs_f64();
+        println!("{name:<26} {took:>8.1}  {}", by.as_deref().unwrap_or("NOT FOUND"));
+        if by.is_none() {
+            missed.push(format!("{name} ({about})"));
         }
-        if !missed.is_empty() {
-            bail!("the crash harness did not find: {}", missed.join(", "));
-        }
-        Ok(())
-    })
+    }
+    if !missed.is_empty() {
+        bail!("the crash harness did not find: {}", missed.join(", "));
+    }
+    Ok(())
 }
 
 /// What the first of these harnesses that sees a broken promise within the limit says of it. They run side by side,
@@ -192,15 +189,12 @@ fn seed_or_tally(line: &str) -> String {
     }
 }
 
-/// Builds the unit tests of the log, with a planted fault or none, and says where they are.
-fn build(bug: Option<&str>) -> Result<PathBuf> {
+/// Builds the unit tests of the log, and says where they are.
+fn build() -> Result<PathBuf> {
     let mut cargo = workspace::cargo(&["rustc", "-p", "mainstem-storage", "--lib", "--profile", "test"]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
-    match bug {
-        Some(bug) => cargo.args(["--", "--cfg", &format!("bug=\"{bug}\"")]),
-        // A few seconds of optimising are soon won back; a planted fault is found before that.
-        None => cargo.args(["--config", "profile.dev.package.mainstem-storage.opt-level=1"]),
-    };
+    // A few seconds of optimising are soon won back.
+    cargo.args(["--config", "profile.dev.package.mainstem-storage.opt-level=1"]);
     let output = cargo.output().context("cargo rustc does not start")?;
     if !output.status.success() {
         bail!("the crash harness does not build:\n{}", String::from_utf8_lossy(&output.stderr));
@@ -214,11 +208,12 @@ fn build(bug: Option<&str>) -> Result<PathBuf> {
 fn harness(program: &Path, filter: &str) -> Command {
     let mut command = workspace::program(program, &workspace::root());
     command.args([filter, "--nocapture"]).env("MAINSTEM_CRASH_WHOLE", "1");
+    command.env_remove("MAINSTEM_CRASH_BUG").env_remove("MAINSTEM_CRASH_PART");
     command
 }
 
-fn succeed(harness: &mut Command) -> Result<()> {
-    let status = harness.status().context("the harness does not start")?;
+fn judge(status: io::Result<ExitStatus>) -> Result<()> {
+    let status = status.context("the harness does not start")?;
     if !status.success() {
         bail!("the log broke a promise: {status}");
     }
@@ -255,7 +250,7 @@ mod tests {
                 planted(&path, into);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let sites = text.split("cfg!(bug = \"").skip(1);
+                let sites = text.split("planted!(\"").skip(1);
                 into.extend(sites.map(|site| site.split('"').next().unwrap().to_owned()));
             }
         }

@@ -150,7 +150,7 @@ fn plan(options: &Options, benches: bool, machine: &Machine) -> Vec<Step> {
     let about = "all targets, among them the programs that end-to-end tests start";
     steps.push(cargo_step("build", about, &["build", "--workspace", "--all-targets"], &[]));
     let about = "unit, property, documentation and end-to-end tests";
-    steps.push(with_peers(cargo_step("test", about, &["test", "--workspace"], &[]), peers));
+    steps.push(with_peers(cargo_step("test", about, &["test", "--workspace", "--no-fail-fast"], &[]), peers));
     steps.push(verifiers_step(peers));
     steps.push(browser_step(peers, machine.browser));
     steps.push(monitoring(if options.fast { Some("--fast") } else { machine.monitoring }));

@@ -5,8 +5,8 @@
 //! directory, and [`verify`] opens it by the real code. [`short`] tries all states of short histories and fails
 //! every call once, in every way; [`random`] does crash after crash in long ones, from seeds.
 //!
-//! It is a module of the crate, and not a test beside it, so that it can be built with a planted fault
-//! (`--cfg bug="..."` for this crate alone; [`planted::BUGS`] lists them): a harness that does not find those proves nothing.
+//! It is a module of the crate, and not a test beside it, so that faults can be planted in the code of the log as unit tests
+//! have it ([`planted`]): a harness that does not find those proves nothing.
 //!
 //! # Deliberately absent
 //! - Damage: what is durable stays as it is. The tests in `tests/` flip bits.
@@ -21,7 +21,7 @@
 mod choose;
 mod disk;
 mod history;
-mod planted;
+pub(crate) mod planted;
 mod random;
 mod short;
 mod sim;
@@ -73,6 +73,15 @@ impl Budget {
     }
 }
 
+/// MAINSTEM_CRASH_PART=I/N does only the part `I` of `N`, in one thread: threads that map files get in each other's way, and
+/// processes do not.
+fn part() -> Option<(usize, usize)> {
+    let text = std::env::var("MAINSTEM_CRASH_PART").ok()?;
+    let numbers =
+        text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    Some(numbers.unwrap_or_else(|| panic!("MAINSTEM_CRASH_PART={text}; expected I/N")))
+}
+
 /// What was tried, by all threads together.
 struct Tally {
     name: &'static str,
@@ -97,11 +106,13 @@ impl Tally {
         }
     }
 
-    /// Does `work` on each core, with a number each; panics with the first broken promise.
+    /// Does `work` on each core, with a number each; or one part of it alone, see [`part`]. Panics with the first broken
+    /// promise.
     fn run(&self, work: impl Fn(usize, usize) -> Result<(), Flop> + Sync) {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let (mine, threads) = part().map_or((0..threads, threads), |(part, parts)| (part..part + 1, parts));
         std::thread::scope(|scope| {
-            for thread in 0..threads {
+            for thread in mine {
                 let work = &work;
                 scope.spawn(move || {
                     if let Err(flop) = work(thread, threads)

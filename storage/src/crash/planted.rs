@@ -1,18 +1,24 @@
 //! Faults planted between the log and its medium, each as if the log did not make some call, or made it too early.
-//! Those that no medium can show are in the log itself, as `cfg!(bug = "...")`.
+//! Those that no medium can show are in the log itself, as `planted!("...")`.
 //!
-//! One is compiled in at most, by `--cfg bug="..."` for the tests of this crate alone. `cargo xtask crash` does that
-//! for each fault in `bugs.txt`, and wants it found.
+//! Only the unit tests of this crate have them, and one of them at most is at work: the one that MAINSTEM_CRASH_BUG names.
+//! `cargo xtask crash` names each fault in `bugs.txt`, and wants it found.
 
 use std::cell::Cell;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use super::options;
 use super::sim::Sim;
 use crate::{Medium, MediumFile};
+
+/// Whether this fault is at work.
+pub(crate) fn is(fault: &str) -> bool {
+    static PLANTED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("MAINSTEM_CRASH_BUG").ok());
+    PLANTED.as_deref() == Some(fault)
+}
 
 /// What the log writes by.
 pub(super) fn medium(sim: &Sim) -> Arc<dyn Medium> {
@@ -41,7 +47,7 @@ impl Medium for Planted {
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let based = self.based.swap(false, Ordering::Relaxed);
-        if cfg!(bug = "dir_not_synced") || cfg!(bug = "prune_before_base") && based {
+        if planted!("dir_not_synced") || planted!("prune_before_base") && based {
             return Ok(());
         }
         self.sim.sync_dir(dir)
@@ -99,10 +105,10 @@ impl MediumFile for PlantedFile {
             _ if seal => Write::Seal,
             _ => Write::Record,
         };
-        if cfg!(bug = "recycled_not_cleared") && kind == Write::Record && bytes == [0; 64] {
+        if planted!("recycled_not_cleared") && kind == Write::Record && bytes == [0; 64] {
             return Ok(());
         }
-        if cfg!(bug = "ack_before_batch") && kind == Write::Record && self.writes.get() > 0 {
+        if planted!("ack_before_batch") && kind == Write::Record && self.writes.get() > 0 {
             self.file.sync()?;
         }
         self.last.set(kind);
@@ -113,20 +119,20 @@ impl MediumFile for PlantedFile {
     fn sync(&self) -> io::Result<()> {
         let writes = self.writes.take();
         let skip = match (self.kind, self.last.get()) {
-            (Kind::Mark, _) => cfg!(bug = "mark_not_synced"),
-            (Kind::Base, _) => cfg!(bug = "base_not_synced"),
-            (Kind::Operations, _) => cfg!(bug = "operations_not_synced"),
-            (Kind::Segment, Write::Header) => cfg!(bug = "growth_not_synced"),
+            (Kind::Mark, _) => planted!("mark_not_synced"),
+            (Kind::Base, _) => planted!("base_not_synced"),
+            (Kind::Operations, _) => planted!("operations_not_synced"),
+            (Kind::Segment, Write::Header) => planted!("growth_not_synced"),
             (Kind::Segment, Write::Record) => {
-                cfg!(bug = "no_sync_before_ack") || cfg!(bug = "ack_before_batch") && writes > 1
+                planted!("no_sync_before_ack") || planted!("ack_before_batch") && writes > 1
             }
-            (Kind::Segment, Write::Seal) => cfg!(bug = "no_barrier"),
+            (Kind::Segment, Write::Seal) => planted!("no_barrier"),
             (Kind::Other, _) => false,
         };
         if skip {
             return Ok(());
         }
         let done = self.file.sync();
-        if cfg!(bug = "retry_after_failed_sync") && done.is_err() { self.file.sync() } else { done }
+        if planted!("retry_after_failed_sync") && done.is_err() { self.file.sync() } else { done }
     }
 }
