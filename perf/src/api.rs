@@ -1,9 +1,12 @@
 //! What asking the API costs the pipeline, and how soon it answers while the pipeline works.
 //!
-//! `mainstem bench` flat out, by turns alone and while its API is asked, and then at half of that speed. Questions are due
-//! at a fixed rate, whatever the answers take, and an answer's time counts from when its question was due.
+//! `mainstem bench` flat out, by turns alone, while its API is asked, and while the same questions go to a server that knows
+//! one answer; and then at half of that speed. The load's own side, which asks, takes its part of the processors too: what the API takes is
+//! the difference to that server. Questions are due at a fixed rate, whatever the answers take, and an answer's time counts from
+//! when its question was due.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,12 +48,22 @@ pub(crate) struct Api {
     output: Output,
 }
 
-/// Flat out, alone and asked, one after the other.
+/// Flat out in each way, one after the other.
 #[derive(Serialize)]
-struct Pair {
+struct Turn {
     alone: f64,
+    /// Side blocks a second while questions go elsewhere.
+    elsewhere: f64,
     asked: f64,
     answers: Answers,
+}
+
+/// What else happens while the pipeline is flat out.
+#[derive(Clone, Copy)]
+enum Way {
+    Alone,
+    Elsewhere,
+    Asked,
 }
 
 /// At half speed.
@@ -95,28 +108,33 @@ struct Chain {
 impl Api {
     pub(crate) fn run(&self) -> Result<()> {
         let program = Program::new(self.program.as_deref())?;
-        let progress = Progress::new(3 * u64::from(self.runs));
-        let mut pairs = Vec::new();
-        for run in 1..=self.runs {
-            // By turns, so that what changes on the machine meanwhile meets both.
-            let mut measured = (None, None);
-            for asked in if run % 2 == 0 { [true, false] } else { [false, true] } {
-                progress.say(if asked { "flat out, asked" } else { "flat out" });
-                if asked {
-                    measured.1 = Some(self.asked(&program, None, Manner::Meek)?);
-                } else {
-                    measured.0 = Some(self.bench(&program, None, None)?.blocks_per_second);
+        let progress = Progress::new(4 * u64::from(self.runs));
+        let mut turns = Vec::new();
+        for run in 0..self.runs as usize {
+            let (mut alone, mut elsewhere, mut asked) = (None, None, None);
+            // By turns, so that what changes on the machine meanwhile meets all.
+            let mut ways = [Way::Alone, Way::Elsewhere, Way::Asked];
+            ways.rotate_left(run % 3);
+            for way in ways {
+                progress.say("flat out");
+                match way {
+                    Way::Alone => alone = Some(self.bench(&program, None, None)?.blocks_per_second),
+                    Way::Elsewhere => elsewhere = Some(self.elsewhere(&program)?.blocks_per_second),
+                    Way::Asked => asked = Some(self.asked(&program, None, Manner::Meek)?),
                 }
                 progress.step();
             }
-            let (Some(alone), Some((outcome, answers))) = measured else {
-                unreachable!("both were measured")
+            let (Some(alone), Some(elsewhere), Some((outcome, answers))) = (alone, elsewhere, asked) else {
+                unreachable!("each was measured")
             };
-            let pair = Pair { alone, asked: outcome.blocks_per_second, answers };
-            progress.note(&format!("flat out: {:.0} side blocks/s, asked {:.0}", pair.alone, pair.asked));
-            pairs.push(pair);
+            let turn = Turn { alone, elsewhere, asked: outcome.blocks_per_second, answers };
+            progress.note(&format!(
+                "flat out: {alone:.0} side blocks/s, questions elsewhere {elsewhere:.0}, asked {:.0}",
+                turn.asked
+            ));
+            turns.push(turn);
         }
-        let full = Spread::of(pairs.iter().map(|pair| pair.alone)).median;
+        let full = Spread::of(turns.iter().map(|turn| turn.alone)).median;
         let mut halves = Vec::new();
         for _ in 0..self.runs {
             progress.say("at half speed, asked");
@@ -126,33 +144,42 @@ impl Api {
             progress.step();
         }
         drop(progress);
-        self.show(&pairs, &halves)
+        self.show(&turns, &halves)
     }
 
-    fn show(&self, pairs: &[Pair], halves: &[Half]) -> Result<()> {
+    fn show(&self, turns: &[Turn], halves: &[Half]) -> Result<()> {
         let mut table = Table::new(&[
             "pipeline",
             "M side blocks/s",
             "of alone",
+            "of elsewhere",
             "questions/s",
             "p50, ms",
             "p99, ms",
             "longest, ms",
         ]);
-        let millions =
-            |of: &dyn Fn(&Pair) -> f64| Spread::of(pairs.iter().map(|pair| of(pair) / 1e6)).to_string();
+        let millions = |of: fn(&Turn) -> f64| Spread::of(turns.iter().map(|turn| of(turn) / 1e6)).to_string();
+        let ratio = |of: fn(&Turn) -> f64| format!("{:.3}", Spread::of(turns.iter().map(of)));
         let none = String::new;
-        table.row(
-            ["flat out, alone".into(), millions(&|pair| pair.alone), none(), none(), none(), none(), none()],
-            &(),
-        )?;
-        let ratio = Spread::of(pairs.iter().map(|pair| pair.asked / pair.alone));
-        let cells = answered(&pairs.iter().map(|pair| &pair.answers));
-        let first = ["flat out, asked".into(), millions(&|pair| pair.asked), format!("{ratio:.3}")];
-        table.row(first.into_iter().chain(cells), &pairs)?;
+        let alone = ["flat out, alone".into(), millions(|turn| turn.alone), none(), none()];
+        table.row(alone.into_iter().chain([none(), none(), none(), none()]), &())?;
+        let elsewhere = [
+            "flat out, questions elsewhere".into(),
+            millions(|turn| turn.elsewhere),
+            ratio(|turn| turn.elsewhere / turn.alone),
+            none(),
+        ];
+        table.row(elsewhere.into_iter().chain([none(), none(), none(), none()]), &())?;
+        let first = [
+            "flat out, asked".into(),
+            millions(|turn| turn.asked),
+            ratio(|turn| turn.asked / turn.alone),
+            ratio(|turn| turn.asked / turn.elsewhere),
+        ];
+        table.row(first.into_iter().chain(answered(&turns.iter().map(|turn| &turn.answers))), &turns)?;
         let rate = Spread::of(halves.iter().map(|half| half.blocks_per_second / 1e6));
         let cells = answered(&halves.iter().map(|half| &half.answers));
-        let first = ["at half speed, asked".into(), rate.to_string(), none()];
+        let first = ["at half speed, asked".into(), rate.to_string(), none(), none()];
         table.row(first.into_iter().chain(cells), &halves)?;
         let method = format!(
             "{} chains, {} connections; {} questions a second due, by turns for figures, a page of 100 chains, one chain, a \
@@ -187,19 +214,48 @@ impl Api {
         })
     }
 
+    /// Runs a bench while the same questions go to another server, which knows one answer.
+    fn elsewhere(&self, program: &Program) -> Result<Outcome> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let (ended, chains) = (AtomicBool::new(false), [Chain { id: 1, first_height: 1, durable: 1 }]);
+        thread::scope(|scope| {
+            scope.spawn(|| answer_each(&listener));
+            let asking = scope.spawn(|| self.ask_all(address, &chains, Manner::Meek, &ended));
+            let outcome = self.bench(program, None, None);
+            ended.store(true, Ordering::Relaxed);
+            let answers = asking.join().map_err(|_| anyhow!("the side that asks panicked"));
+            // One that says nothing ends it.
+            drop(TcpStream::connect(address)?);
+            answers??;
+            outcome
+        })
+    }
+
     fn ask(&self, port: u16, manner: Manner, ended: &AtomicBool) -> Result<Answers> {
-        let node = format!("127.0.0.1:{port}");
+        let node = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let chains = loop {
             ensure!(!ended.load(Ordering::Relaxed), "the node was never there to be asked");
-            if let Ok(chains) = begun(&node) {
+            if let Ok(chains) = begun(&node.to_string()) {
                 break chains;
             }
             thread::sleep(Duration::from_millis(20));
         };
+        self.ask_all(node, &chains, manner, ended)
+    }
+
+    fn ask_all(
+        &self,
+        node: SocketAddr,
+        chains: &[Chain],
+        manner: Manner,
+        ended: &AtomicBool,
+    ) -> Result<Answers> {
+        let node = node.to_string();
         let (next, begin) = (AtomicU64::new(0), Instant::now());
         let results: Vec<Result<Histogram<u64>>> = thread::scope(|scope| {
             let ask = |seed| {
-                let (node, chains, next) = (&node, &chains, &next);
+                let (node, chains, next) = (&node, chains, &next);
                 scope.spawn(move || self.asker(node, chains, manner, seed, next, begin, ended))
             };
             let askers: Vec<_> = (0..u64::from(self.askers)).map(ask).collect();
@@ -263,6 +319,28 @@ impl Api {
         }
         Ok(times)
     }
+}
+
+/// Answers all that is asked on each connection, with what is as long as most answers of a node, until one says nothing.
+fn answer_each(listener: &TcpListener) {
+    let body = "0".repeat(700);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    thread::scope(|scope| {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (answer, mut stream) = (&answer, stream);
+            let mut question = [0; 1 << 10];
+            // The first one is waited for here: a connection without one is the end.
+            let Ok(1..) = stream.read(&mut question) else { break };
+            scope.spawn(move || {
+                // Back like those of the node. A question comes in one piece: it is short.
+                let _ = rustix::process::nice(19);
+                let _ = stream.set_nodelay(true);
+                while stream.write_all(answer.as_bytes()).is_ok()
+                    && matches!(stream.read(&mut question), Ok(1..))
+                {}
+            });
+        }
+    });
 }
 
 /// Whether the node has closed the connection, as it does when it stops.

@@ -131,7 +131,7 @@ fn build(folder: &Path, programs: &[&str], dev: bool) -> Result<()> {
     command.args(["build", "--locked", "--profile", if dev { "dev" } else { "release" }]);
     command.args(programs.iter().flat_map(|program| ["-p", program]));
     if dev {
-        command.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
+        command.args(["--config", "profile.dev.opt-level=0"]);
     }
     command.env("RUSTFLAGS", remap("--remap-path-prefix")).env("CFLAGS", remap("-ffile-prefix-map"));
     command.env("SOURCE_DATE_EPOCH", last_commit()?).env("CARGO_TARGET_DIR", folder.join("target"));

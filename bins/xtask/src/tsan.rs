@@ -65,7 +65,7 @@ fn cargo(args: &[&str]) -> Command {
     let (command, rest) = args.split_first().expect("a command of cargo");
     let mut cargo = workspace::cargo(&[command, "--target", asan::TARGET]);
     cargo.args(["--config", "profile.dev.opt-level=1"]);
-    cargo.args(["--config", "profile.dev.package.\"*\".opt-level=1"]);
+    cargo.args(["--config", "profile.dev.package.mainstem-engine.opt-level=1"]);
     cargo.args(rest);
     cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS);
     cargo.env("CARGO_TARGET_DIR", workspace::target("tsan"));

@@ -13,10 +13,10 @@ use rest::{ChainOfPeer, Client, NodeKey, Peer, PeerChains, Refusal};
 use serde::Serialize;
 
 use super::Which;
-use super::inspect::is_broken_pipe;
 use super::table::Table;
 use super::words::{self, bytes, counted, grouped, printable};
 use crate::clock::unix_millis;
+use crate::codes::is_closed_output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,7 +71,7 @@ impl Peers {
     pub(crate) fn run(self) -> Result<()> {
         match self.show() {
             // Whoever closed the pipe has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
+            Err(error) if is_closed_output(&error) => Ok(()),
             result => result,
         }
     }

@@ -10,8 +10,9 @@ use engine::store::BlockReader;
 use storage::{Error, Log, LogReader, Options, SegmentInfo};
 
 use super::inspect::heights::first_from;
-use super::inspect::{Directory, Held, is_broken_pipe};
+use super::inspect::{Directory, Held};
 use super::words::{bytes, counted, grouped};
+use crate::codes::is_closed_output;
 
 const NOTES: &str = "\
 Whole segments are removed: those whose main blocks are all before HEIGHT. The last sealed segment stays. What is left \
@@ -53,7 +54,7 @@ impl Prune {
     pub(crate) fn run(self) -> Result<()> {
         match self.prune() {
             // Whoever closed the pipe has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
+            Err(error) if is_closed_output(&error) => Ok(()),
             result => result,
         }
     }

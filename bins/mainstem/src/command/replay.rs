@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::inspect::is_broken_pipe;
 use super::words::{counted, grouped};
+use crate::codes::is_closed_output;
 use crate::record::{Outcome, Replay as Replaying, Sealed, Speed};
 use crate::threads;
 
@@ -58,7 +58,7 @@ impl Replay {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.replay() {
             // Whoever closed the pipe has seen enough, but not that all is the same.
-            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::FAILURE),
+            Err(error) if is_closed_output(&error) => Ok(ExitCode::FAILURE),
             result => result,
         }
     }

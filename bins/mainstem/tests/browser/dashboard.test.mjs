@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
+import { vectors } from "../../../../engine/verify/js/tests/cases.mjs";
 import { DESK, PHONE, between, browser, go, node, open, operated, serious, shot, text, until } from "./support.mjs";
 
 let [main, chrome] = [];
@@ -186,6 +187,32 @@ test("documents of the other kinds are verified too, and refused when they were 
       const broken = await verdict(page, changed(document, path));
       assert.equal(broken.outcome, "bad", `${kind} ${path.join(".")}: ${broken.text}`);
     }
+  }
+  assert.deepEqual(page.wrong, []);
+  await page.close();
+});
+
+test("proofs of other main chains, of transactions too, are verified for whoever trusts their header", async () => {
+  const page = await show(main.url, "#/proof");
+  await until(page, "the form", () => document.querySelector("textarea"));
+  const trust = (hash) => page.$eval("input[name=trusted]", (input, value) => { input.value = value; }, hash);
+  const { accepted, refused } = vectors();
+  const proven = new Set();
+  for (const { name, json, trusted } of accepted) {
+    await trust(trusted);
+    const found = await verdict(page, json);
+    assert.equal(found.outcome, "good", `${name}: ${found.text}`);
+    assert.match(found.text, /of the header that you trust/, name);
+    proven.add(/^.*?A transaction \((\w+)/.exec(found.text)?.[1] ?? JSON.parse(json).kind ?? "block");
+  }
+  assert.deepEqual([...proven].sort(), ["absence", "aelf", "block", "blocks", "chain", "consistency", "evm", "sim"]);
+  await shot(page, "proof-transaction-light", { fullPage: true });
+  // This node's main chain is not theirs.
+  await trust("");
+  assert.notEqual((await verdict(page, accepted[0].json)).outcome, "good");
+  for (const { name, given } of refused.filter(({ given }, i) => typeof given === "string" && i % 3 === 0)) {
+    const found = await verdict(page, given);
+    assert.equal(found.outcome, "bad", `${name}: ${found.text}`);
   }
   assert.deepEqual(page.wrong, []);
   await page.close();

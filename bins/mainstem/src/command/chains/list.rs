@@ -12,8 +12,8 @@ use rest::{ChainFilter, Client, SideChain};
 
 use super::change::Change;
 use crate::clock::unix_millis;
+use crate::codes::is_closed_output;
 use crate::command::Which;
-use crate::command::inspect::is_broken_pipe;
 use crate::command::table::Table;
 use crate::command::words::{ago, counted, grouped, printable};
 
@@ -69,7 +69,7 @@ impl Chains {
         }
         match self.show() {
             // Whoever closed the pipe has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
+            Err(error) if is_closed_output(&error) => Ok(()),
             result => result,
         }
     }

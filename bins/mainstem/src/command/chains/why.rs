@@ -9,8 +9,8 @@ use engine::chain::ChainId;
 use rest::status::{History, State, Why as Document};
 
 use crate::clock::unix_millis;
+use crate::codes::is_closed_output;
 use crate::command::Which;
-use crate::command::inspect::is_broken_pipe;
 use crate::command::words::{ago, printable};
 
 const EXAMPLES: &str = "\
@@ -52,7 +52,7 @@ impl Why {
         };
         match printed {
             // Whoever closed the pipe has seen enough.
-            Err(error) if !is_broken_pipe(&error) => Err(error),
+            Err(error) if !is_closed_output(&error) => Err(error),
             _ => Ok(code),
         }
     }

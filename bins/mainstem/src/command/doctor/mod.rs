@@ -14,8 +14,8 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::inspect::is_broken_pipe;
 use crate::clock::unix_millis;
+use crate::codes::is_closed_output;
 use crate::data_dir::DataDir;
 use crate::settings::{ConfigArgs, Settings};
 use crate::{node, threads};
@@ -65,7 +65,7 @@ impl Doctor {
         let report = Report::of(self.examine());
         let printed = if self.json { print_json(&report) } else { report.print(self.quiet) };
         match printed {
-            Err(error) if !is_broken_pipe(&error) => return Err(error),
+            Err(error) if !is_closed_output(&error) => return Err(error),
             // Whoever closed standard output still learns the outcome from the exit code.
             _ => {}
         }

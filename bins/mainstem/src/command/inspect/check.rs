@@ -11,6 +11,7 @@ use serde::Serialize;
 use storage::{Error, Part};
 
 use super::{Directory, print_json, progress_bar};
+use crate::codes::is_closed_output;
 use crate::command::words::{bytes, counted, grouped};
 
 const NOTES: &str = "\
@@ -111,7 +112,7 @@ impl Check {
             self.print(&report, opened, next.as_deref())
         };
         match printed {
-            Err(error) if !super::is_broken_pipe(&error) => return Err(error),
+            Err(error) if !is_closed_output(&error) => return Err(error),
             // Whoever closed standard output still learns the outcome from the exit code.
             _ => {}
         }

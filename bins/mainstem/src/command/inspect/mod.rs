@@ -8,7 +8,7 @@ pub(crate) mod heights;
 mod log;
 mod repair;
 
-use std::io::{self, IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use storage::LogReader;
 
+use crate::codes::is_closed_output;
 use crate::data_dir::DataDir;
 
 const EXAMPLES: &str = "\
@@ -67,7 +68,7 @@ impl Inspect {
         };
         match result {
             // Whoever closed the pipe has seen enough: `| head` is no failure.
-            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+            Err(error) if is_closed_output(&error) => Ok(ExitCode::SUCCESS),
             result => result,
         }
     }
@@ -179,16 +180,6 @@ fn warn(bar: &ProgressBar, line: &str) {
     bar.suspend(|| {
         let _ = writeln!(stderr(), "{line}");
     });
-}
-
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    error.chain().any(|cause| {
-        cause.downcast_ref().is_some_and(broken)
-            || cause
-                .downcast_ref::<serde_json::Error>()
-                .is_some_and(|error| error.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
-    })
 }
 
 #[cfg(test)]

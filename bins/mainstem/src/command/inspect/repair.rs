@@ -12,6 +12,7 @@ use storage::{Error, LogReader, Mend, Part, RepairOptions};
 
 use super::heights::within;
 use super::{Directory, Held, progress_bar};
+use crate::codes::is_closed_output;
 use crate::command::words::{counted, grouped};
 
 const NOTES: &str = "\
@@ -67,7 +68,7 @@ impl Repair {
         };
         let left = !repair.remaining.is_empty();
         match self.print(&repair, reader.as_ref(), data) {
-            Err(error) if !super::is_broken_pipe(&error) => return Err(error),
+            Err(error) if !is_closed_output(&error) => return Err(error),
             // Whoever closed standard output still learns the outcome from the exit code.
             _ => {}
         }

@@ -22,8 +22,8 @@ use ratatui::crossterm::terminal;
 use rest::Client;
 
 use super::Which;
-use super::inspect::is_broken_pipe;
 use crate::clock::unix_millis;
+use crate::codes::is_closed_output;
 
 use app::{Action, App, Page};
 use feed::{Feed, Wanted};
@@ -81,7 +81,7 @@ impl Top {
         };
         match shown {
             // Whoever closed the pipe has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
+            Err(error) if is_closed_output(&error) => Ok(()),
             result => result,
         }
     }
