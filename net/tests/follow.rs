@@ -625,7 +625,8 @@ fn a_client_says_how_far_it_is_and_changes_places_whenever_it_is_told() {
     // Chain 1 speaks, chain 2 stands by at height 70.
     let client = fake.client(None, 2, |_| ());
     let endpoint = fake.endpoint.clone();
-    let events = fake.run(async move {
+    // Both are kept: without the connection nobody has a place.
+    let (first, _peer, _data) = fake.run(async move {
         let mut peer = greet(&endpoint, |chain| {
             let limit = Height::MAX;
             if chain == ChainId(1) {
@@ -664,9 +665,9 @@ fn a_client_says_how_far_it_is_and_changes_places_whenever_it_is_told() {
         let received = Height(75);
         let state = EntryState::Speaker(Position { received, hash: Some(sim_hash(2, 75)), limit, ..NOWHERE });
         say(&mut peer.send, &ServerMessage::Position(Entry { chain: ChainId(2), state })).await;
-        first_of(&mut data, ChainId(2)).await
+        (first_of(&mut data, ChainId(2)).await, peer, data)
     });
-    assert_eq!(events, Height(76), "right after what was received");
+    assert_eq!(first, Height(76), "right after what was received");
     wait_until("both know their places", || {
         use mainstem_net::client::ChainState;
         let states: Vec<_> = client.status().chains.iter().map(|chain| chain.state).collect();

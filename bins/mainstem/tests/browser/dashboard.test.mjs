@@ -205,7 +205,7 @@ test("proofs of other main chains, of transactions too, are verified for whoever
     assert.match(found.text, /of the header that you trust/, name);
     proven.add(/^.*?A transaction \((\w+)/.exec(found.text)?.[1] ?? JSON.parse(json).kind ?? "block");
   }
-  assert.deepEqual([...proven].sort(), ["absence", "aelf", "block", "blocks", "chain", "consistency", "evm", "sim"]);
+  assert.deepEqual([...proven].sort(), ["absence", "aelf", "block", "blocks", "chain", "consistency", "evm", "mainstem", "sim"]);
   await shot(page, "proof-transaction-light", { fullPage: true });
   // This node's main chain is not theirs.
   await trust("");
