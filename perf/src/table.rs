@@ -159,7 +159,17 @@ pub(crate) fn build(program: &str) -> Result<PathBuf> {
     // Into the target directory that this program is in: what is built there already is used.
     let own = std::env::current_exe().context("the path of this program is not known")?;
     let target = own.parent().and_then(Path::parent).context("this program is in a target directory")?;
-    let built = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    for (name, _) in std::env::vars_os() {
+        // `cargo run` set these for us. ring is built again when they change, and all that stands on it.
+        if name
+            .to_str()
+            .is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|of| name.starts_with(of)))
+        {
+            command.env_remove(name);
+        }
+    }
+    let built = command
         .current_dir(root()?)
         .args(["build", "--release", "--bin", program, "--message-format=json-render-diagnostics"])
         .arg("--target-dir")

@@ -91,7 +91,8 @@ pub(crate) fn recover(context: &Arc<Context>, medium: &dyn Medium) -> Result<Rec
     }
 
     let Segments { base, slots, active, .. } = Segments::open(context, &mark)?;
-    let open = active?;
+    // If the segment before it is lost, that is why nothing in this one can be told.
+    let open = active.map_err(|error| slots.last().and_then(|slot| slot.sealed().err()).unwrap_or(error))?;
     let path = context.segment_path(open.number);
     recovery.sealed_segments = slots.len() as u64;
     recovery.damage = Segments::damage(&slots).into_iter().map(Arc::new).collect();

@@ -6,10 +6,11 @@ mod support;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use engine::chain::{ChainId, Height, MainBlock};
 use engine::store::BlockReader;
-use mainstem_storage::{Error, Log, LogReader, LogWriter, Part, Recovery, check};
+use mainstem_storage::{Error, Log, LogReader, LogWriter, Options, Part, Prepare, Recovery, check};
 use support::{Maker, Rng, Sim, assert_holds, assert_same, options, scratch};
 
 const RECORDS: usize = 4096;
@@ -370,6 +371,27 @@ fn a_missing_short_or_swapped_segment_is_named_and_the_rest_is_read() {
         std::fs::rename(&away, &path).unwrap();
     }
     assert_holds(&open(dir.path()).unwrap().1, &blocks);
+}
+
+#[test]
+fn a_lost_segment_is_told_of_and_not_the_empty_one_after_it() {
+    let dir = scratch();
+    let options = Options { prepare: Prepare::Ahead, ..options() };
+    let (mut log, ..) = Log::open(dir.path(), options).unwrap();
+    append(&mut log, 28, 3, 2);
+    let (first, ahead) = (segment(dir.path(), 1), segment(dir.path(), 2));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !ahead.exists() {
+        assert!(Instant::now() < deadline, "no segment is made ahead");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(log);
+    std::fs::OpenOptions::new().write(true).open(&first).unwrap().set_len(100).unwrap();
+    let short = Log::open(dir.path(), options).unwrap_err().to_string();
+    assert!(short.contains("0000000001.seg has 100 bytes"), "{short}");
+    std::fs::remove_file(&first).unwrap();
+    let gone = Log::open(dir.path(), options).unwrap_err().to_string();
+    assert!(gone.contains("0000000001.seg is missing"), "{gone}");
 }
 
 #[test]

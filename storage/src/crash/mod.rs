@@ -16,7 +16,7 @@
 //! - A fault in binding a checksum to its place: number and generation of a record keep it from passing elsewhere, so
 //!   that no crash shows it. It matters for bytes that somebody chose.
 //!
-//! `cargo xtask crash` runs it; the variables that it reads are those of [`Budget::from_env`].
+//! `cargo xtask crash` runs it; the variables that it reads are those of [`Budget::from_env`], [`part`] and [`planted::is`].
 
 mod choose;
 mod disk;
