@@ -116,7 +116,11 @@ impl Api {
             let mut ways = [Way::Alone, Way::Elsewhere, Way::Asked];
             ways.rotate_left(run % 3);
             for way in ways {
-                progress.say("flat out");
+                progress.say(match way {
+                    Way::Alone => "flat out",
+                    Way::Elsewhere => "flat out, questions elsewhere",
+                    Way::Asked => "flat out, asked",
+                });
                 match way {
                     Way::Alone => alone = Some(self.bench(&program, None, None)?.blocks_per_second),
                     Way::Elsewhere => elsewhere = Some(self.elsewhere(&program)?.blocks_per_second),
@@ -161,15 +165,16 @@ impl Api {
         let millions = |of: fn(&Turn) -> f64| Spread::of(turns.iter().map(|turn| of(turn) / 1e6)).to_string();
         let ratio = |of: fn(&Turn) -> f64| format!("{:.3}", Spread::of(turns.iter().map(of)));
         let none = String::new;
+        let unanswered = || [none(), none(), none(), none()];
         let alone = ["flat out, alone".into(), millions(|turn| turn.alone), none(), none()];
-        table.row(alone.into_iter().chain([none(), none(), none(), none()]), &())?;
+        table.row(alone.into_iter().chain(unanswered()), &())?;
         let elsewhere = [
             "flat out, questions elsewhere".into(),
             millions(|turn| turn.elsewhere),
             ratio(|turn| turn.elsewhere / turn.alone),
             none(),
         ];
-        table.row(elsewhere.into_iter().chain([none(), none(), none(), none()]), &())?;
+        table.row(elsewhere.into_iter().chain(unanswered()), &())?;
         let first = [
             "flat out, asked".into(),
             millions(|turn| turn.asked),

@@ -137,6 +137,18 @@ fn a_log_that_keeps_a_number_of_blocks_writes_its_files_again() {
     }
 }
 
+/// What all files of segments take.
+fn segment_bytes(dir: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "seg" || end == "spare") {
+            bytes += path.metadata()?.len();
+        }
+    }
+    Ok(bytes)
+}
+
 #[test]
 fn a_log_keeps_no_more_bytes_than_it_may_and_the_more_so_of_two_limits_counts() {
     const KEEP: u64 = 6 << 16;
@@ -148,11 +160,14 @@ fn a_log_keeps_no_more_bytes_than_it_may_and_the_more_so_of_two_limits_counts() 
         let mut most = 0;
         for _ in 0..80 {
             append(&mut log, &mut maker, &mut blocks, 1);
-            let files = std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.path());
-            let segments =
-                files.filter(|path| path.extension().is_some_and(|end| end == "seg" || end == "spare"));
-            // The thread that makes segments ahead may have given one another name meanwhile.
-            most = segments.filter_map(|path| Some(path.metadata().ok()?.len())).sum::<u64>().max(most);
+            let bytes = loop {
+                match segment_bytes(dir.path()) {
+                    Ok(bytes) => break bytes,
+                    // The thread that makes segments ahead has given one another name meanwhile.
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+                }
+            };
+            most = bytes.max(most);
         }
         let first = reader.base().first;
         assert_holds_from(&reader, &blocks, first);

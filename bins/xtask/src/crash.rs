@@ -76,6 +76,13 @@ pub(crate) fn step() -> Result<()> {
 }
 
 pub(crate) fn crash(options: &Options) -> Result<()> {
+    let mut bugs = bugs()?;
+    if let Some(only) = &options.bug {
+        bugs.retain(|(name, _)| name == only);
+        if bugs.is_empty() {
+            bail!("--bug {only}: no such fault in {}", list().display());
+        }
+    }
     let program = build()?;
     if let Some(seed) = &options.replay {
         let mut harness = harness(&program, "crash::random");
@@ -86,13 +93,6 @@ pub(crate) fn crash(options: &Options) -> Result<()> {
     }
     if options.without_bugs {
         return Ok(());
-    }
-    let mut bugs = bugs()?;
-    if let Some(only) = &options.bug {
-        bugs.retain(|(name, _)| name == only);
-        if bugs.is_empty() {
-            bail!("--bug {only}: no such fault in {}", list().display());
-        }
     }
     hunt(&program, &bugs, options.seed)
 }

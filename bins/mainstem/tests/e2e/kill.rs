@@ -85,7 +85,7 @@ fn a_node_killed_at_random_moments_loses_nothing_and_has_nothing_twice() {
         keys.iter().zip(0..).map(of_key).collect()
     };
     // Without an end, so that blocks flow however long the kills take.
-    let endless = tributaries(&node, &["--rate", "200"]);
+    let mut endless = tributaries(&node, &["--rate", "200"]);
 
     let mut seen = Seen::default();
     let mut kills_while_blocks_came = 0;
@@ -111,7 +111,10 @@ fn a_node_killed_at_random_moments_loses_nothing_and_has_nothing_twice() {
     }
 
     // These have reconnected by themselves each time. Others go on, and end when all they sent is acknowledged.
-    drop(endless);
+    for tributary in &mut endless {
+        tributary.signal("TERM");
+        assert!(tributary.wait().success(), "{}", tributary.output());
+    }
     let stop_at = seen.durable.values().max().unwrap() + MORE;
     for mut tributary in tributaries(&node, &["--rate", "0", "--stop-at", &stop_at.to_string()]) {
         assert!(tributary.wait().success(), "{}", tributary.output());
